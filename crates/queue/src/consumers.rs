@@ -1,0 +1,173 @@
+//! The consumers of one queue and whose turn it is.
+//!
+//! Invariant: a consumer stands in `turns` exactly when it may get a message now ([`Consumer::may_receive`]), and only
+//! once. Whoever runs out of credit leaves and comes back at the end, as in RabbitMQ.
+
+use std::collections::VecDeque;
+
+/// Names a consumer of this queue; reused after the consumer was cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConsumerSlot(pub u32);
+
+/// How a consumer says what it can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credit {
+    /// The queue sends until this many messages are out; `None` is no limit (automatic acknowledgement, prefetch 0).
+    Messages(Option<u32>),
+    /// The queue only says that there is something; the consumer then pulls. For limits shared by several consumers
+    /// (`basic.qos` with `global`).
+    Pull,
+}
+
+/// What a consumer brings when it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consumer {
+    /// Messages stay unacked until they are settled.
+    pub ack: bool,
+    /// Nobody else may consume beside it.
+    pub exclusive: bool,
+    /// Its prefetch.
+    pub credit: Credit,
+    /// Octets that may be on their way to it; the message that crosses the limit still goes.
+    pub window: i64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) ack: bool,
+    pub(crate) exclusive: bool,
+    pub(crate) pull: bool,
+    /// Pull consumers only: was told that there is something and has not pulled since.
+    pub(crate) told: bool,
+    pub(crate) credit: Option<u32>,
+    pub(crate) window: i64,
+    in_turn: bool,
+}
+
+impl Active {
+    fn may_receive(&self) -> bool {
+        !self.pull && self.window > 0 && self.credit != Some(0)
+    }
+
+    /// How many messages it may get at once.
+    pub(crate) fn allowance(&self) -> u32 {
+        self.credit.unwrap_or(u32::MAX)
+    }
+
+    /// Books messages that were handed over.
+    pub(crate) fn charge(&mut self, count: u32, size: u32) {
+        if let Some(credit) = &mut self.credit {
+            *credit = credit.saturating_sub(count);
+        }
+        self.window -= i64::from(size);
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Consumers {
+    slots: Vec<Option<Active>>,
+    turns: VecDeque<ConsumerSlot>,
+    count: u32,
+    /// How many of them pull.
+    pulling: u32,
+}
+
+impl Consumers {
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
+    pub(crate) fn any_exclusive(&self) -> bool {
+        self.slots.iter().flatten().any(|c| c.exclusive)
+    }
+
+    pub(crate) fn add(&mut self, consumer: Consumer) -> ConsumerSlot {
+        let (credit, pull) = match consumer.credit {
+            Credit::Messages(credit) => (credit, false),
+            Credit::Pull => (Some(0), true),
+        };
+        let active = Active {
+            ack: consumer.ack,
+            exclusive: consumer.exclusive,
+            pull,
+            told: false,
+            credit,
+            window: consumer.window,
+            in_turn: false,
+        };
+        self.count += 1;
+        self.pulling += u32::from(pull);
+        let free = self.slots.iter().position(Option::is_none);
+        let at = free.unwrap_or(self.slots.len());
+        if free.is_some() {
+            self.slots[at] = Some(active);
+        } else {
+            self.slots.push(Some(active));
+        }
+        let slot = ConsumerSlot(at as u32);
+        self.enqueue(slot);
+        slot
+    }
+
+    pub(crate) fn remove(&mut self, slot: ConsumerSlot) -> bool {
+        let Some(active) = self.slots.get_mut(slot.0 as usize).and_then(Option::take) else { return false };
+        self.count -= 1;
+        self.pulling -= u32::from(active.pull);
+        self.turns.retain(|other| *other != slot);
+        while matches!(self.slots.last(), Some(None)) {
+            self.slots.pop();
+        }
+        true
+    }
+
+    pub(crate) fn get_mut(&mut self, slot: ConsumerSlot) -> Option<&mut Active> {
+        self.slots.get_mut(slot.0 as usize)?.as_mut()
+    }
+
+    /// Lets a consumer take its place at the end of the turns if it may receive and is not there yet.
+    pub(crate) fn enqueue(&mut self, slot: ConsumerSlot) {
+        if let Some(active) = self.slots.get_mut(slot.0 as usize).and_then(Option::as_mut)
+            && active.may_receive()
+            && !active.in_turn
+        {
+            active.in_turn = true;
+            self.turns.push_back(slot);
+        }
+    }
+
+    /// Who may receive now.
+    pub(crate) fn in_turn(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// Whose turn it is, without moving on.
+    pub(crate) fn next(&self) -> Option<ConsumerSlot> {
+        self.turns.front().copied()
+    }
+
+    /// The consumer at the head got something: it goes to the end, or leaves when it may get no more.
+    pub(crate) fn advance(&mut self) {
+        if let Some(slot) = self.turns.pop_front()
+            && let Some(active) = self.slots.get_mut(slot.0 as usize).and_then(Option::as_mut)
+        {
+            active.in_turn = false;
+            self.enqueue(slot);
+        }
+    }
+
+    /// Every pull consumer that has not been told yet that there is something is told now.
+    pub(crate) fn tell(&mut self, hungry: &mut Vec<ConsumerSlot>) {
+        if self.pulling == 0 {
+            return;
+        }
+        for (at, active) in self.slots.iter_mut().enumerate() {
+            if let Some(active) = active
+                && active.pull
+                && !active.told
+            {
+                active.told = true;
+                hungry.push(ConsumerSlot(at as u32));
+            }
+        }
+    }
+}

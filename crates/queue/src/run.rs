@@ -1,0 +1,250 @@
+//! A run: an immutable block of message records that travels from one publisher to the queues of one route.
+//!
+//! Invariant: the bytes of a [`Run`] were written by a [`RunBuilder`], so every offset that it hands out is the start of
+//! a whole record. Layout of a record (little endian):
+//!
+//! ```text
+//! 0        4      8       9          10          12
+//! ├ header ├ body ├ flags ├ priority ├ route len ├ route (len, exchange, len, key) ├ content header ├ body ┤
+//! ```
+
+use bytes::Bytes;
+
+/// Octets before the variable part of a record.
+const HEAD: usize = 12;
+const PERSISTENT: u8 = 1;
+
+/// One message inside a run, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Exchange and routing key in wire form: length, exchange, length, key.
+    pub route: &'a [u8],
+    /// The payload of the content header frame, as the publisher sent it.
+    pub header: &'a [u8],
+    /// The message body.
+    pub body: &'a [u8],
+    /// Whether `delivery-mode` was 2.
+    pub persistent: bool,
+    /// The `priority` property, 0 when absent.
+    pub priority: u8,
+}
+
+/// An immutable block of records. Cloning costs one reference count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    bytes: Bytes,
+    count: u32,
+}
+
+impl Run {
+    /// How many messages the run holds; at least 1.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Size of the records in octets.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether the run holds no record; a builder never makes such a run.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The record that starts at `offset`, and the offset of the next one.
+    #[inline]
+    pub fn record(&self, offset: u32) -> (Record<'_>, u32) {
+        let at = offset as usize;
+        let head = Head::read(&self.bytes[at..at + HEAD]);
+        let route_at = at + HEAD;
+        let header_at = route_at + head.route_len;
+        let body_at = header_at + head.header_len;
+        let end = body_at + head.body_len;
+        let record = Record {
+            route: &self.bytes[route_at..header_at],
+            header: &self.bytes[header_at..body_at],
+            body: &self.bytes[body_at..end],
+            persistent: head.flags & PERSISTENT != 0,
+            priority: head.priority,
+        };
+        (record, end as u32)
+    }
+
+    /// All records with their offsets, in order.
+    pub fn records(&self) -> Records<'_> {
+        Records { run: self, offset: 0, left: self.count }
+    }
+
+    /// The offset `count` records after `offset`.
+    #[inline]
+    pub(crate) fn skip(&self, mut offset: u32, count: u32) -> u32 {
+        for _ in 0..count {
+            offset += self.size_at(offset);
+        }
+        offset
+    }
+
+    /// Octets of the record at `offset`.
+    #[inline]
+    pub(crate) fn size_at(&self, offset: u32) -> u32 {
+        let at = offset as usize;
+        let head = Head::read(&self.bytes[at..at + HEAD]);
+        (HEAD + head.route_len + head.header_len + head.body_len) as u32
+    }
+
+    /// Priority of the record at `offset`.
+    pub(crate) fn priority_at(&self, offset: u32) -> u8 {
+        self.bytes[offset as usize + 9]
+    }
+
+    pub(crate) fn slice(&self, from: u32, to: u32) -> &[u8] {
+        &self.bytes[from as usize..to as usize]
+    }
+}
+
+/// Iterator over the records of a run.
+#[derive(Debug)]
+pub struct Records<'a> {
+    run: &'a Run,
+    offset: u32,
+    left: u32,
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = (u32, Record<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        let at = self.offset;
+        let (record, next) = self.run.record(at);
+        self.offset = next;
+        Some((at, record))
+    }
+}
+
+/// Gathers records until the run is finished. Reused: [`RunBuilder::finish`] leaves it empty.
+#[derive(Debug, Default)]
+pub struct RunBuilder {
+    bytes: Vec<u8>,
+    count: u32,
+    expected: usize,
+}
+
+impl RunBuilder {
+    /// An empty builder.
+    pub fn new() -> RunBuilder {
+        RunBuilder::default()
+    }
+
+    /// Number of records gathered.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Octets gathered.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing was gathered.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether a record of these parts still fits: offsets in a run are 32 bits wide.
+    pub fn has_room(&self, octets: usize) -> bool {
+        self.bytes.len() + HEAD + 2 * 256 + octets < u32::MAX as usize
+    }
+
+    /// Appends one message. `record.route` is at most 512 octets by construction of short strings.
+    #[inline]
+    pub fn push(&mut self, record: Record<'_>) {
+        let Record { route, header, body, persistent, priority } = record;
+        debug_assert!(route.len() <= 512 && body.len() <= u32::MAX as usize);
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve_exact(self.expected.max(HEAD + route.len() + header.len() + body.len()));
+        }
+        let mut head = [0u8; HEAD];
+        head[0..4].copy_from_slice(&(header.len() as u32).to_le_bytes());
+        head[4..8].copy_from_slice(&(body.len() as u32).to_le_bytes());
+        head[8] = if persistent { PERSISTENT } else { 0 };
+        head[9] = priority;
+        head[10..12].copy_from_slice(&(route.len() as u16).to_le_bytes());
+        self.bytes.reserve(HEAD + route.len() + header.len() + body.len());
+        self.bytes.extend_from_slice(&head);
+        self.bytes.extend_from_slice(route);
+        self.bytes.extend_from_slice(header);
+        self.bytes.extend_from_slice(body);
+        self.count += 1;
+    }
+
+    /// Appends records that another run holds already.
+    pub(crate) fn push_raw(&mut self, records: &[u8], count: u32) {
+        self.bytes.extend_from_slice(records);
+        self.count += count;
+    }
+
+    /// The finished run, if anything was gathered. Gives memory back when less than half of it was used.
+    pub fn finish(&mut self) -> Option<Run> {
+        if self.count == 0 {
+            return None;
+        }
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let count = std::mem::take(&mut self.count);
+        // The next run of this route is likely as large as this one; a little slack saves the last growth.
+        self.expected = (bytes.len() + bytes.len() / 16).min(256 * 1024);
+        if bytes.capacity() > 2 * bytes.len() {
+            bytes.shrink_to_fit();
+        }
+        Some(Run { bytes: Bytes::from(bytes), count })
+    }
+}
+
+struct Head {
+    header_len: usize,
+    body_len: usize,
+    flags: u8,
+    priority: u8,
+    route_len: usize,
+}
+
+impl Head {
+    #[inline]
+    fn read(head: &[u8]) -> Head {
+        Head {
+            header_len: u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize,
+            body_len: u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize,
+            flags: head[8],
+            priority: head[9],
+            route_len: u16::from_le_bytes([head[10], head[11]]) as usize,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back_as_they_went_in() {
+        let messages = [
+            Record { route: b"\x00\x01q", header: b"", body: b"", persistent: false, priority: 0 },
+            Record { route: b"\x01x\x02rk", header: b"header", body: b"body", persistent: true, priority: 7 },
+            Record { route: b"\x00\x00", header: b"h", body: &[9; 70_000], persistent: false, priority: 255 },
+        ];
+        let mut builder = RunBuilder::new();
+        assert!(builder.finish().is_none());
+        for message in messages {
+            builder.push(message);
+        }
+        let run = builder.finish().unwrap();
+        assert_eq!(run.count(), 3);
+        assert_eq!(run.records().map(|(_, r)| r).collect::<Vec<_>>(), messages);
+        assert_eq!(run.skip(0, 3) as usize, run.len());
+        assert!(builder.is_empty());
+    }
+}
