@@ -1,3 +1,52 @@
 //! The commands of this repository (`cargo xtask …`). It may run everything and is needed by nothing.
 
-fn main() {}
+mod command;
+mod fuzz;
+mod gate;
+mod interop;
+mod layers;
+mod tally;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The commands of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// The whole gate: format, lints, tests, documentation, house rules, fuzzing, clients of other languages.
+    Test(gate::Selection),
+    /// The house rules for source files alone.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let root = workspace_root();
+    let green = match Arguments::parse().command {
+        Task::Test(selection) => gate::run(&root, &selection),
+        Task::Tidy => report(&tidy::violations(&root)),
+    };
+    if green { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The folder of the root `Cargo.toml`: this crate lies two folders below it.
+fn workspace_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map_or_else(PathBuf::new, Path::to_path_buf)
+}
+
+/// Prints each violation on a line of its own; true when there is none.
+fn report(violations: &[String]) -> bool {
+    for violation in violations {
+        println!("{violation}");
+    }
+    violations.is_empty()
+}
