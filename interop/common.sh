@@ -1,0 +1,81 @@
+# Shared by the `run` scripts of this folder: where a suite works, what it needs, how it ends.
+#
+# A suite is started as `interop/LANGUAGE/run [HOST [PORT]]`. What it installs goes to `interop/.work/LANGUAGE` and is
+# used again as long as the files that name it are unchanged. Its last line is
+# `interop/LANGUAGE: N passed, N failed, N skipped`; the status is non-zero when something failed.
+
+set -uo pipefail
+
+# suite LANGUAGE [HOST [PORT]]: sets language, here, work, AMQP_HOST, AMQP_PORT and AMQP_URL.
+suite() {
+    language=$1
+    here=$(cd "$(dirname "${BASH_SOURCE[0]}")/$language" && pwd)
+    work=$(dirname "$here")/.work/$language
+    mkdir -p "$work"
+    export AMQP_HOST=${2:-127.0.0.1} AMQP_PORT=${3:-5672}
+    local authority=$AMQP_HOST
+    [[ $authority == *:* ]] && authority="[$authority]"
+    export AMQP_URL="amqp://guest:guest@$authority:$AMQP_PORT"
+}
+
+say() { printf 'interop/%s: %s\n' "$language" "$*"; }
+
+# finish PASSED FAILED SKIPPED: the line a caller reads, and the exit status that goes with it.
+finish() {
+    say "$1 passed, $2 failed, $3 skipped"
+    [[ $2 -eq 0 ]]
+    exit
+}
+
+# skip WHAT: the machine cannot run this suite; that is no failure.
+skip() {
+    say "skipped: no $1"
+    finish 0 0 1
+}
+
+# need TOOL…: skips the suite unless every tool is on the path.
+need() {
+    local tool
+    for tool in "$@"; do
+        command -v "$tool" >/dev/null || skip "$tool"
+    done
+}
+
+# install FILES… -- COMMAND…: runs the command, at most three times, unless it has succeeded with these very files before.
+install() {
+    local files=() digest attempt
+    while [[ $1 != -- ]]; do files+=("$1"); shift; done
+    shift
+    digest=$(cat "${files[@]}" | sha256sum)
+    [[ -f $work/installed && $(<"$work/installed") == "$digest" ]] && return
+    for attempt in 1 2 3; do
+        say "installing (attempt $attempt)"
+        if "$@" >"$work/install.log" 2>&1; then
+            echo "$digest" >"$work/installed"
+            return
+        fi
+        sleep 2
+    done
+    tail -n 30 "$work/install.log"
+    say "installation failed"
+    finish 0 1 0
+}
+
+# limited SECONDS COMMAND…: shows the command's output and keeps it in $work/output; a command that hangs is ended.
+limited() {
+    local seconds=$1
+    shift
+    timeout --kill-after=5 "$seconds" "$@" </dev/null 2>&1 | tee "$work/output"
+    status=${PIPESTATUS[0]}
+    [[ $status -ne 124 && $status -ne 137 ]] || say "ended after $seconds s without a result"
+}
+
+# count PATTERN: how many lines of the last command's output match the extended regular expression.
+count() { grep -Ec -- "$1" "$work/output"; }
+
+# finish_counted PASSED FAILED SKIPPED: as `finish`, but a command that failed without naming a test is a failure too.
+finish_counted() {
+    local failed=$2
+    [[ $status -eq 0 || $failed -gt 0 ]] || failed=1
+    finish "$1" "$failed" "$3"
+}
