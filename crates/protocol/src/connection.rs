@@ -1,0 +1,644 @@
+//! The connection: from the protocol header to close-ok.
+//!
+//! ```text
+//! Header ─► Starting ─► Securing ⇄ ─► Tuning ─► Opening ─► Open ─► Closing / PeerClosing ─► Gone
+//!               └─────────┴──── failed without a word ──► Silent ─► Gone
+//! ```
+//! Invariant: an exception before `Open` is told to the peer only where RabbitMQ tells it; otherwise the peer waits.
+
+use std::sync::Arc;
+
+use warrenmq_wire::frame::{self, Frame};
+use warrenmq_wire::method::{self, AMQPValue, FieldTable, LongString, Method, MethodError, ShortString};
+use warrenmq_wire::reply::ReplyCode;
+use warrenmq_wire::{basic, method::channel, method::connection};
+
+use crate::Millis;
+use crate::assembly::{Assembly, Progress, at_publish, check_header};
+use crate::channels::{ChannelState, Channels};
+use crate::event::{Event, Peer, Publish, StartOk};
+use crate::fault::{Exception, Fault, bad_frame, misplaced_frame, unexpected, unknown_frame};
+use crate::settings::{Settings, Tuning};
+use crate::timers::{Expired, Timers};
+
+/// One connection, seen from the broker's side.
+#[derive(Debug)]
+pub struct Connection {
+    settings: Arc<Settings>,
+    state: State,
+    tuning: Tuning,
+    /// Largest payload taken from the peer. RabbitMQ lets clients exceed frame_max by the 8 octets that many forget.
+    payload_max: usize,
+    peer: Peer,
+    channels: Channels,
+    /// Octets of unfinished contents over all channels.
+    assembling: u64,
+    timers: Timers,
+    /// The framing is lost: whatever comes is thrown away.
+    deaf: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Header,
+    Starting,
+    Securing,
+    Tuning,
+    Opening,
+    Open,
+    Closing,
+    PeerClosing,
+    Silent,
+    Gone,
+}
+
+impl Connection {
+    /// A connection that was accepted at `now` and waits for the protocol header.
+    pub fn new(settings: Arc<Settings>, now: Millis) -> Connection {
+        let tuning = Tuning { frame_max: settings.handshake_frame_max, channel_max: 0, heartbeat: 0 };
+        Connection {
+            state: State::Header,
+            tuning,
+            payload_max: settings.handshake_frame_max as usize,
+            peer: Peer::default(),
+            channels: Channels::default(),
+            assembling: 0,
+            timers: Timers::new(now, settings.handshake_timeout),
+            deaf: false,
+            settings,
+        }
+    }
+
+    /// What was agreed on in tune-ok; before it only the handshake's frame limit counts.
+    pub fn tuning(&self) -> &Tuning {
+        &self.tuning
+    }
+
+    /// What the peer can take.
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Whether connection.open was answered and nobody has closed.
+    pub fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// Whether the socket can be closed once everything is written.
+    pub fn is_gone(&self) -> bool {
+        self.state == State::Gone
+    }
+
+    /// Whether the channel is open and not closing.
+    pub fn channel_is_open(&mut self, number: u16) -> bool {
+        self.channels.get_mut(number).is_some_and(|c| !matches!(c.state, ChannelState::Closing))
+    }
+
+    /// Octets came at `now`. Call once per read, before [`Connection::next`].
+    pub fn received(&mut self, now: Millis) {
+        self.timers.received(now);
+    }
+
+    /// Octets went out at `now`. Call once per write.
+    pub fn sent(&mut self, now: Millis) {
+        self.timers.sent(now);
+    }
+
+    /// The next deadline, if there is one.
+    pub fn timeout(&self) -> Option<Millis> {
+        self.timers.next()
+    }
+
+    /// Writes a heartbeat that is due; says if the connection has to end.
+    pub fn handle_timeout(&mut self, now: Millis, out: &mut Vec<u8>) -> Option<Expired> {
+        let expired = self.timers.expired(now);
+        if expired.is_none() && self.timers.heartbeat_due(now) {
+            if matches!(self.state, State::Opening | State::Open) {
+                frame::put_heartbeat(out);
+            }
+            self.timers.sent(now);
+        }
+        expired
+    }
+
+    /// The next event in `input`, which moves past what was used. `None`: the rest is less than one frame.
+    #[inline]
+    pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Event<'a>> {
+        loop {
+            if self.deaf || matches!(self.state, State::Silent | State::Gone) {
+                *input = &[];
+                return None;
+            }
+            if self.state == State::Header {
+                return self.header(input);
+            }
+            let (frame, used) = match frame::split(input, self.payload_max) {
+                Ok(Some(split)) => split,
+                Ok(None) => return None,
+                Err(error) => {
+                    self.deaf = true;
+                    return Some(Event::Fault(Fault::Connection(bad_frame(&error))));
+                }
+            };
+            if frame.kind == frame::METHOD && self.state == State::Open && frame.payload.starts_with(&[0, 60, 0]) {
+                match self.hot(frame, used, input) {
+                    Hot::Event(event) => return Some(event),
+                    Hot::More => return None,
+                    Hot::Again => continue,
+                    Hot::Not => {}
+                }
+            }
+            *input = input.get(used..).unwrap_or_default();
+            if let Some(event) = self.frame(frame) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Answers [`Event::Hello`].
+    pub fn send_start(&mut self, server_properties: FieldTable, mechanisms: &str, out: &mut Vec<u8>) {
+        let start = connection::Start {
+            version_major: 0,
+            version_minor: 9,
+            server_properties,
+            mechanisms: LongString::from(mechanisms),
+            locales: LongString::from("en_US"),
+        };
+        put(out, 0, Method::Connection(connection::AMQPMethod::Start(start)));
+    }
+
+    /// Answers [`Event::StartOk`] or [`Event::SecureOk`] with a further challenge.
+    pub fn send_secure(&mut self, challenge: &[u8], out: &mut Vec<u8>) {
+        self.state = State::Securing;
+        let secure = connection::Secure { challenge: LongString::from(challenge) };
+        put(out, 0, Method::Connection(connection::AMQPMethod::Secure(secure)));
+    }
+
+    /// The peer is who it says: offers the tuning.
+    pub fn send_tune(&mut self, out: &mut Vec<u8>) {
+        self.state = State::Tuning;
+        let tune = connection::Tune {
+            channel_max: self.settings.channel_max,
+            frame_max: self.settings.frame_max,
+            heartbeat: self.settings.heartbeat,
+        };
+        put(out, 0, Method::Connection(connection::AMQPMethod::Tune(tune)));
+    }
+
+    /// Answers [`Event::Open`].
+    pub fn open_ok(&mut self, out: &mut Vec<u8>) {
+        self.state = State::Open;
+        self.timers.opened();
+        put(out, 0, Method::Connection(connection::AMQPMethod::OpenOk(connection::OpenOk {})));
+    }
+
+    /// Answers [`Event::UpdateSecret`].
+    pub fn update_secret_ok(&mut self, out: &mut Vec<u8>) {
+        put(out, 0, Method::Connection(connection::AMQPMethod::UpdateSecretOk(connection::UpdateSecretOk {})));
+    }
+
+    /// Answers [`Event::ChannelOpen`].
+    pub fn channel_open_ok(&mut self, number: u16, out: &mut Vec<u8>) {
+        put(out, number, Method::Channel(channel::AMQPMethod::OpenOk(channel::OpenOk {})));
+    }
+
+    /// Answers [`Event::ChannelClose`]: the number is free again, unless our own close is still unanswered.
+    pub fn channel_closed(&mut self, number: u16, out: &mut Vec<u8>) {
+        if self.channels.get_mut(number).is_some_and(|c| !matches!(c.state, ChannelState::Closing)) {
+            self.forget(number);
+        }
+        put(out, number, Method::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {})));
+    }
+
+    /// Answers [`Event::Close`].
+    pub fn close_ok(&mut self, out: &mut Vec<u8>) {
+        self.state = State::Gone;
+        put(out, 0, Method::Connection(connection::AMQPMethod::CloseOk(connection::CloseOk {})));
+    }
+
+    /// Answers [`Event::BadHeader`] with the version that we speak.
+    pub fn refuse_header(&mut self, out: &mut Vec<u8>) {
+        self.state = State::Gone;
+        out.extend_from_slice(&frame::PROTOCOL_HEADER);
+    }
+
+    /// Closes what the fault reaches. Channel faults on a channel that is not open are ignored.
+    pub fn fail(&mut self, now: Millis, fault: &Fault, out: &mut Vec<u8>) {
+        match fault {
+            Fault::Channel(number, exception) => self.close_channel(*number, exception, out),
+            Fault::Connection(exception) => self.close(now, exception, out),
+        }
+    }
+
+    /// Whether a connection exception is told to the peer in the present state, as RabbitMQ decides it
+    /// (`rabbit_reader:handle_exception`).
+    fn tells(&self, exception: &Exception) -> bool {
+        match self.state {
+            State::Open | State::Opening => true,
+            State::Tuning => exception.code == ReplyCode::NotAllowed,
+            State::Starting | State::Securing => match exception.code {
+                ReplyCode::AccessRefused => self.peer.authentication_failure_close,
+                code => code == ReplyCode::CommandInvalid,
+            },
+            _ => false,
+        }
+    }
+
+    fn close(&mut self, now: Millis, exception: &Exception, out: &mut Vec<u8>) {
+        if matches!(self.state, State::Closing | State::PeerClosing | State::Silent | State::Gone) {
+            return;
+        }
+        let told = self.tells(exception);
+        self.channels = Channels::default();
+        self.assembling = 0;
+        if told {
+            let close = connection::Close {
+                reply_code: exception.code.code(),
+                reply_text: short(exception.reply_text()),
+                class_id: exception.class,
+                method_id: exception.method,
+            };
+            put(out, 0, Method::Connection(connection::AMQPMethod::Close(close)));
+            self.state = State::Closing;
+            if self.deaf { self.timers.silent(now) } else { self.timers.closing(now) }
+        } else {
+            self.state = State::Silent;
+            self.timers.silent(now);
+        }
+    }
+
+    fn close_channel(&mut self, number: u16, exception: &Exception, out: &mut Vec<u8>) {
+        let Some(channel) = self.channels.get_mut(number) else { return };
+        match std::mem::replace(&mut channel.state, ChannelState::Closing) {
+            ChannelState::Closing => return,
+            ChannelState::Content(assembly) => self.assembling -= assembly.size(),
+            ChannelState::Open => {}
+        }
+        let close = channel::Close {
+            reply_code: exception.code.code(),
+            reply_text: short(exception.reply_text()),
+            class_id: exception.class,
+            method_id: exception.method,
+        };
+        put(out, number, Method::Channel(channel::AMQPMethod::Close(close)));
+    }
+
+    fn header<'a>(&mut self, input: &mut &'a [u8]) -> Option<Event<'a>> {
+        let Some((header, rest)) = input.split_first_chunk::<8>() else {
+            // Wrong from the first octet on: no need to wait for all eight.
+            let wrong = !frame::PROTOCOL_HEADER.starts_with(input.get(..4.min(input.len())).unwrap_or_default());
+            if wrong {
+                *input = &[];
+            }
+            return wrong.then_some(Event::BadHeader);
+        };
+        *input = rest;
+        // `AMQP 1 1 0 9` is the header of 0-9, which RabbitMQ treats as 0-9-1.
+        if *header == frame::PROTOCOL_HEADER || header == b"AMQP\x01\x01\x00\x09" {
+            self.state = State::Starting;
+            return Some(Event::Hello);
+        }
+        Some(Event::BadHeader)
+    }
+
+    /// Publish and acknowledgements, without going through the generic parser.
+    #[inline]
+    fn hot<'a>(&mut self, frame: Frame<'a>, used: usize, input: &mut &'a [u8]) -> Hot<'a> {
+        let Some((ids, args)) = frame.payload.split_first_chunk::<4>() else { return Hot::Not };
+        let method = u16::from_be_bytes([ids[2], ids[3]]);
+        if !matches!(method, basic::PUBLISH | basic::ACK | basic::NACK | basic::REJECT) {
+            return Hot::Not;
+        }
+        let Some(channel) = self.channels.get_mut(frame.channel) else { return Hot::Not };
+        if !matches!(channel.state, ChannelState::Open) {
+            return Hot::Not;
+        }
+        let rest = input.get(used..).unwrap_or_default();
+        let parsed = match method {
+            basic::PUBLISH => match basic::parse_publish(args) {
+                Ok(publish) => return self.publish(frame.channel, &publish, rest, input),
+                Err(_) => None,
+            },
+            basic::ACK => basic::parse_ack(args).ok().map(|ack| Event::Ack(frame.channel, ack)),
+            basic::NACK => basic::parse_nack(args).ok().map(|nack| Event::Nack(frame.channel, nack)),
+            _ => basic::parse_reject(args).ok().map(|reject| Event::Reject(frame.channel, reject)),
+        };
+        *input = rest;
+        Hot::Event(parsed.unwrap_or_else(|| Event::Fault(Fault::Connection(undecodable(frame.payload)))))
+    }
+
+    /// A publish whose header and body frames follow in the input is handed on as it lies there.
+    #[inline]
+    fn publish<'a>(
+        &mut self,
+        channel: u16,
+        publish: &basic::Publish<'a>,
+        rest: &'a [u8],
+        input: &mut &'a [u8],
+    ) -> Hot<'a> {
+        if publish.immediate {
+            *input = rest;
+            let exception = Exception::new(ReplyCode::NotImplemented, "immediate=true");
+            return Hot::Event(Event::Fault(Fault::Connection(at_publish(exception))));
+        }
+        match self.in_place(channel, rest) {
+            InPlace::Whole(header, body, after) => {
+                *input = after;
+                let Publish { route, mandatory, .. } = borrowed(channel, publish);
+                Hot::Event(Event::Publish(Publish { channel, route, mandatory, header, body }))
+            }
+            InPlace::More => Hot::More,
+            InPlace::Not => {
+                if let Some(entry) = self.channels.get_mut(channel) {
+                    entry.state = ChannelState::Content(Box::new(Assembly::new(channel, publish)));
+                }
+                *input = rest;
+                Hot::Again
+            }
+        }
+    }
+
+    #[inline]
+    fn in_place<'a>(&self, channel: u16, rest: &'a [u8]) -> InPlace<'a> {
+        let (header, used) = match frame::split(rest, self.payload_max) {
+            Ok(Some(split)) => split,
+            Ok(None) => return InPlace::More,
+            Err(_) => return InPlace::Not,
+        };
+        if header.kind != frame::HEADER || header.channel != channel {
+            return InPlace::Not;
+        }
+        let Ok(size) = check_header(header.payload, &self.settings) else { return InPlace::Not };
+        let rest = rest.get(used..).unwrap_or_default();
+        if size == 0 {
+            return InPlace::Whole(header.payload, &[], rest);
+        }
+        let (body, used) = match frame::split(rest, self.payload_max) {
+            Ok(Some(split)) => split,
+            // The first of several body frames may still be far away: only a body of one frame is worth waiting for.
+            Ok(None) if size <= self.payload_max as u64 => return InPlace::More,
+            _ => return InPlace::Not,
+        };
+        if body.kind != frame::BODY || body.channel != channel || body.payload.len() as u64 != size {
+            return InPlace::Not;
+        }
+        InPlace::Whole(header.payload, body.payload, rest.get(used..).unwrap_or_default())
+    }
+
+    fn frame(&mut self, frame: Frame<'_>) -> Option<Event<'static>> {
+        let Frame { kind, channel, payload } = frame;
+        if matches!(self.state, State::Closing | State::PeerClosing) {
+            return (channel == 0 && kind == frame::METHOD).then(|| self.while_closing(payload)).flatten();
+        }
+        let known = match kind {
+            frame::METHOD => payload.len() >= 4,
+            frame::HEADER => payload.len() >= 12,
+            frame::BODY => true,
+            frame::HEARTBEAT => payload.is_empty(),
+            _ => false,
+        };
+        let fault = if !known {
+            unknown_frame(kind, payload)
+        } else if channel == 0 {
+            match kind {
+                frame::HEARTBEAT => return None,
+                frame::METHOD => match self.method0(payload) {
+                    Ok(event) => return event,
+                    Err(exception) => exception,
+                },
+                _ => misplaced_frame(kind, payload),
+            }
+        } else if self.state != State::Open || kind == frame::HEARTBEAT {
+            misplaced_frame(kind, payload)
+        } else {
+            match self.channel_frame(frame) {
+                Ok(event) => return event,
+                Err(exception) => return Some(Event::Fault(exception.on(channel))),
+            }
+        };
+        Some(Event::Fault(Fault::Connection(fault)))
+    }
+
+    fn while_closing(&mut self, payload: &[u8]) -> Option<Event<'static>> {
+        match method::ids(payload) {
+            Some((10, 51)) => {
+                self.state = State::Gone;
+                Some(Event::Gone)
+            }
+            Some((10, 50)) => Some(Event::Close),
+            _ => None,
+        }
+    }
+
+    fn method0(&mut self, payload: &[u8]) -> Result<Option<Event<'static>>, Exception> {
+        use connection::AMQPMethod as M;
+        let (class, id) = method::ids(payload).unwrap_or_default();
+        let parsed = method::parse(payload).map_err(|error| unparsable(payload, &error))?;
+        match (self.state, parsed) {
+            (State::Starting, Method::Connection(M::StartOk(ok))) => {
+                self.peer = peer_of(&ok.client_properties);
+                Ok(Some(Event::StartOk(Box::new(StartOk {
+                    mechanism: ok.mechanism.to_string(),
+                    response: ok.response.as_bytes().to_vec(),
+                    client_properties: ok.client_properties,
+                }))))
+            }
+            (State::Securing, Method::Connection(M::SecureOk(ok))) => {
+                Ok(Some(Event::SecureOk(ok.response.as_bytes().to_vec())))
+            }
+            (State::Tuning, Method::Connection(M::TuneOk(ok))) => {
+                let asked =
+                    Tuning { frame_max: ok.frame_max, channel_max: ok.channel_max, heartbeat: ok.heartbeat };
+                self.tuning = self.settings.negotiate(asked)?;
+                self.payload_max = if asked.frame_max == 0 { usize::MAX } else { asked.frame_max as usize };
+                self.timers.set_heartbeat(asked.heartbeat);
+                self.state = State::Opening;
+                Ok(None)
+            }
+            (State::Opening, Method::Connection(M::Open(open))) => {
+                Ok(Some(Event::Open(open.virtual_host.to_string())))
+            }
+            (State::Open, Method::Connection(M::UpdateSecret(update))) => {
+                Ok(Some(Event::UpdateSecret(update.new_secret.as_bytes().to_vec())))
+            }
+            (_, Method::Connection(M::Close(_))) => {
+                self.state = State::PeerClosing;
+                Ok(Some(Event::Close))
+            }
+            (state, _) => {
+                let text = format!("unexpected method in connection state {}", state.name());
+                Err(Exception::new(ReplyCode::ChannelError, text).at(class, id))
+            }
+        }
+    }
+
+    fn channel_frame(&mut self, frame: Frame<'_>) -> Result<Option<Event<'static>>, Exception> {
+        let Frame { kind, channel: number, payload } = frame;
+        let ids = if kind == frame::METHOD { method::ids(payload) } else { None };
+        let count = self.channels.len();
+        let Some(channel) = self.channels.get_mut(number) else {
+            return self.unopened_channel(number, count, ids).map(Some);
+        };
+        match &mut channel.state {
+            ChannelState::Closing => Ok(match ids {
+                Some((20, 41)) => {
+                    self.forget(number);
+                    Some(Event::ChannelFreed(number))
+                }
+                Some((20, 40)) => Some(Event::ChannelClose(number)),
+                _ => None,
+            }),
+            ChannelState::Content(assembly) => {
+                let before = assembly.size();
+                let progress = assembly.frame(kind, payload, &self.settings)?;
+                self.assembling += assembly.size() - before;
+                if self.assembling > self.settings.assembly_octets_max {
+                    let text = "too many octets in unfinished messages on this connection";
+                    return Err(at_publish(Exception::new(ReplyCode::ResourceError, text)));
+                }
+                if progress == Progress::More {
+                    return Ok(None);
+                }
+                Ok(self.finish(number).map(Event::Assembled))
+            }
+            ChannelState::Open => {
+                let Some((class, id)) = ids else {
+                    return Err(unexpected("expected method frame, got non method frame instead"));
+                };
+                let parsed = method::parse(payload).map_err(|error| unparsable(payload, &error))?;
+                match parsed {
+                    Method::Channel(channel::AMQPMethod::Open(_)) => {
+                        let text = "second 'channel.open' seen";
+                        Err(Exception::new(ReplyCode::ChannelError, text).at(class, id))
+                    }
+                    Method::Channel(channel::AMQPMethod::Close(_)) => Ok(Some(Event::ChannelClose(number))),
+                    other => Ok(Some(Event::Method(number, Box::new(other)))),
+                }
+            }
+        }
+    }
+
+    fn unopened_channel(
+        &mut self,
+        number: u16,
+        count: usize,
+        ids: Option<(u16, u16)>,
+    ) -> Result<Event<'static>, Exception> {
+        let max = self.tuning.channel_max;
+        if max != 0 && count >= usize::from(max) {
+            let text = format!("number of channels opened ({count}) has reached the negotiated channel_max ({max})");
+            return Err(Exception::new(ReplyCode::NotAllowed, text));
+        }
+        match ids {
+            Some((20, 10)) => {
+                self.channels.open(number);
+                Ok(Event::ChannelOpen(number))
+            }
+            Some((class, id)) => {
+                Err(Exception::new(ReplyCode::ChannelError, "expected 'channel.open'").at(class, id))
+            }
+            None => Err(unexpected("expected method frame, got non method frame instead")),
+        }
+    }
+
+    fn finish(&mut self, number: u16) -> Option<Box<crate::Assembled>> {
+        let channel = self.channels.get_mut(number)?;
+        match std::mem::replace(&mut channel.state, ChannelState::Open) {
+            ChannelState::Content(assembly) => {
+                self.assembling -= assembly.size();
+                Some(Box::new(assembly.finish()))
+            }
+            other => {
+                channel.state = other;
+                None
+            }
+        }
+    }
+
+    fn forget(&mut self, number: u16) {
+        if let Some(channel) = self.channels.remove(number)
+            && let ChannelState::Content(assembly) = channel.state
+        {
+            self.assembling -= assembly.size();
+        }
+    }
+}
+
+/// What the fast path made of a frame.
+enum Hot<'a> {
+    Event(Event<'a>),
+    /// The rest of the content is still to come; the input was left where it is useful to look again.
+    More,
+    /// The method was taken; the frames after it go the long way.
+    Again,
+    /// Not for the fast path.
+    Not,
+}
+
+enum InPlace<'a> {
+    Whole(&'a [u8], &'a [u8], &'a [u8]),
+    More,
+    Not,
+}
+
+impl State {
+    /// The name RabbitMQ gives it in texts.
+    fn name(self) -> &'static str {
+        match self {
+            State::Header => "pre_init",
+            State::Starting => "starting",
+            State::Securing => "securing",
+            State::Tuning => "tuning",
+            State::Opening => "opening",
+            State::Open => "running",
+            State::Closing | State::PeerClosing => "closing",
+            State::Silent | State::Gone => "closed",
+        }
+    }
+}
+
+fn borrowed<'a>(channel: u16, publish: &basic::Publish<'a>) -> Publish<'a> {
+    Publish { channel, route: publish.route, mandatory: publish.mandatory, header: &[], body: &[] }
+}
+
+fn peer_of(client_properties: &FieldTable) -> Peer {
+    let Some(AMQPValue::FieldTable(capabilities)) = client_properties.inner().get("capabilities") else {
+        return Peer::default();
+    };
+    let has = |name: &str| matches!(capabilities.inner().get(name), Some(AMQPValue::Boolean(true)));
+    Peer {
+        authentication_failure_close: has("authentication_failure_close"),
+        consumer_cancel_notify: has("consumer_cancel_notify"),
+        connection_blocked: has("connection.blocked"),
+    }
+}
+
+fn undecodable(payload: &[u8]) -> Exception {
+    let (class, id) = method::ids(payload).unwrap_or_default();
+    let args: Vec<String> = payload.iter().skip(4).take(64).map(u8::to_string).collect();
+    let text = format!("cannot decode <<{}>>", args.join(","));
+    Exception::new(ReplyCode::FrameError, text).at(class, id)
+}
+
+/// RabbitMQ crashes its reader on an unknown method; we name it. The rest is a frame error, as there.
+fn unparsable(payload: &[u8], error: &MethodError) -> Exception {
+    match error {
+        MethodError::UnknownMethod { class, method } => {
+            let text = format!("unknown method: class {class}, method {method}");
+            Exception::new(ReplyCode::CommandInvalid, text)
+        }
+        MethodError::BadTable { .. } => {
+            let (class, id) = method::ids(payload).unwrap_or_default();
+            Exception::new(ReplyCode::SyntaxError, error.to_string()).at(class, id)
+        }
+        _ => undecodable(payload),
+    }
+}
+
+fn put(out: &mut Vec<u8>, channel: u16, method: Method) {
+    method::put(out, channel, &method).expect("invariant: strings of our own methods are short");
+}
+
+fn short(text: String) -> ShortString {
+    ShortString::try_new(text).expect("invariant: reply texts are cut to 255 octets")
+}
