@@ -308,3 +308,120 @@ fn short(string: &[u8]) -> &[u8] {
     debug_assert!(string.len() <= SHORT_STRING_MAX, "a short string has at most 255 octets");
     string.get(..SHORT_STRING_MAX).unwrap_or(string)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(exchange: &[u8], key: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_route(&mut out, exchange, key);
+        out
+    }
+
+    #[test]
+    fn publish_arguments() {
+        use DecodeError::{Trailing, Truncated};
+        type Parts<'a> = (&'a [u8], &'a [u8], bool, bool);
+        let cases: &[(&[u8], Result<Parts<'_>, DecodeError>)] = &[
+            (b"\0\0\0\0\0", Ok((b"", b"", false, false))),
+            (b"\0\0\x02ex\x03key\x01", Ok((b"ex", b"key", true, false))),
+            (b"\xff\xff\0\x02\xff\xfe\xfe", Ok((b"", b"\xff\xfe", false, true))),
+            (b"\0\0\0\x02ab\xff", Ok((b"", b"ab", true, true))),
+            (b"", Err(Truncated)),
+            (b"\0\0", Err(Truncated)),
+            (b"\0\0\x02e", Err(Truncated)),
+            (b"\0\0\x02ex", Err(Truncated)),
+            (b"\0\0\x02ex\x03ke", Err(Truncated)),
+            (b"\0\0\x02ex\x03key", Err(Truncated)),
+            (b"\0\0\x02ex\x03key\x01zz", Err(Trailing(2))),
+        ];
+        for (args, expected) in cases {
+            let found =
+                parse_publish(args).map(|p| (p.exchange(), p.routing_key(), p.mandatory, p.immediate));
+            assert_eq!(found, *expected, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn settling_arguments() {
+        assert_eq!(parse_ack(b"\0\0\0\0\0\0\x01\x02\x01"), Ok(Ack { delivery_tag: 258, multiple: true }));
+        assert_eq!(parse_reject(b"\0\0\0\0\0\0\0\x02\x01"), Ok(Reject { delivery_tag: 2, requeue: true }));
+        let nack = |bits, multiple, requeue| {
+            assert_eq!(
+                parse_nack(&[0, 0, 0, 0, 0, 0, 0, 9, bits]),
+                Ok(Nack { delivery_tag: 9, multiple, requeue })
+            );
+        };
+        nack(0, false, false);
+        nack(1, true, false);
+        nack(2, false, true);
+        nack(255, true, true);
+        for cut in 0..9 {
+            assert_eq!(parse_ack(&[0; 9][..cut]), Err(DecodeError::Truncated));
+        }
+        assert_eq!(parse_ack(&[0; 12]), Err(DecodeError::Trailing(3)));
+    }
+
+    #[test]
+    fn a_route_that_is_none_has_empty_parts() {
+        assert_eq!(split_route(&route(b"ex", b"\xff")), (&b"ex"[..], &b"\xff"[..]));
+        for broken in [&b""[..], b"\x05", b"\x01e", b"\x01e\x02k", b"\x01e\x01kk"] {
+            assert_eq!(split_route(broken), (&b""[..], &b""[..]), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_cut_into_frames() {
+        let cases: &[(usize, usize, &[usize])] = &[
+            (0, 10, &[]),
+            (1, 10, &[1]),
+            (10, 10, &[10]),
+            (11, 10, &[10, 1]),
+            (30, 10, &[10, 10, 10]),
+            (3, 0, &[1, 1, 1]),
+            (30, usize::MAX, &[30]),
+        ];
+        for &(size, payload_max, expected) in cases {
+            let body: Vec<u8> = (0..size as u8).collect();
+            let mut out = Vec::new();
+            put_content(&mut out, 3, b"header longer than ten octets", &body, payload_max);
+            let mut rest = &out[..];
+            let (mut sizes, mut joined) = (Vec::new(), Vec::new());
+            while let Some((frame, used)) = frame::split(rest, usize::MAX).expect("our own frames") {
+                assert_eq!(frame.channel, 3);
+                if rest.len() == out.len() {
+                    assert_eq!(
+                        (frame.kind, frame.payload),
+                        (frame::HEADER, &b"header longer than ten octets"[..])
+                    );
+                } else {
+                    assert_eq!(frame.kind, frame::BODY);
+                    sizes.push(frame.payload.len());
+                    joined.extend_from_slice(frame.payload);
+                }
+                rest = &rest[used..];
+            }
+            assert_eq!((sizes.as_slice(), joined), (expected, body), "{size} octets by {payload_max}");
+        }
+    }
+
+    #[test]
+    fn the_reservation_is_what_is_written() {
+        let route = route(b"ex", b"key");
+        type Write<'a> = &'a dyn Fn(&mut Vec<u8>);
+        let writers: [Write<'_>; 6] = [
+            &|out| put_deliver(out, 1, b"a longer consumer tag", 1, false, &route),
+            &|out| put_get_ok(out, 1, 1, false, &route, 9),
+            &|out| put_return(out, 1, 312, "NO_ROUTE", &route),
+            &|out| put_publish(out, 1, &route, true),
+            &|out| put_nack(out, 1, 1, true, true),
+            &|out| put_content(out, 1, &[0; 40], &[0; 100], 30),
+        ];
+        for (index, write) in writers.iter().enumerate() {
+            let mut out = Vec::new();
+            write(&mut out);
+            assert_eq!(out.capacity(), out.len(), "writer {index}");
+        }
+    }
+}

@@ -3,14 +3,14 @@
 use crate::table::TableError;
 use amq_protocol::types::generation::GenError;
 
-/// Why a payload could not be read. RabbitMQ answers each of these with 501 `FRAME_ERROR - cannot decode
-/// <<…>>` when they are found in a method (`rabbit_misc:frame_error`).
+/// Why a payload could not be read. In the arguments of a method RabbitMQ answers with 501 `FRAME_ERROR -
+/// cannot decode <<…>>`, in the properties of a content with 541 `INTERNAL_ERROR` and no explanation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// A field, or a length in it, reaches beyond the end of the payload.
     #[error("the payload ends inside a field")]
     Truncated,
-    /// Octets follow the last field; RabbitMQ refuses them too.
+    /// Octets follow the last field.
     #[error("{0} octets follow the last field")]
     Trailing(usize),
     /// A field table in the payload is malformed.

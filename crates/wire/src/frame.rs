@@ -50,7 +50,7 @@ pub enum FrameError {
         size: u32,
         /// Allowed octets of payload.
         max: u32,
-        /// Up to 16 octets of the payload, as far as they have arrived.
+        /// Up to 16 octets of the payload, as far as they have arrived. RabbitMQ's text shows none of them.
         first: Vec<u8>,
     },
     /// The octet behind the payload is not [`END`].
@@ -71,8 +71,9 @@ pub enum FrameError {
 
 /// The first frame of `input` and the octets it takes there, or `None` when more input is needed.
 ///
-/// `payload_max` is the largest payload accepted, `frame_max - 8`; `usize::MAX` accepts all. A frame that is
-/// too large is reported as soon as its seven-octet head is there, so the reader never has to buffer it.
+/// `payload_max` is the largest payload accepted, `frame_max - 8`; `usize::MAX` accepts all. (RabbitMQ names
+/// `frame_max - 8` in its text but lets eight octets more through.) A frame that is too large is reported as
+/// soon as its seven-octet head is there, so the reader never has to buffer it.
 ///
 /// # Errors
 /// [`FrameError`]; the stream is then beyond repair.
@@ -120,4 +121,54 @@ fn too_large(kind: u8, channel: u16, size: u32, payload_max: usize, rest: &[u8])
 
 fn first_of(payload: &[u8]) -> Vec<u8> {
     payload.iter().copied().take(FIRST_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_returned_when_it_is_whole() {
+        let bytes = [METHOD, 0x12, 0x34, 0, 0, 0, 2, b'a', b'b', END, HEARTBEAT];
+        for cut in 0..10 {
+            assert_eq!(split(&bytes[..cut], 2), Ok(None), "{cut} octets");
+        }
+        let frame = Frame { kind: METHOD, channel: 0x1234, payload: b"ab" };
+        assert_eq!(split(&bytes, 2), Ok(Some((frame, 10))));
+    }
+
+    #[test]
+    fn an_empty_payload_is_a_frame() {
+        let mut bytes = Vec::new();
+        put_heartbeat(&mut bytes);
+        let frame = Frame { kind: HEARTBEAT, channel: 0, payload: b"" };
+        assert_eq!(split(&bytes, 0), Ok(Some((frame, 8))));
+    }
+
+    #[test]
+    fn a_large_frame_is_refused_from_its_head() {
+        let mut bytes = vec![BODY, 0, 7, 0, 0, 0x10, 0];
+        for arrived in 0..30 {
+            let max = 4095;
+            let first = bytes[7..].iter().copied().take(16).collect();
+            let error = FrameError::TooLarge { kind: BODY, channel: 7, size: 4096, max, first };
+            assert_eq!(split(&bytes, 4095), Err(error), "{arrived} octets of payload");
+            assert_eq!(split(&bytes, 4096), Ok(None));
+            bytes.push(arrived);
+        }
+    }
+
+    #[test]
+    fn four_gibibytes_only_wait_when_nothing_limits_them() {
+        let head = [BODY, 0, 1, 0xff, 0xff, 0xff, 0xff];
+        assert_eq!(split(&head, usize::MAX), Ok(None));
+        assert!(split(&head, u32::MAX as usize - 1).is_err());
+    }
+
+    #[test]
+    fn a_wrong_end_octet_is_refused() {
+        let error =
+            FrameError::BadEnd { kind: METHOD, channel: 1, size: 3, end: b'X', first: b"abc".to_vec() };
+        assert_eq!(split(b"\x01\x00\x01\x00\x00\x00\x03abcX", 100), Err(error));
+    }
 }

@@ -1,8 +1,11 @@
 //! Methods as values, by way of `amq-protocol`: everything but the hot ones of [`crate::basic`].
 //!
 //! Invariant: `amq-protocol` sees a payload only after our own walk over its arguments, so it meets neither
-//! deep nesting nor a wrong length, and our error says what RabbitMQ would say. RabbitMQ answers an unknown
-//! method with 541 and everything else here with 501.
+//! deep nesting nor a wrong length. What RabbitMQ 3.10.8 does with each [`MethodError`]: `Malformed` is 501
+//! `FRAME_ERROR - cannot decode <<…>>` with the ids of the method, `BadUtf8` 501 `Malformed UTF-8 in
+//! shortstr` with ids 0 and 0, `Truncated` 501 `type 1, all octets = <<…>>: unknown_frame`; for
+//! `UnknownMethod` and `BadTable` its reader crashes, and the client sees the connection reset without a
+//! close.
 
 use crate::method_table::{self, ArgumentError};
 use crate::table::TableError;
@@ -30,7 +33,7 @@ pub enum MethodError {
         /// Method id as sent.
         method: u16,
     },
-    /// The arguments end too early or too late. RabbitMQ refuses octets behind the last argument as well.
+    /// The arguments end too early, or octets follow the last one.
     #[error("malformed arguments of method {method} of class {class}: {reason}")]
     Malformed {
         /// Class id.
@@ -50,8 +53,8 @@ pub enum MethodError {
         /// What is wrong.
         reason: TableError,
     },
-    /// A short string, or a key in a table, is not UTF-8. For a short string RabbitMQ says 501 `Malformed
-    /// UTF-8 in shortstr`; keys it does not check.
+    /// A short string, or a key in a table, is not UTF-8. RabbitMQ does not check keys; here they must be
+    /// UTF-8, because the types of `amq-protocol` hold them as such.
     #[error("malformed UTF-8 in method {method} of class {class}")]
     BadUtf8 {
         /// Class id.

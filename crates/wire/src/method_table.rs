@@ -144,3 +144,127 @@ static METHODS: &[MethodSpec] = &[
     spec(90, 30, "tx.rollback", &[]),
     spec(90, 31, "tx.rollback-ok", &[]),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::method::{self, MethodError};
+    use crate::table::TableError;
+    use amq_protocol::protocol::parse_class;
+    use std::collections::HashSet;
+    use std::sync::LazyLock;
+
+    fn payload(spec: &MethodSpec, with: impl Fn(Argument) -> &'static [u8]) -> Vec<u8> {
+        let mut bytes = [spec.class.to_be_bytes(), spec.method.to_be_bytes()].concat();
+        for &argument in spec.arguments {
+            bytes.extend_from_slice(with(argument));
+        }
+        bytes
+    }
+
+    fn plain(argument: Argument) -> &'static [u8] {
+        match argument {
+            Octet => b"\x07",
+            Bits => b"\x01",
+            Short => b"\0\x02",
+            Long => b"\0\0\0\x03",
+            LongLong => b"\0\0\0\0\0\0\0\x04",
+            ShortString => b"\x02\xc3\xa9",
+            LongString => b"\0\0\0\x02\xff\xfe",
+            Table => b"\0\0\0\x0b\x01kA\0\0\0\x01V\x01lV",
+        }
+    }
+
+    #[test]
+    fn ids_and_names_are_unique() {
+        let ids: HashSet<_> = METHODS.iter().map(|spec| (spec.class, spec.method)).collect();
+        let names: HashSet<_> = METHODS.iter().map(|spec| spec.name).collect();
+        assert_eq!((ids.len(), names.len()), (METHODS.len(), METHODS.len()));
+        assert!(METHODS.is_sorted_by_key(|spec| (spec.class, spec.method)));
+    }
+
+    /// `amq-protocol` reads exactly as many octets as our list of types says, and writes the same method
+    /// again.
+    #[test]
+    fn the_types_are_those_of_the_parser() {
+        for spec in METHODS {
+            let bytes = payload(spec, plain);
+            let (rest, parsed) = parse_class(&bytes[..]).expect(spec.name);
+            assert_eq!(rest, b"", "{}", spec.name);
+            assert_eq!(method::method_ids(&parsed), (spec.class, spec.method));
+            assert_eq!(method::parse(&bytes).as_ref(), Ok(&parsed), "{}", spec.name);
+            let mut frame = Vec::new();
+            method::put(&mut frame, 1, &parsed).expect(spec.name);
+            assert_eq!(method::parse(&frame[7..frame.len() - 1]).as_ref(), Ok(&parsed), "{}", spec.name);
+        }
+    }
+
+    #[test]
+    fn every_cut_and_every_extra_octet_is_found() {
+        for spec in METHODS {
+            let MethodSpec { class, method, .. } = *spec;
+            let bytes = payload(spec, plain);
+            for cut in 0..bytes.len() {
+                let reason = match method::parse(&bytes[..cut]) {
+                    Err(MethodError::Truncated) if cut < 4 => continue,
+                    Err(MethodError::Malformed { reason, .. }) => reason,
+                    Err(MethodError::BadTable { reason, .. }) => reason.into(),
+                    other => panic!("{cut} octets of {}: {other:?}", spec.name),
+                };
+                let truncated = [DecodeError::Truncated, TableError::Truncated.into()].contains(&reason);
+                assert!(truncated, "{cut} octets of {}: {reason:?}", spec.name);
+            }
+            let long = [&bytes[..], b"zz"].concat();
+            let reason = DecodeError::Trailing(2);
+            assert_eq!(method::parse(&long), Err(MethodError::Malformed { class, method, reason }));
+        }
+    }
+
+    /// 10,000 levels would overflow the stack of `amq-protocol`; no method lets them through.
+    #[test]
+    fn deep_tables_are_refused_wherever_a_table_may_be() {
+        static DEEP: LazyLock<Vec<u8>> = LazyLock::new(|| {
+            let mut bytes = vec![0; 4];
+            for _ in 0..10_000 {
+                let length = (bytes.len() as u32 + 3).to_be_bytes();
+                bytes = [&length[..], b"\x01aF", &bytes[..]].concat();
+            }
+            bytes
+        });
+        let mut tables = 0;
+        for spec in METHODS.iter().filter(|spec| spec.arguments.contains(&Table)) {
+            let MethodSpec { class, method, .. } = *spec;
+            let bytes = payload(spec, |argument| if argument == Table { &DEEP[..] } else { plain(argument) });
+            let reason = TableError::TooDeep;
+            assert_eq!(method::parse(&bytes), Err(MethodError::BadTable { class, method, reason }));
+            tables += 1;
+        }
+        assert_eq!(tables, 9);
+    }
+
+    #[test]
+    fn short_strings_and_keys_must_be_utf8() {
+        for spec in METHODS {
+            let MethodSpec { class, method, .. } = *spec;
+            let error = Err(MethodError::BadUtf8 { class, method });
+            for (argument, bad) in [(ShortString, &b"\x01\xff"[..]), (Table, b"\0\0\0\x03\x01\xffV")] {
+                if spec.arguments.contains(&argument) {
+                    let bytes = payload(spec, |other| if other == argument { bad } else { plain(other) });
+                    assert_eq!(method::parse(&bytes), error, "{}", spec.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_ids_are_told_apart_from_bad_arguments() {
+        for (class, method) in [(0u16, 0u16), (10, 12), (60, 99), (61, 10), (0xffff, 0xffff)] {
+            let bytes = [class.to_be_bytes(), method.to_be_bytes()].concat();
+            assert_eq!(method::parse(&bytes), Err(MethodError::UnknownMethod { class, method }));
+            assert_eq!(method::method_name(class, method), None);
+            assert_eq!(method::ids(&bytes), Some((class, method)));
+        }
+        assert_eq!(method::ids(b"\0\x32\0"), None);
+        assert_eq!(method::method_name(10, 11), Some("connection.start-ok"));
+    }
+}

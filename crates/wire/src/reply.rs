@@ -84,3 +84,35 @@ pub fn reply_text(code: ReplyCode, explanation: &str) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use amq_protocol::protocol::{AMQPHardError, AMQPSoftError};
+
+    #[test]
+    fn codes_and_scopes_are_those_of_the_specification() {
+        for code in ReplyCode::ALL {
+            assert_eq!(AMQPHardError::from_id(code.code()).is_some(), code.is_hard(), "{code:?}");
+            // RabbitMQ knows 312 (and only uses it in returns), the specification's list of errors does not.
+            let is_soft = AMQPSoftError::from_id(code.code()).is_some() || *code == ReplyCode::NoRoute;
+            assert_eq!(is_soft, !code.is_hard(), "{code:?}");
+        }
+        assert!(ReplyCode::ALL.is_sorted_by_key(|code| code.code()));
+    }
+
+    #[test]
+    fn a_reply_text_fits_a_short_string() {
+        let code = ReplyCode::NotFound;
+        let name = "NOT_FOUND - ".len();
+        assert_eq!(reply_text(code, "no queue 'q' in vhost '/'"), "NOT_FOUND - no queue 'q' in vhost '/'");
+        assert_eq!(reply_text(code, &"a".repeat(255 - name)).len(), 255);
+        assert!(!reply_text(code, &"a".repeat(255 - name)).ends_with("..."));
+        let cut = reply_text(code, &"a".repeat(256 - name));
+        assert_eq!((cut.len(), &cut[248..]), (255, "aaaa..."));
+        for shift in 0..4 {
+            let cut = reply_text(code, &("a".repeat(shift) + &"€".repeat(100)));
+            assert!(cut.len() <= 255 && cut.ends_with("€..."), "{cut}");
+        }
+    }
+}

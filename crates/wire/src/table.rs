@@ -14,8 +14,8 @@ use crate::cursor;
 use amq_protocol::types::FieldTable;
 use amq_protocol::types::generation::gen_field_table;
 
-/// How deep tables and arrays may nest, the outermost table counted. RabbitMQ has no limit of its own;
-/// `amq-protocol` and many clients recurse, and overflow their stack at a few thousand levels.
+/// How deep tables and arrays may nest, the outermost table counted. RabbitMQ has no limit (it takes 5,000
+/// levels); `amq-protocol` and many clients recurse, and overflow their stack there.
 pub const DEPTH_MAX: usize = 100;
 
 /// Why bytes are not a field table.
@@ -236,8 +236,9 @@ enum Width {
 }
 
 /// The types as RabbitMQ reads them (`rabbit_binary_parser`): `s` is a 16-bit integer and not a short string,
-/// `l` and `L` are both signed, `x` is a byte array, `V` nothing. `U`, the specification's 16-bit integer, is
-/// not in RabbitMQ's list, but some clients write it and `amq-protocol` reads it.
+/// `l` and `L` are both signed, `x` is a byte array, `V` nothing. Two things RabbitMQ does not take are
+/// harmless and taken here: `U`, the specification's 16-bit integer, and floating-point numbers that are not
+/// finite.
 #[inline]
 fn width(tag: u8) -> Option<Width> {
     Some(match tag {
@@ -295,5 +296,125 @@ fn check_nested((body, mut keyed): Level<'_>) -> Result<(), TableError> {
         if let Some(&(parent_end, parent_keyed)) = parents.get(depth) {
             (end, keyed) = (parent_end as usize, parent_keyed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(body: &[u8]) -> Vec<u8> {
+        [&(body.len() as u32).to_be_bytes(), body].concat()
+    }
+
+    /// A table in a table and so on, `levels` in all, each of them under `head` (a key and a tag, or only a
+    /// tag).
+    fn nested(levels: usize, head: &[u8]) -> Vec<u8> {
+        let mut bytes = counted(b"");
+        for _ in 1..levels {
+            bytes = counted(&[head, &bytes].concat());
+        }
+        bytes
+    }
+
+    #[test]
+    fn check_accepts_what_rabbitmq_reads() {
+        let cases: &[&[u8]] = &[
+            b"",
+            b"\x01aV",
+            b"\0V",
+            b"\x02\xff\xfet\x05",
+            b"\x01aV\x01aV",
+            b"\x01ab1\x01aB1\x01as12\x01au12\x01aU12\x01aI1234\x01ai1234\x01al12345678\x01aL12345678",
+            b"\x01af1234\x01ad12345678\x01aD12345\x01aT12345678\x01aS\0\0\0\x02\xff\xfe\x01ax\0\0\0\x01z",
+            b"\x01aF\0\0\0\0\x01bA\0\0\0\0",
+            b"\x01aA\0\0\0\x0dVt\x01F\0\0\0\x04\x01bb\x07V\x01cV",
+        ];
+        for body in cases {
+            let bytes = counted(body);
+            assert_eq!(check(&bytes), Ok(bytes.len()), "{body:?}");
+            assert_eq!(check(&[&bytes[..], b"more"].concat()), Ok(bytes.len()), "{body:?} and more");
+            for cut in 0..bytes.len() {
+                assert_eq!(check(&bytes[..cut]), Err(TableError::Truncated), "{cut} octets of {body:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn check_refuses_the_rest() {
+        use TableError::{Truncated, UnknownTag};
+        let cases: &[(&[u8], TableError)] = &[
+            (b"\x01", Truncated),
+            (b"\x01a", Truncated),
+            (b"\x01az", UnknownTag(b'z')),
+            (b"\x01a_", UnknownTag(b'_')),
+            (b"\x01a\0", UnknownTag(0)),
+            (b"\x01aI123", Truncated),
+            (b"\x01aS\0\0\0", Truncated),
+            (b"\x01aS\0\0\0\x02x", Truncated),
+            (b"\x01aS\xff\xff\xff\xffx", Truncated),
+            (b"\x01aF\0\0\0\x02\x01b\x01cV", Truncated),
+            (b"\x01aF\0\0\0\x02\x01bV", Truncated),
+            (b"\x01aA\0\0\0\x01z\x01cV", UnknownTag(b'z')),
+            (b"\x01aA\0\0\0\x06F\0\0\0\x01V\x01cV", Truncated),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(check(&counted(body)), Err(*expected), "{body:?}");
+        }
+        assert_eq!(check(b"\0\0\0"), Err(Truncated));
+        assert_eq!(check(b"\xff\xff\xff\xff\x01aV"), Err(Truncated));
+    }
+
+    #[test]
+    fn nesting_ends_at_the_limit() {
+        for (levels, expected) in
+            [(1, true), (2, true), (DEPTH_MAX, true), (DEPTH_MAX + 1, false), (10_000, false)]
+        {
+            let bytes = nested(levels, b"\x01aF");
+            let expected = if expected { Ok(bytes.len()) } else { Err(TableError::TooDeep) };
+            assert_eq!(check(&bytes), expected, "{levels} tables");
+        }
+        for (arrays, expected) in [(DEPTH_MAX - 1, true), (DEPTH_MAX, false), (10_000, false)] {
+            let bytes = counted(&[b"\x01aA", &nested(arrays, b"A")[..]].concat());
+            let expected = if expected { Ok(bytes.len()) } else { Err(TableError::TooDeep) };
+            assert_eq!(check(&bytes), expected, "{arrays} arrays in a table");
+        }
+    }
+
+    #[test]
+    fn depth_counts_levels_and_not_siblings() {
+        let inner = nested(DEPTH_MAX - 1, b"\x01aF");
+        let body: Vec<u8> = (0..5).flat_map(|_| [b"\x01aF", &inner[..]].concat()).collect();
+        let bytes = counted(&body);
+        assert_eq!(check(&bytes), Ok(bytes.len()));
+    }
+
+    #[test]
+    fn values_are_read_by_their_type() {
+        let bytes = counted(
+            b"\x01aS\0\0\0\x01\xff\x01bt\x02\x01cb\xff\x01dB\xff\x01es\xff\xfe\x01fu\xff\xfe\x01gU\xff\xfe\
+              \x01hI\xff\xff\xff\xfd\x01ii\xff\xff\xff\xfd\x01jl\xff\xff\xff\xff\xff\xff\xff\xfc\
+              \x01kL\xff\xff\xff\xff\xff\xff\xff\xfb\x01lT\0\0\0\0\0\0\0\x09\x01mf\x3f\x80\0\0\
+              \x01nd\x40\0\0\0\0\0\0\0\x01oA\0\0\0\x03Vt\x01\x01pF\0\0\0\x03\x01qV\x01rx\0\0\0\x01z\x01rV",
+        );
+        let (table, size) = RawTable::parse(&bytes).expect("a good table");
+        assert_eq!(size, bytes.len());
+        let get = |key: &[u8]| table.get(key).expect("a known key");
+        assert_eq!(get(b"a").as_longstr(), Some(&b"\xff"[..]));
+        assert_eq!(get(b"b").as_bool(), Some(true));
+        let integers = [-1, 255, -2, 65534, -2, -3, 4_294_967_293, -4, -5];
+        for (key, expected) in (b'c'..).zip(integers) {
+            assert_eq!(get(&[key]).as_integer(), Some(expected), "{}", key as char);
+        }
+        assert_eq!((get(b"l").as_timestamp(), get(b"l").as_integer()), (Some(9), None));
+        assert_eq!((get(b"m").as_float(), get(b"n").as_float()), (Some(1.0), Some(2.0)));
+        let tags: Vec<u8> = get(b"o").as_array().expect("an array").map(|value| value.tag).collect();
+        assert_eq!(tags, b"Vt");
+        let inner = get(b"p").as_table().expect("a table");
+        assert_eq!((inner.is_empty(), inner.get(b"q").map(|v| v.tag)), (false, Some(b'V')));
+        assert_eq!(get(b"r").as_byte_array(), Some(&b"z"[..]), "the first of two equal keys");
+        assert_eq!(table.entries().count(), 18);
+        assert_eq!(table.get(b"s"), None);
+        assert_eq!((get(b"b").as_longstr(), get(b"a").as_bool(), get(b"r").as_longstr()), (None, None, None));
     }
 }
