@@ -31,7 +31,7 @@ pub use confirms::Confirms;
 pub use connection::Connection;
 pub use event::{Event, Peer, Publish, StartOk};
 pub use fault::{Exception, Fault, erlang_binary};
-pub use outstanding::{Outstanding, UnknownTag};
+pub use outstanding::{Outstanding, Piece, UnknownTag};
 pub use settings::{Settings, Tuning};
 pub use timers::Expired;
 

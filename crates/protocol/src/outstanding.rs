@@ -12,16 +12,21 @@ pub struct UnknownTag(pub u64);
 /// Outstanding deliveries. `S` says where they came from (a consumer of a queue).
 #[derive(Debug)]
 pub struct Outstanding<S> {
-    spans: BTreeMap<u64, Span<S>>,
+    spans: BTreeMap<u64, Piece<S>>,
     count: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Span<S> {
-    source: S,
-    first_tag: u64,
-    first_position: u64,
-    count: u64,
+/// Deliveries with ascending tags whose messages stand at ascending positions of one source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece<S> {
+    /// Where they came from.
+    pub source: S,
+    /// Delivery tag of the first.
+    pub first_tag: u64,
+    /// Position of the first.
+    pub first_position: u64,
+    /// How many, at least 1.
+    pub count: u64,
 }
 
 impl<S> Default for Outstanding<S> {
@@ -40,21 +45,21 @@ impl<S: Copy + PartialEq> Outstanding<S> {
     /// above all earlier ones.
     pub fn record(&mut self, source: S, first_tag: u64, first_position: u64, count: u64) {
         self.count += count;
-        let mut span = Span { source, first_tag, first_position, count };
+        let mut span = Piece { source, first_tag, first_position, count };
         if let Some(last) = self.spans.last_entry()
             && last.get().continues_into(&span)
         {
             let last = last.remove();
-            span = Span { count: last.count + count, ..last };
+            span = Piece { count: last.count + count, ..last };
         }
         self.spans.insert(span.first_tag + span.count - 1, span);
     }
 
-    /// Takes out the delivery `tag`, or with `multiple` all up to it; tag 0 with `multiple` means all. Each piece is handed
-    /// to `each` as (source, first position, count), oldest first.
+    /// Takes out the delivery `tag`, or with `multiple` all up to it; tag 0 with `multiple` means all. The pieces
+    /// are handed to `each`, oldest first.
     ///
     /// As in RabbitMQ the tag itself must be outstanding, also with `multiple`.
-    pub fn take(&mut self, tag: u64, multiple: bool, mut each: impl FnMut(S, u64, u64)) -> Result<(), UnknownTag> {
+    pub fn take(&mut self, tag: u64, multiple: bool, mut each: impl FnMut(Piece<S>)) -> Result<(), UnknownTag> {
         if tag == 0 && multiple {
             self.take_all(each);
             return Ok(());
@@ -69,7 +74,7 @@ impl<S: Copy + PartialEq> Outstanding<S> {
             {
                 let whole = entry.remove();
                 self.count -= whole.count;
-                each(whole.source, whole.first_position, whole.count);
+                each(whole);
             }
             self.take_front(tag, &mut each);
         } else {
@@ -83,35 +88,41 @@ impl<S: Copy + PartialEq> Outstanding<S> {
         Ok(())
     }
 
+    /// Puts back what was taken, for a transaction that is rolled back.
+    pub fn restore(&mut self, piece: Piece<S>) {
+        self.count += piece.count;
+        self.spans.insert(piece.first_tag + piece.count - 1, piece);
+    }
+
     /// Takes out everything, oldest first.
-    pub fn take_all(&mut self, mut each: impl FnMut(S, u64, u64)) {
+    pub fn take_all(&mut self, mut each: impl FnMut(Piece<S>)) {
         for (_, span) in std::mem::take(&mut self.spans) {
-            each(span.source, span.first_position, span.count);
+            each(span);
         }
         self.count = 0;
     }
 
     /// Takes the front of the span that holds `tag`, up to and with it.
-    fn take_front(&mut self, tag: u64, each: &mut impl FnMut(S, u64, u64)) {
+    fn take_front(&mut self, tag: u64, each: &mut impl FnMut(Piece<S>)) {
         let Some((&last_tag, span)) = self.spans.range_mut(tag..).next() else { return };
         let taken = if last_tag == tag { *span } else { span.split_front(tag + 1 - span.first_tag) };
         if last_tag == tag {
             self.spans.remove(&tag);
         }
         self.count -= taken.count;
-        each(taken.source, taken.first_position, taken.count);
+        each(taken);
     }
 }
 
-impl<S: Copy + PartialEq> Span<S> {
-    fn continues_into(&self, next: &Span<S>) -> bool {
+impl<S: Copy + PartialEq> Piece<S> {
+    fn continues_into(&self, next: &Piece<S>) -> bool {
         self.source == next.source
             && self.first_tag + self.count == next.first_tag
             && self.first_position + self.count == next.first_position
     }
 
-    fn split_front(&mut self, count: u64) -> Span<S> {
-        let front = Span { count, ..*self };
+    fn split_front(&mut self, count: u64) -> Piece<S> {
+        let front = Piece { count, ..*self };
         self.first_tag += count;
         self.first_position += count;
         self.count -= count;
@@ -151,7 +162,7 @@ mod tests {
             let mut took = Ok(vec![]);
             for (tag, multiple) in acks {
                 let mut pieces = vec![];
-                took = outstanding.take(*tag, *multiple, |s, p, n| pieces.push((s, p, n))).map(|()| pieces);
+                took = outstanding.take(*tag, *multiple, |p| pieces.push((p.source, p.first_position, p.count))).map(|()| pieces);
             }
             assert_eq!(took, expected, "{acks:?}");
         }
@@ -162,7 +173,7 @@ mod tests {
         let mut outstanding = sample();
         let mut seen = vec![];
         for tag in [12, 3, 1, 7, 2, 10, 11, 4, 9, 5, 8, 6] {
-            outstanding.take(tag, false, |s, p, n| seen.push((s, p, n))).unwrap();
+            outstanding.take(tag, false, |p| seen.push((p.source, p.first_position, p.count))).unwrap();
         }
         assert_eq!(outstanding.count(), 0);
         seen.sort_unstable();

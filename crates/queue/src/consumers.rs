@@ -124,6 +124,20 @@ impl Consumers {
         self.slots.get_mut(slot.0 as usize)?.as_mut()
     }
 
+    pub(crate) fn recredit(&mut self, slot: ConsumerSlot, credit: Credit) {
+        let Some(active) = self.get_mut(slot) else { return };
+        let was_pulling = active.pull;
+        (active.credit, active.pull) = match credit {
+            Credit::Messages(credit) => (credit, false),
+            Credit::Pull => (Some(0), true),
+        };
+        active.told = false;
+        active.in_turn = false;
+        self.pulling = self.pulling - u32::from(was_pulling) + u32::from(credit == Credit::Pull);
+        self.turns.retain(|other| *other != slot);
+        self.enqueue(slot);
+    }
+
     /// Lets a consumer take its place at the end of the turns if it may receive and is not there yet.
     pub(crate) fn enqueue(&mut self, slot: ConsumerSlot) {
         if let Some(active) = self.slots.get_mut(slot.0 as usize).and_then(Option::as_mut)

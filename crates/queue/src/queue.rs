@@ -2,7 +2,7 @@
 //!
 //! Invariant: after every verb either nothing is ready or no consumer may receive ([`Queue::check`] says so in tests).
 
-use crate::consumers::{Consumer, ConsumerSlot, Consumers};
+use crate::consumers::{Consumer, ConsumerSlot, Consumers, Credit};
 use crate::delivery::{Delivery, Effects, Pick, Picks, Span};
 use crate::level::Level;
 use crate::run::Run;
@@ -117,6 +117,12 @@ impl Queue {
         }
         active.window = active.window.saturating_add(octets as i64);
         self.consumers.enqueue(slot);
+        self.hand_out(effects);
+    }
+
+    /// Changes how a consumer says what it can take (`basic.qos` with `global` after `basic.consume`).
+    pub fn recredit(&mut self, slot: ConsumerSlot, credit: Credit, effects: &mut Effects) {
+        self.consumers.recredit(slot, credit);
         self.hand_out(effects);
     }
 
