@@ -1,0 +1,29 @@
+//! What outlives the process: the data folder with its lock, and the definitions.
+//!
+//! This crate knows no AMQP: keys and values are bytes whose meaning belongs to its callers. Its invariant is one
+//! sentence: *what was reported durable is there after any crash, and what is not there as it was left is
+//! reported, never papered over*. The bytes on disk are described in `docs/internals/definitions-store.md`.
+//!
+//! ```text
+//!   DataDir            the folder, its format and its lock: one broker per folder
+//!     SledDefinitions    an atomic, durable group of changes per commit; verified when opened
+//!       DefinitionWriter   one thread that turns what many submit into few commits
+//!     write_generation   a readable file beside it, the way out when the database is damaged
+//! ```
+
+mod data_dir;
+mod definition;
+mod definition_writer;
+mod digest;
+mod generation;
+mod marker;
+mod memory_definitions;
+mod record;
+mod sled_definitions;
+
+pub use data_dir::{DataDir, DataDirError, FORMAT_VERSION};
+pub use definition::{Change, DefinitionError, DefinitionStore, KEY_LEN_MAX, KeyValue, VALUE_LEN_MAX};
+pub use definition_writer::{CommitSeq, DefinitionWriter, GROUP_BYTES_MAX, PENDING_BYTES_MAX};
+pub use generation::write_generation;
+pub use memory_definitions::MemoryDefinitions;
+pub use sled_definitions::SledDefinitions;
