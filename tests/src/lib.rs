@@ -1,1 +1,42 @@
-//! Black-box tests: they know the `warrenmq` binary, its command line and its sockets, and nothing of its code.
+//! Black-box tests: they know the `warrenmq` binary, its command line and its sockets, and nothing of its code. Here is what
+//! they share: the binary, built once for each test program, and brokers started from it.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use warrenmq_testkit::process::{self, BrokerHome, BrokerProcess, Profile};
+
+/// The binary, built with debug assertions by the first test that asks for it.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn binary() -> &'static Path {
+    static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        process::build(folder, Profile::Dev).expect("the binary `warrenmq` can be built")
+    });
+    &BINARY
+}
+
+/// A broker with an empty data folder on a free port.
+///
+/// # Panics
+/// When it does not start.
+pub fn start_broker() -> (BrokerProcess, BrokerHome) {
+    let home = BrokerHome::new().expect("a temporary folder can be made");
+    let broker = restart_broker(&home);
+    (broker, home)
+}
+
+/// A broker on what another one has left in `home`.
+///
+/// # Panics
+/// When it does not start.
+pub fn restart_broker(home: &BrokerHome) -> BrokerProcess {
+    BrokerProcess::start(binary(), home, [""; 0]).expect("the broker starts")
+}
+
+/// The folder of the transcripts.
+pub fn transcripts_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts")
+}

@@ -7,6 +7,7 @@ mod interop;
 mod layers;
 mod tally;
 mod tidy;
+mod transcripts;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Task {
     Test(gate::Selection),
     /// The house rules for source files alone.
     Tidy,
+    /// The transcripts against a broker that runs already.
+    Transcripts(transcripts::Selection),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let green = match Arguments::parse().command {
         Task::Test(selection) => gate::run(&root, &selection),
         Task::Tidy => report(&tidy::violations(&root)),
+        Task::Transcripts(selection) => transcripts::run(&root, &selection),
     };
     if green { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
