@@ -260,6 +260,9 @@ pub fn without_header_key(raw_header_payload: &[u8], key: &[u8]) -> Vec<u8> {
                 entries.extend_from_slice(before.get(..before.len() - rest.as_bytes().len())?);
             }
         }
+        if !rest.as_bytes().is_empty() {
+            return None;
+        }
         // The table's place in the payload, from the end: what follows it stays.
         let from_table = header.at(flag::HEADERS)?.len();
         let before = raw_header_payload.get(..raw_header_payload.len() - from_table)?;
@@ -415,6 +418,7 @@ mod tests {
             b"too short".to_vec(),
             payload(flag::DELIVERY_MODE, b"\x02"),
             payload(flag::HEADERS, b"\0\0\0\x09\x01k"),
+            payload(flag::HEADERS, b"\0\0\0\x06\x01kV\x01kz"),
         ] {
             assert_eq!(without_header_key(&payload, b"k"), payload);
         }

@@ -97,7 +97,8 @@ pub struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    /// The octets of the entries that are still to come.
+    /// The octets that are still to come; after the last entry of a malformed table, those that cannot be
+    /// read.
     pub fn as_bytes(&self) -> &'a [u8] {
         self.rest
     }
@@ -107,8 +108,11 @@ impl<'a> Iterator for Entries<'a> {
     type Item = (&'a [u8], RawValue<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let key = cursor::short_string(&mut self.rest)?;
-        Some((key, RawValue::take(&mut self.rest)?))
+        let mut rest = self.rest;
+        let key = cursor::short_string(&mut rest)?;
+        let value = RawValue::take(&mut rest)?;
+        self.rest = rest;
+        Some((key, value))
     }
 }
 
