@@ -1,5 +1,7 @@
 """Where the broker under test is, and how tests name and await what they make there."""
 
+import asyncio
+import functools
 import os
 import time
 import uuid
@@ -34,3 +36,19 @@ def eventually(condition, seconds=PATIENCE, step=0.02):
             return value
         assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
         time.sleep(step)
+
+
+def asynchronous(test):
+    """Makes a test of a coroutine, with a limit of its own."""
+
+    @functools.wraps(test)
+    def run(*arguments, **fixtures):
+        asyncio.run(asyncio.wait_for(test(*arguments, **fixtures), 2 * PATIENCE))
+
+    return run
+
+
+async def until(condition):
+    """Waits for `condition()` while other coroutines run; the limit is that of the test."""
+    while not condition():
+        await asyncio.sleep(0.01)
