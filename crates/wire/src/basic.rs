@@ -236,12 +236,6 @@ pub fn put_content(out: &mut Vec<u8>, channel: u16, header: &[u8], body: &[u8], 
     let frames = 1 + body.len().div_ceil(part_max);
     out.reserve(header.len() + body.len() + frames * frame::OVERHEAD);
     frame::put(out, frame::HEADER, channel, header);
-    if body.len() <= part_max {
-        if !body.is_empty() {
-            frame::put(out, frame::BODY, channel, body);
-        }
-        return;
-    }
     for part in body.chunks(part_max) {
         frame::put(out, frame::BODY, channel, part);
     }
@@ -250,11 +244,10 @@ pub fn put_content(out: &mut Vec<u8>, channel: u16, header: &[u8], body: &[u8], 
 /// Head of a frame with a basic method of `args` octets after the ids.
 #[inline]
 fn head(channel: u16, method: u16, args: usize) -> [u8; HEAD] {
-    let [c0, c1] = channel.to_be_bytes();
-    let [s0, s1, s2, s3] = (args as u32 + 4).to_be_bytes();
+    let [k, c0, c1, s0, s1, s2, s3] = frame::head(frame::METHOD, channel, args + 4);
     let [i0, i1] = CLASS.to_be_bytes();
     let [i2, i3] = method.to_be_bytes();
-    [frame::METHOD, c0, c1, s0, s1, s2, s3, i0, i1, i2, i3]
+    [k, c0, c1, s0, s1, s2, s3, i0, i1, i2, i3]
 }
 
 #[inline]

@@ -102,15 +102,22 @@ pub fn put_heartbeat(out: &mut Vec<u8>) {
     out.extend_from_slice(&[HEARTBEAT, 0, 0, 0, 0, 0, 0, END]);
 }
 
-/// Appends a whole frame. `payload` must be shorter than 4 GiB, which every caller's own bound ensures.
+/// Appends a whole frame.
 pub(crate) fn put(out: &mut Vec<u8>, kind: u8, channel: u16, payload: &[u8]) {
-    debug_assert!(u32::try_from(payload.len()).is_ok(), "a frame's length has 32 bits");
     out.reserve(payload.len() + OVERHEAD);
-    let [c0, c1] = channel.to_be_bytes();
-    let [s0, s1, s2, s3] = (payload.len() as u32).to_be_bytes();
-    out.extend_from_slice(&[kind, c0, c1, s0, s1, s2, s3]);
+    out.extend_from_slice(&head(kind, channel, payload.len()));
     out.extend_from_slice(payload);
     out.push(END);
+}
+
+/// What comes before a payload of `size` octets, which must be less than 4 GiB; every caller has a bound of
+/// its own.
+#[inline]
+pub(crate) fn head(kind: u8, channel: u16, size: usize) -> [u8; 7] {
+    debug_assert!(u32::try_from(size).is_ok(), "a frame's length has 32 bits");
+    let [c0, c1] = channel.to_be_bytes();
+    let [s0, s1, s2, s3] = (size as u32).to_be_bytes();
+    [kind, c0, c1, s0, s1, s2, s3]
 }
 
 #[cold]

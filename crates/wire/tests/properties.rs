@@ -199,7 +199,7 @@ fn drain(buffer: &mut Vec<u8>, found: &mut Vec<(u8, u16, Vec<u8>)>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_cut_of_a_stream_gives_the_same_frames(
