@@ -1,0 +1,25 @@
+//! The clock of `perf`: nanoseconds of the system's monotonic clock.
+//!
+//! Invariant: all threads, and all processes of one machine, read the same clock, so that a stamp written by one
+//! process can be subtracted in another. (`std::time::Instant` cannot be put into a message.)
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// Nanoseconds since an arbitrary moment before this process started; never goes back.
+#[inline]
+pub(crate) fn now_ns() -> u64 {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
+    (tv_sec as u64).wrapping_mul(NANOS_PER_SECOND).wrapping_add(tv_nsec as u64)
+}
+
+/// `ns` as the system calls want it.
+pub(crate) fn timespec(ns: u64) -> Timespec {
+    Timespec { tv_sec: (ns / NANOS_PER_SECOND) as i64, tv_nsec: (ns % NANOS_PER_SECOND) as _ }
+}
+
+/// `ns` as seconds, for rates and reports.
+pub(crate) fn seconds(ns: u64) -> f64 {
+    ns as f64 / NANOS_PER_SECOND as f64
+}

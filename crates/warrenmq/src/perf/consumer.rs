@@ -1,0 +1,188 @@
+//! A consumer: takes messages from its queues, checks their order, measures their latency, acknowledges.
+//!
+//! Invariant: one look at the clock, one turn of the counters and at most one write for each read, however many messages
+//! the read held.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use hdrhistogram::Histogram;
+use warrenmq_wire::{
+    basic,
+    method::{FieldTable, Method, basic_cold},
+};
+
+use super::{
+    args::{Acks, ThroughputArgs},
+    clock::now_ns,
+    connection::{self, CHANNEL, Connection},
+    error::PerfError,
+    order::Order,
+    tally::Tally,
+    topology,
+    walker::{Delivery, Item},
+};
+
+/// Up to this many messages in a read the latency of each is recorded, above it that of some.
+const READ_SMALL: u64 = 32;
+/// Of a large read every so manieth message's latency is recorded.
+const SAMPLE_EVERY: u64 = 64;
+
+/// One consumer.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    connection: Connection,
+    acks: Acks,
+    /// Messages to take.
+    limit: u64,
+    /// Its counters.
+    pub(crate) tally: Arc<Tally>,
+    stop: Arc<AtomicBool>,
+}
+
+/// What changes while a consumer runs.
+#[derive(Debug)]
+struct Progress {
+    acks: Acks,
+    limit: u64,
+    taken: u64,
+    redelivered: u64,
+    order: Order,
+    sample_every: u64,
+    /// Deliveries not yet acknowledged, and the last of them.
+    unacked: u64,
+    last_tag: u64,
+    /// Acknowledgements to be written.
+    out: Vec<u8>,
+}
+
+impl Consumer {
+    /// Connects and subscribes. `number` counts the consumers of the run.
+    ///
+    /// # Errors
+    /// What the broker says against it.
+    pub(crate) fn open(
+        args: &ThroughputArgs,
+        number: u16,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Self, PerfError> {
+        let mut connection = Connection::open(&args.uri, &format!("perf consumer {number}"), args.framemax)?;
+        if let Some(prefetch_count) = args.qos {
+            let qos = basic_cold::Qos { prefetch_count, global: false };
+            connection.call(CHANNEL, &Method::Basic(basic_cold::AMQPMethod::Qos(qos)))?;
+        }
+        for (tag, queue) in topology::queues(args, number).into_iter().enumerate() {
+            let consume = basic_cold::Consume {
+                queue: queue.as_str().into(),
+                // The walker reads the number back.
+                consumer_tag: tag.to_string().as_str().into(),
+                no_local: false,
+                no_ack: args.acks() == Acks::Auto,
+                exclusive: false,
+                nowait: false,
+                arguments: FieldTable::default(),
+            };
+            connection.call(CHANNEL, &Method::Basic(basic_cold::AMQPMethod::Consume(consume)))?;
+        }
+        Ok(Self {
+            connection,
+            acks: args.acks(),
+            limit: args.cmessages.unwrap_or(u64::MAX),
+            tally: Arc::new(Tally::new()),
+            stop: Arc::clone(stop),
+        })
+    }
+
+    /// Consumes until the limit is reached or the run is stopped; returns the connection for its farewell.
+    pub(crate) fn run(mut self) -> Result<Option<Connection>, PerfError> {
+        let mut progress = Progress {
+            acks: self.acks,
+            limit: self.limit,
+            taken: 0,
+            redelivered: 0,
+            order: Order::default(),
+            sample_every: 1,
+            unacked: 0,
+            last_tag: 0,
+            out: Vec::new(),
+        };
+        for delivery in self.connection.take_early() {
+            progress.take(delivery, now_ns(), &mut self.tally.latency.lock());
+        }
+        while !self.stop.load(Relaxed) {
+            self.walk(&mut progress)?;
+            if progress.taken >= progress.limit {
+                break;
+            }
+            if !self.connection.receive()? {
+                progress.acknowledge(false);
+            }
+        }
+        progress.acknowledge(false);
+        self.connection.send(&progress.out)?;
+        Ok(Some(self.connection))
+    }
+
+    /// Goes through what was read.
+    fn walk(&mut self, progress: &mut Progress) -> Result<(), PerfError> {
+        let now = now_ns();
+        let before = progress.taken;
+        let mut latency = self.tally.latency.lock();
+        while let Some(item) = self.connection.next()? {
+            match item {
+                Item::Delivery(delivery) => progress.take(delivery, now, &mut latency),
+                Item::Method(payload) => connection::check(payload)?,
+                Item::Returned => {}
+            }
+        }
+        drop(latency);
+        let count = progress.taken - before;
+        progress.sample_every = if count <= READ_SMALL { 1 } else { SAMPLE_EVERY };
+        if count > 0 {
+            self.tally.messages.set(progress.taken);
+            self.tally.last_ns.set(now);
+            self.tally.redelivered.set(progress.redelivered);
+            self.tally.violations.set(progress.order.violations());
+        }
+        if !progress.out.is_empty() {
+            self.connection.send(&progress.out)?;
+            progress.out.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Progress {
+    #[inline]
+    fn take(&mut self, delivery: Delivery, now: u64, latency: &mut Histogram<u64>) {
+        if self.taken == self.limit {
+            return;
+        }
+        self.taken += 1;
+        if delivery.redelivered {
+            self.redelivered += 1;
+        } else if let Some(stamp) = delivery.stamp {
+            self.order.see(delivery.consumer as usize, stamp.producer, stamp.sequence);
+            if self.taken.is_multiple_of(self.sample_every) {
+                latency.saturating_record(now.saturating_sub(stamp.sent_ns));
+            }
+        }
+        if let Acks::Every(every) = self.acks {
+            self.unacked += 1;
+            self.last_tag = delivery.tag;
+            if self.unacked >= every {
+                self.acknowledge(every > 1);
+            }
+        }
+    }
+
+    /// Acknowledges everything taken, as one multiple or the one message there is.
+    fn acknowledge(&mut self, multiple: bool) {
+        if self.unacked > 0 {
+            basic::put_ack(&mut self.out, CHANNEL, self.last_tag, multiple || self.unacked > 1);
+            self.unacked = 0;
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `warrenmq perf`: puts load on a broker, any AMQP 0-9-1 broker, and measures it.
+//!
+//! ```text
+//! args ──► throughput ──► topology        what is declared, who uses which queue
+//!              │
+//!              ├──► producer: pacer, confirms, batch ──┐
+//!              │                                       ├──► connection: inbox, walker ──► broker
+//!              ├──► consumer: order, stamp ────────────┘
+//!              │
+//!              └──► side, tally, watched (process) ──► report
+//! ```
+//! It must cost far less than the broker it measures, on the same machine. So it is plain threads and blocking sockets,
+//! one of each for a producer or consumer; messages are prebuilt and leave by the write buffer; what arrives is stepped over,
+//! not parsed; the clock, counters and locks are touched once for each read or write.
+
+mod args;
+mod batch;
+mod clock;
+mod confirms;
+mod connection;
+mod consumer;
+mod error;
+mod inbox;
+mod order;
+mod pacer;
+mod process;
+mod producer;
+mod report;
+mod side;
+mod stamp;
+mod tally;
+mod throughput;
+mod topology;
+mod walker;
+mod watched;
+
+use std::process::ExitCode;
+
+pub(crate) use args::PerfArgs;
+use args::{Scenario, ThroughputArgs};
+use report::Report;
+
+/// Runs what the command line asks for. Fails when the broker could not be used, or broke a promise:
+/// messages out of order, confirms of what was not published.
+pub(crate) fn run(args: PerfArgs) -> ExitCode {
+    let Scenario::Throughput(args) = args.scenario;
+    if let Err(reason) = args.check() {
+        eprintln!("warrenmq perf: {reason}");
+        return ExitCode::FAILURE;
+    }
+    let live = |line: &report::Live| if args.json { eprintln!("{line}") } else { println!("{line}") };
+    match throughput::run(&args, live) {
+        Ok(report) => {
+            print(&args, &report);
+            if report.order_violations == 0 && report.unexpected_confirms == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(error) => {
+            eprintln!("warrenmq perf: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(args: &ThroughputArgs, report: &Report) {
+    if !args.json {
+        println!("{report}");
+        return;
+    }
+    match serde_json::to_string(report) {
+        Ok(json) => println!("{json}"),
+        Err(error) => eprintln!("warrenmq perf: {error}"),
+    }
+}

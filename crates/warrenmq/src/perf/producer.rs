@@ -1,0 +1,217 @@
+//! A producer: publishes as fast as the pacer, the confirm window and the broker let it.
+//!
+//! Invariant: every write is whole messages. At most one write's worth of messages (or the window) is between two looks
+//! at the clock and at the broker's answers.
+
+use std::{
+    num::NonZeroU64,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use rustix::thread::set_current_timer_slack;
+use warrenmq_wire::{
+    basic,
+    method::{Method, confirm},
+};
+
+use super::{
+    args::ThroughputArgs,
+    batch::{Batch, Template},
+    clock::now_ns,
+    confirms::Confirms,
+    connection::{self, CHANNEL, Connection},
+    error::PerfError,
+    pacer::Pacer,
+    tally::Tally,
+    topology,
+    walker::{Item, WalkError},
+};
+
+/// Without confirms the broker has nothing to say but why it closes; this many writes go by between two looks.
+const WRITES_UNHEARD: u32 = 64;
+/// A window is filled in so many writes, so that the broker works on one while the next is written.
+const WRITES_PER_WINDOW: u64 = 4;
+
+/// One producer.
+#[derive(Debug)]
+pub(crate) struct Producer {
+    connection: Connection,
+    batch: Batch,
+    /// Its number in every stamp.
+    number: u16,
+    /// Messages a second.
+    rate: Option<u64>,
+    /// Messages to publish.
+    limit: u64,
+    /// Size of the confirm window; `None` without confirms.
+    window: Option<u64>,
+    /// Its counters.
+    pub(crate) tally: Arc<Tally>,
+    stop: Arc<AtomicBool>,
+}
+
+/// What changes while a producer runs.
+#[derive(Debug)]
+struct Progress {
+    pacer: Pacer,
+    confirms: Confirms,
+    /// Messages published; the next one's sequence number.
+    sequence: u64,
+    writes_unheard: u32,
+}
+
+impl Producer {
+    /// Connects, asks for confirms, builds the messages. `number` counts the producers of the run.
+    ///
+    /// # Errors
+    /// What the broker says against it.
+    pub(crate) fn open(
+        args: &ThroughputArgs,
+        number: u16,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Self, PerfError> {
+        let mut connection = Connection::open(&args.uri, &format!("perf producer {number}"), args.framemax)?;
+        if args.confirm.is_some() {
+            let select = confirm::AMQPMethod::Select(confirm::Select { nowait: false });
+            connection.call(CHANNEL, &Method::Confirm(select))?;
+        }
+        let template = Template {
+            size: args.size as usize,
+            persistent: args.persistent(),
+            mandatory: args.mandatory(),
+            payload_max: connection.payload_max(),
+        };
+        Ok(Self {
+            connection,
+            batch: Batch::new(&template, &topology::routes(args, number))?,
+            number,
+            rate: args.rate,
+            limit: args.pmessages.unwrap_or(u64::MAX),
+            window: args.confirm,
+            tally: Arc::new(Tally::new()),
+            stop: Arc::clone(stop),
+        })
+    }
+
+    /// Publishes until the limit is reached and confirmed, or the run is stopped; returns the connection for its
+    /// farewell, unless it ends inside a message.
+    pub(crate) fn run(mut self) -> Result<Option<Connection>, PerfError> {
+        if self.rate.is_some() {
+            // The default, 50 us, would make bursts of a steady rate. Where it cannot be had the rate is still right.
+            let _ = set_current_timer_slack(NonZeroU64::new(1));
+        }
+        let mut progress = Progress {
+            pacer: Pacer::new(self.rate, now_ns()),
+            confirms: Confirms::default(),
+            sequence: 0,
+            writes_unheard: 0,
+        };
+        while !self.stop.load(Relaxed) {
+            let now = now_ns();
+            let left = self.limit - progress.sequence;
+            if left == 0 && progress.confirms.outstanding() == 0 {
+                break;
+            }
+            let room = self.room(&progress);
+            let due = progress.pacer.due(now);
+            match left.min(room).min(due) {
+                0 if left > 0 && room > 0 => {
+                    let next = progress.pacer.next_ns(now);
+                    if self.connection.wait_readable(now, next)? {
+                        self.connection.receive_now()?;
+                        self.hear(&mut progress)?;
+                    }
+                }
+                0 => {
+                    self.connection.receive()?;
+                    self.hear(&mut progress)?;
+                }
+                count if self.publish(count, now, &mut progress)? => {}
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(self.connection))
+    }
+
+    /// Messages that may be written now as far as the window is concerned.
+    fn room(&self, progress: &Progress) -> u64 {
+        let Some(window) = self.window else {
+            return u64::MAX;
+        };
+        let part = window.div_ceil(WRITES_PER_WINDOW);
+        window.saturating_sub(progress.confirms.outstanding()).min(part)
+    }
+
+    /// Writes up to `count` messages; false when the run was stopped in the middle of one.
+    fn publish(&mut self, count: u64, now: u64, progress: &mut Progress) -> Result<bool, PerfError> {
+        let (bytes, count) = self.batch.next(count, now, self.number, progress.sequence);
+        if self.window.is_some() {
+            progress.confirms.publish(count, now);
+        }
+        progress.sequence += count;
+        progress.pacer.sent(count);
+        let mut rest = bytes;
+        loop {
+            let written = self.connection.send_some(rest)?;
+            rest = rest.get(written..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+            if written == 0 {
+                // The broker takes nothing: is it waiting for us to read, or is the run over?
+                if self.stop.load(Relaxed) {
+                    return Ok(false);
+                }
+                self.connection.receive_now()?;
+                hear(&mut self.connection, &self.tally, progress)?;
+            }
+        }
+        self.tally.messages.set(progress.sequence);
+        self.tally.last_ns.set(now);
+        progress.writes_unheard += 1;
+        if self.window.is_some() && self.room(progress) > 0 || progress.writes_unheard >= WRITES_UNHEARD {
+            progress.writes_unheard = 0;
+            self.connection.receive_now()?;
+            self.hear(progress)?;
+        }
+        Ok(true)
+    }
+
+    fn hear(&mut self, progress: &mut Progress) -> Result<(), PerfError> {
+        hear(&mut self.connection, &self.tally, progress)
+    }
+}
+
+/// Goes through what was read.
+fn hear(connection: &mut Connection, tally: &Tally, progress: &mut Progress) -> Result<(), PerfError> {
+    let now = now_ns();
+    let mut latency = tally.latency.lock();
+    let (mut confirmed, mut nacked) = (0, 0);
+    while let Some(item) = connection.next()? {
+        let Item::Method(payload) = item else {
+            tally.returned.add(u64::from(item == Item::Returned));
+            continue;
+        };
+        match payload {
+            [0, 60, 0, 80, args @ ..] => {
+                let ack = basic::parse_ack(args).map_err(|_| WalkError::Malformed("basic.ack"))?;
+                progress.confirms.settle(ack.delivery_tag, ack.multiple, |settled| {
+                    confirmed += settled.count;
+                    latency.saturating_record_n(now.saturating_sub(settled.sent_ns), settled.count);
+                });
+            }
+            [0, 60, 0, 120, args @ ..] => {
+                let nack = basic::parse_nack(args).map_err(|_| WalkError::Malformed("basic.nack"))?;
+                progress.confirms.settle(nack.delivery_tag, nack.multiple, |settled| nacked += settled.count);
+            }
+            other => connection::check(other)?,
+        }
+    }
+    tally.confirmed.add(confirmed);
+    tally.nacked.add(nacked);
+    tally.unexpected.set(progress.confirms.unexpected());
+    Ok(())
+}

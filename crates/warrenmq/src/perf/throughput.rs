@@ -1,0 +1,216 @@
+//! One run of `perf throughput`: sets it up, watches it, ends it, sums it up.
+//!
+//! Invariant: the measured window begins before the first producer's first message and ends before any worker is
+//! told to stop; connecting, declaring and closing are outside of it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+
+use super::{
+    args::ThroughputArgs,
+    clock,
+    connection::Connection,
+    consumer::Consumer,
+    error::PerfError,
+    producer::Producer,
+    report::{Flow, Generator, Latency, Live, Report, Settings, micros_each, rate},
+    side::Side,
+    topology,
+    watched::Watched,
+};
+
+/// How often the end of a run is looked for.
+const WATCH_NS: u64 = 10_000_000;
+/// After the last publish: when this long nothing more has come, the rest is not coming.
+const QUIET_NS: u64 = 1_000_000_000;
+
+/// A run that is on.
+#[derive(Debug)]
+struct Run<'a> {
+    args: &'a ThroughputArgs,
+    producers: Side,
+    consumers: Side,
+    stop: Arc<AtomicBool>,
+    start_ns: u64,
+    broker: Option<Watched>,
+}
+
+/// Counts of all workers at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    at_ns: u64,
+    published: u64,
+    consumed: u64,
+    confirmed: u64,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The time was up: the window ends there.
+    Time,
+    /// All messages were published or consumed: the window ends with the last of them.
+    Count,
+}
+
+/// Runs what `args` ask for; `live` gets a line for each interval.
+///
+/// # Errors
+/// [`PerfError`]; the run is then over.
+pub(crate) fn run(args: &ThroughputArgs, mut live: impl FnMut(&Live)) -> Result<Report, PerfError> {
+    let mut setup = Connection::open(&args.uri, "perf setup", args.framemax)?;
+    topology::declare(&mut setup, args)?;
+    setup.close();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut run = Run {
+        args,
+        producers: Side::new(),
+        consumers: Side::new(),
+        stop: Arc::clone(&stop),
+        start_ns: 0,
+        broker: None,
+    };
+    let result = run.start().and_then(|()| run.watch(&mut live)).and_then(|end| run.sum_up(end));
+    stop.store(true, Relaxed);
+    let joined = run.consumers.join().and(run.producers.join());
+    let mut report = result?;
+    joined?;
+    run.complete(&mut report);
+    Ok(report)
+}
+
+impl Run<'_> {
+    fn start(&mut self) -> Result<(), PerfError> {
+        let consumers = (0..self.args.consumers).map(|number| Consumer::open(self.args, number, &self.stop));
+        let consumers: Vec<_> = consumers.collect::<Result<_, _>>()?;
+        let producers = (0..self.args.producers).map(|number| Producer::open(self.args, number, &self.stop));
+        let producers: Vec<_> = producers.collect::<Result<_, _>>()?;
+        self.broker = self.args.broker_pid.map(Watched::new).transpose()?;
+        self.start_ns = clock::now_ns();
+        for consumer in consumers {
+            let tally = Arc::clone(&consumer.tally);
+            self.consumers.spawn("perf consumer", &tally, &self.stop, move || consumer.run())?;
+        }
+        for producer in producers {
+            let tally = Arc::clone(&producer.tally);
+            self.producers.spawn("perf producer", &tally, &self.stop, move || producer.run())?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the end.
+    fn watch(&mut self, live: &mut impl FnMut(&Live)) -> Result<End, PerfError> {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let end_ns =
+            self.args.time_limit().map_or(u64::MAX, |time| self.start_ns.saturating_add(nanos(time)));
+        let interval_ns = nanos(self.args.interval);
+        let mut line_ns = self.start_ns.saturating_add(interval_ns);
+        let mut last = Counts { at_ns: self.start_ns, ..Counts::default() };
+        loop {
+            let now = clock::now_ns();
+            let next = now.saturating_add(WATCH_NS).min(line_ns).min(end_ns);
+            thread::sleep(Duration::from_nanos(next.saturating_sub(now)));
+            let now = clock::now_ns();
+            if now >= end_ns {
+                return Ok(End::Time);
+            }
+            self.producers.check()?;
+            self.consumers.check()?;
+            if self.is_complete(now) {
+                return Ok(End::Count);
+            }
+            if now >= line_ns {
+                line_ns = line_ns.saturating_add(interval_ns);
+                let counts = self.counts();
+                live(&self.live(last, counts));
+                last = counts;
+                self.broker.as_mut().map(Watched::look).transpose()?;
+            }
+        }
+    }
+
+    /// Whether all that was to be published and consumed has been.
+    fn is_complete(&self, now_ns: u64) -> bool {
+        let published = self.args.pmessages.is_some() && self.producers.all_done();
+        let consumed = self.args.cmessages.is_some() && self.args.consumers > 0 && self.consumers.all_done();
+        if consumed && (published || self.args.pmessages.is_none() || self.args.producers == 0) {
+            return true;
+        }
+        if !published || self.args.producers == 0 {
+            return false;
+        }
+        let counts = self.counts();
+        let expected = topology::copies(self.args).map(|copies| copies.saturating_mul(counts.published));
+        let last_ns = self.consumers.last_ns().max(self.producers.last_ns()).unwrap_or(self.start_ns);
+        self.args.consumers == 0
+            || expected.is_some_and(|expected| counts.consumed >= expected)
+            || now_ns.saturating_sub(last_ns) >= QUIET_NS
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            published: self.producers.sum(|tally| &tally.messages),
+            consumed: self.consumers.sum(|tally| &tally.messages),
+            confirmed: self.producers.sum(|tally| &tally.confirmed),
+            at_ns: clock::now_ns(),
+        }
+    }
+
+    fn live(&mut self, last: Counts, counts: Counts) -> Live {
+        let seconds = clock::seconds(counts.at_ns - last.at_ns);
+        Live {
+            time_s: clock::seconds(counts.at_ns - self.start_ns),
+            published: rate(counts.published - last.published, seconds),
+            consumed: rate(counts.consumed - last.consumed, seconds),
+            confirmed: self.args.confirm.map(|_| rate(counts.confirmed - last.confirmed, seconds)),
+            consumer_latency: Latency::new(&self.consumers.take_latency()),
+            confirm_latency: Latency::new(&self.producers.take_latency()),
+        }
+    }
+
+    /// The figures of the window, which ends here.
+    fn sum_up(&mut self, end: End) -> Result<Report, PerfError> {
+        let counts = self.counts();
+        let until = |last_ns: Option<u64>| match end {
+            End::Time => counts.at_ns,
+            End::Count => last_ns.unwrap_or(counts.at_ns),
+        };
+        let since_start = |ns: u64| clock::seconds(ns.saturating_sub(self.start_ns));
+        let producing_s = since_start(until(self.producers.last_ns()));
+        let consuming_s = since_start(until(self.consumers.last_ns()));
+        let elapsed_s = since_start(until(self.consumers.last_ns().max(self.producers.last_ns())));
+        let messages = if self.args.consumers > 0 { counts.consumed } else { counts.published };
+        Ok(Report {
+            run: Settings::new(self.args),
+            elapsed_s,
+            published: Flow::new(counts.published, producing_s),
+            consumed: Flow::new(counts.consumed, consuming_s),
+            confirmed: self.args.confirm.map(|_| Flow::new(counts.confirmed, producing_s)),
+            broker: self.broker.as_mut().map(|broker| broker.sum_up(messages, elapsed_s)).transpose()?,
+            ..Report::default()
+        })
+    }
+
+    /// Adds what is only known when all workers have ended.
+    fn complete(&mut self, report: &mut Report) {
+        report.nacked = self.producers.sum(|tally| &tally.nacked);
+        report.unexpected_confirms = self.producers.sum(|tally| &tally.unexpected);
+        report.returned = self.producers.sum(|tally| &tally.returned);
+        report.redelivered = self.consumers.sum(|tally| &tally.redelivered);
+        report.order_violations = self.consumers.sum(|tally| &tally.violations);
+        report.consumer_latency_us = Latency::new(self.consumers.latency());
+        report.confirm_latency_us = Latency::new(self.producers.latency());
+        let each =
+            |side: &Side| micros_each(side.sum(|tally| &tally.cpu_ns), side.sum(|tally| &tally.messages));
+        report.generator = Generator {
+            producer_cpu_us_per_message: each(&self.producers),
+            consumer_cpu_us_per_message: each(&self.consumers),
+        };
+    }
+}
