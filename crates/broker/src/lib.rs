@@ -4,3 +4,4 @@
 //! Invariant: nothing here does I/O, reads a clock or draws random numbers; they are arguments.
 
 pub mod access;
+pub mod definitions;

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::pcre::{self, Translation};
@@ -18,8 +19,9 @@ const COMPILED_SIZE_MAX: usize = 1 << 20;
 /// Most steps of a backtracking match, some milliseconds.
 const BACKTRACK_STEPS_MAX: usize = 100_000;
 
-/// A compiled pattern. Compares by its source.
-#[derive(Clone)]
+/// A compiled pattern. Compares by its source, and is its source in definitions.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Pattern {
     source: String,
     matcher: Matcher,
@@ -42,7 +44,8 @@ enum Matcher {
     /// `.*`, which is what most users have.
     Everything,
     Octets(regex::bytes::Regex),
-    Backtracking(fancy_regex::Regex),
+    /// Boxed because it is rare and ten times the size of the others.
+    Backtracking(Box<fancy_regex::Regex>),
 }
 
 impl Pattern {
@@ -89,6 +92,20 @@ impl PartialEq for Pattern {
 
 impl Eq for Pattern {}
 
+impl TryFrom<String> for Pattern {
+    type Error = PatternError;
+
+    fn try_from(source: String) -> Result<Self, PatternError> {
+        Self::new(&source)
+    }
+}
+
+impl From<Pattern> for String {
+    fn from(pattern: Pattern) -> Self {
+        pattern.source
+    }
+}
+
 fn compile(source: &str) -> Result<Matcher, PatternError> {
     let refuse = |reason: String| PatternError { pattern: source.to_owned(), reason };
     if source.len() > PATTERN_LENGTH_MAX {
@@ -118,7 +135,7 @@ fn compile_backtracking(pattern: &str) -> Result<Matcher, String> {
         .delegate_size_limit(COMPILED_SIZE_MAX)
         .delegate_dfa_size_limit(COMPILED_SIZE_MAX)
         .build()
-        .map(Matcher::Backtracking)
+        .map(|regex| Matcher::Backtracking(Box::new(regex)))
         .map_err(|error| last_line(&error.to_string()))
 }
 

@@ -1,0 +1,263 @@
+//! Owns the records of definitions in the store: a key (see [`Key`]) and a value.
+//!
+//! ```text
+//! value = version (1 octet, 1), { part }         what the key says is not repeated
+//!
+//! vhost        description, tags, default queue type ("" for none), limits (JSON)
+//! user         algorithm (1 octet: 0 none, 1 SHA-256, 2 SHA-512, 3 MD5), salt and digest, tags
+//! permissions  configure, write, read
+//! exchange     type, flags (1 octet: 1 durable, 2 auto-delete, 4 internal), arguments (wire form)
+//! queue        flags (1 octet: 1 durable, 2 auto-delete), arguments (wire form)
+//! binding      nothing
+//! ```
+//! Texts and octets stand behind their length (u32), lists of texts behind their number (u32).
+//!
+//! Invariant: decoding gives back the record that was encoded, and anything else is an error.
+
+use thiserror::Error;
+use warrenmq_wire::table::TableError;
+
+use super::codec::{Reader, put_octets, put_table, put_text, put_texts};
+use super::{Binding, DestinationType, Exchange, Key, Queue, UserPermissions, Vhost, key};
+use crate::access::{HashingAlgorithm, PasswordHash, Pattern, PatternError, User};
+
+/// The version of the values that are written.
+const VERSION: u8 = 1;
+
+const DURABLE: u8 = 1;
+const AUTO_DELETE: u8 = 2;
+const INTERNAL: u8 = 4;
+
+/// A stored definition.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A vhost.
+    Vhost(Vhost),
+    /// A user.
+    User(User),
+    /// The permissions of a user in a vhost.
+    Permissions(UserPermissions),
+    /// An exchange.
+    Exchange(Exchange),
+    /// A queue.
+    Queue(Queue),
+    /// A binding.
+    Binding(Binding),
+}
+
+/// Why octets are not a record.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RecordError {
+    /// The first octet of the key is none of the kinds.
+    #[error("unknown kind of definition {0}")]
+    UnknownKind(u8),
+    /// The value was written by a newer version.
+    #[error("unknown version {0} of a definition")]
+    UnknownVersion(u8),
+    /// A length reaches beyond the end.
+    #[error("definition is truncated")]
+    Truncated,
+    /// There is more than the record.
+    #[error("{0} octets behind the end of a definition")]
+    TrailingOctets(usize),
+    /// A text is not UTF-8.
+    #[error("a text of a definition is not UTF-8")]
+    NotUtf8,
+    /// Flags, an algorithm or a destination type that do not exist.
+    #[error("unknown code {0:#04x} in a definition")]
+    UnknownCode(u8),
+    /// Limits that are not a JSON object.
+    #[error("limits of a vhost are not a JSON object")]
+    BadLimits,
+    /// Arguments that are not a table.
+    #[error("arguments of a definition: {0}")]
+    Table(#[from] TableError),
+    /// A permission that does not compile.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+}
+
+impl Record {
+    /// What it is of.
+    pub fn key(&self) -> Key<'_> {
+        match self {
+            Self::Vhost(vhost) => Key::Vhost { name: &vhost.name },
+            Self::User(user) => Key::User { name: &user.name },
+            Self::Permissions(permissions) => {
+                Key::Permissions { vhost: &permissions.vhost, user: &permissions.user }
+            }
+            Self::Exchange(exchange) => Key::Exchange { vhost: &exchange.vhost, name: &exchange.name },
+            Self::Queue(queue) => Key::Queue { vhost: &queue.vhost, name: &queue.name },
+            Self::Binding(binding) => Key::from(binding),
+        }
+    }
+
+    /// The octets of its value.
+    pub fn encode_value(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        match self {
+            Self::Vhost(vhost) => {
+                put_text(&mut out, &vhost.description);
+                put_texts(&mut out, &vhost.tags);
+                put_text(&mut out, vhost.default_queue_type.as_deref().unwrap_or_default());
+                put_text(&mut out, &serde_json::Value::Object(vhost.limits.clone()).to_string());
+            }
+            Self::User(user) => {
+                let (algorithm, octets) = match &user.password_hash {
+                    None => (0, &[][..]),
+                    Some(hash) => (algorithm_code(hash.algorithm()), hash.as_bytes()),
+                };
+                out.push(algorithm);
+                put_octets(&mut out, octets);
+                put_texts(&mut out, &user.tags);
+            }
+            Self::Permissions(permissions) => {
+                for pattern in [&permissions.configure, &permissions.write, &permissions.read] {
+                    put_text(&mut out, pattern.as_str());
+                }
+            }
+            Self::Exchange(exchange) => {
+                put_text(&mut out, &exchange.kind);
+                out.push(flags(&[
+                    (exchange.durable, DURABLE),
+                    (exchange.auto_delete, AUTO_DELETE),
+                    (exchange.internal, INTERNAL),
+                ]));
+                put_table(&mut out, &exchange.arguments);
+            }
+            Self::Queue(queue) => {
+                out.push(flags(&[(queue.durable, DURABLE), (queue.auto_delete, AUTO_DELETE)]));
+                put_table(&mut out, &queue.arguments);
+            }
+            Self::Binding(_) => {}
+        }
+        out
+    }
+
+    /// Reads a record from the octets of its key and its value.
+    ///
+    /// # Errors
+    /// [`RecordError`]; these octets were not written by this version.
+    pub fn decode(key: &[u8], value: &[u8]) -> Result<Self, RecordError> {
+        let (mut key, mut value) = (Reader::new(key), Reader::new(value));
+        let kind = key.octet()?;
+        match value.octet()? {
+            VERSION => {}
+            version => return Err(RecordError::UnknownVersion(version)),
+        }
+        let record = match kind {
+            key::VHOST => Self::Vhost(vhost(&mut key, &mut value)?),
+            key::USER => Self::User(user(&mut key, &mut value)?),
+            key::PERMISSIONS => Self::Permissions(permissions(&mut key, &mut value)?),
+            key::EXCHANGE => Self::Exchange(exchange(&mut key, &mut value)?),
+            key::QUEUE => Self::Queue(queue(&mut key, &mut value)?),
+            key::BINDING => Self::Binding(binding(&mut key)?),
+            kind => return Err(RecordError::UnknownKind(kind)),
+        };
+        key.end()?;
+        value.end()?;
+        Ok(record)
+    }
+}
+
+fn vhost(key: &mut Reader<'_>, value: &mut Reader<'_>) -> Result<Vhost, RecordError> {
+    Ok(Vhost {
+        name: key.text()?,
+        description: value.text()?,
+        tags: value.texts()?,
+        default_queue_type: Some(value.text()?).filter(|kind| !kind.is_empty()),
+        limits: serde_json::from_slice(value.octets()?).map_err(|_| RecordError::BadLimits)?,
+    })
+}
+
+fn user(key: &mut Reader<'_>, value: &mut Reader<'_>) -> Result<User, RecordError> {
+    let algorithm = algorithm(value.octet()?)?;
+    let octets = value.octets()?;
+    if algorithm.is_none() && !octets.is_empty() {
+        return Err(RecordError::TrailingOctets(octets.len()));
+    }
+    Ok(User {
+        name: key.text()?,
+        password_hash: algorithm.map(|algorithm| PasswordHash::from_bytes(algorithm, octets.to_vec())),
+        tags: value.texts()?,
+    })
+}
+
+fn permissions(key: &mut Reader<'_>, value: &mut Reader<'_>) -> Result<UserPermissions, RecordError> {
+    Ok(UserPermissions {
+        vhost: key.text()?,
+        user: key.text()?,
+        configure: Pattern::new(&value.text()?)?,
+        write: Pattern::new(&value.text()?)?,
+        read: Pattern::new(&value.text()?)?,
+    })
+}
+
+fn exchange(key: &mut Reader<'_>, value: &mut Reader<'_>) -> Result<Exchange, RecordError> {
+    let kind = value.text()?;
+    let flags = known_flags(value.octet()?, DURABLE | AUTO_DELETE | INTERNAL)?;
+    Ok(Exchange {
+        vhost: key.text()?,
+        name: key.text()?,
+        kind,
+        durable: flags & DURABLE != 0,
+        auto_delete: flags & AUTO_DELETE != 0,
+        internal: flags & INTERNAL != 0,
+        arguments: value.table()?,
+    })
+}
+
+fn queue(key: &mut Reader<'_>, value: &mut Reader<'_>) -> Result<Queue, RecordError> {
+    let flags = known_flags(value.octet()?, DURABLE | AUTO_DELETE)?;
+    Ok(Queue {
+        vhost: key.text()?,
+        name: key.text()?,
+        durable: flags & DURABLE != 0,
+        auto_delete: flags & AUTO_DELETE != 0,
+        arguments: value.table()?,
+    })
+}
+
+fn binding(key: &mut Reader<'_>) -> Result<Binding, RecordError> {
+    Ok(Binding {
+        vhost: key.text()?,
+        source: key.text()?,
+        destination_type: match key.octet()? {
+            b'q' => DestinationType::Queue,
+            b'e' => DestinationType::Exchange,
+            code => return Err(RecordError::UnknownCode(code)),
+        },
+        destination: key.text()?,
+        routing_key: key.text()?,
+        arguments: key.table()?,
+    })
+}
+
+fn algorithm_code(algorithm: HashingAlgorithm) -> u8 {
+    match algorithm {
+        HashingAlgorithm::Sha256 => 1,
+        HashingAlgorithm::Sha512 => 2,
+        HashingAlgorithm::Md5 => 3,
+    }
+}
+
+fn algorithm(code: u8) -> Result<Option<HashingAlgorithm>, RecordError> {
+    Ok(Some(match code {
+        0 => return Ok(None),
+        1 => HashingAlgorithm::Sha256,
+        2 => HashingAlgorithm::Sha512,
+        3 => HashingAlgorithm::Md5,
+        code => return Err(RecordError::UnknownCode(code)),
+    }))
+}
+
+fn flags(set: &[(bool, u8)]) -> u8 {
+    set.iter().filter(|(on, _)| *on).map(|(_, flag)| flag).sum()
+}
+
+fn known_flags(flags: u8, known: u8) -> Result<u8, RecordError> {
+    if flags & !known == 0 { Ok(flags) } else { Err(RecordError::UnknownCode(flags)) }
+}
+
+#[cfg(test)]
+mod tests;

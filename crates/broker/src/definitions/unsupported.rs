@@ -1,0 +1,135 @@
+//! Owns the list of what a definitions file has and WarrenMQ does not.
+//!
+//! Invariant: one line for each such thing, with its kind, vhost and name.
+
+use serde_json::{Map, Value};
+
+use super::{Definitions, Exchange, Password, Queue};
+
+/// The exchange types of this version.
+const EXCHANGE_TYPES: [&str; 4] = ["direct", "fanout", "topic", "headers"];
+
+/// The queue types of this version.
+const QUEUE_TYPES: [&str; 1] = ["classic"];
+
+/// What exporters say about themselves at the top of a file.
+const REMARKS: [&str; 3] = ["rabbitmq_definition_format", "original_cluster_name", "explanation"];
+
+impl Definitions {
+    /// What is in the file but will have no effect, a line each, for a warning.
+    pub fn unsupported(&self) -> Vec<String> {
+        let mut lines = self.skipped.clone();
+        self.unsupported_accounts(&mut lines);
+        for parameter in &self.parameters {
+            add(&mut lines, parameter_line(parameter));
+        }
+        for parameter in &self.global_parameters {
+            let name = text(parameter, "name");
+            // Identity of the cluster that exported; RabbitMQ sets these itself and does not import them.
+            if !name.starts_with("internal") {
+                lines.push(format!("global parameter '{name}'"));
+            }
+        }
+        for policy in &self.policies {
+            lines.push(format!("policy '{}' in vhost '{}'", text(policy, "name"), text(policy, "vhost")));
+        }
+        for Exchange { name, vhost, kind, .. } in &self.exchanges {
+            if !EXCHANGE_TYPES.contains(&kind.as_str()) {
+                lines.push(format!("exchange '{name}' in vhost '{vhost}': type '{kind}'"));
+            }
+        }
+        for queue in &self.queues {
+            let (Queue { name, vhost, .. }, kind) = (queue, queue.queue_type());
+            if !QUEUE_TYPES.contains(&kind) {
+                lines.push(format!("queue '{name}' in vhost '{vhost}': type '{kind}'"));
+            }
+        }
+        for (section, value) in &self.other {
+            if !REMARKS.contains(&section.as_str()) {
+                lines.push(format!("section '{section}' ({})", size(value)));
+            }
+        }
+        lines
+    }
+
+    fn unsupported_accounts(&self, lines: &mut Vec<String>) {
+        for user in &self.users {
+            let name = &user.name;
+            match &user.password {
+                Password::Unknown { hashing_algorithm, .. } => {
+                    lines.push(format!("password of user '{name}': hashing algorithm '{hashing_algorithm}'"));
+                }
+                Password::Hash(hash) if !hash.is_usable() => {
+                    lines
+                        .push(format!("password of user '{name}': hash of {} octets", hash.as_bytes().len()));
+                }
+                _ => {}
+            }
+            if !user.limits.is_empty() {
+                lines.push(format!("limits of user '{name}': {}", names(&user.limits)));
+            }
+        }
+        for vhost in &self.vhosts {
+            let name = &vhost.name;
+            if !vhost.limits.is_empty() {
+                lines.push(format!("limits of vhost '{name}': {}", names(&vhost.limits)));
+            }
+            if let Some(kind) = vhost.default_queue_type.as_deref().filter(|kind| !QUEUE_TYPES.contains(kind))
+            {
+                lines.push(format!("default queue type '{kind}' of vhost '{name}'"));
+            }
+        }
+        for permission in &self.topic_permissions {
+            lines.push(format!(
+                "topic permissions of user '{}' on exchange '{}' in vhost '{}'",
+                text(permission, "user"),
+                text(permission, "exchange"),
+                text(permission, "vhost"),
+            ));
+        }
+    }
+}
+
+/// Vhost limits and operator policies are parameters too, but nobody knows them by that name.
+fn parameter_line(parameter: &Map<String, Value>) -> String {
+    let (name, vhost) = (text(parameter, "name"), text(parameter, "vhost"));
+    match text(parameter, "component") {
+        "vhost-limits" => {
+            let limits = match parameter.get("value") {
+                Some(Value::Object(limits)) => names(limits),
+                Some(Value::Array(pairs)) => joined(pairs.iter().filter_map(|pair| pair.get(0)?.as_str())),
+                _ => String::new(),
+            };
+            format!("limits of vhost '{vhost}': {limits}")
+        }
+        "operator_policy" => format!("operator policy '{name}' in vhost '{vhost}'"),
+        component => format!("parameter '{name}' of component '{component}' in vhost '{vhost}'"),
+    }
+}
+
+/// `rabbitmqctl` exports the limits of a vhost twice, as a parameter and with the vhost.
+fn add(lines: &mut Vec<String>, line: String) {
+    if !lines.contains(&line) {
+        lines.push(line);
+    }
+}
+
+fn text<'a>(object: &'a Map<String, Value>, key: &str) -> &'a str {
+    object.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn names(limits: &Map<String, Value>) -> String {
+    joined(limits.keys().map(String::as_str))
+}
+
+fn joined<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn size(value: &Value) -> String {
+    match value {
+        Value::Array(list) => format!("{} entries", list.len()),
+        Value::Object(object) => format!("{} entries", object.len()),
+        _ => "one value".to_owned(),
+    }
+}
