@@ -38,7 +38,8 @@ pub struct PatternError {
 }
 
 /// How a pattern is matched. Names are octets to RabbitMQ (it compiles without PCRE's UTF mode), so the first
-/// choice is the engine over octets, where `.` is one octet and `\w` is ASCII.
+/// choice is the engine over octets, where `.` is one octet and `\w` is ASCII. The backtracking engine counts characters
+/// instead, which only names outside ASCII can tell.
 #[derive(Clone)]
 enum Matcher {
     /// `.*`, which is what most users have.

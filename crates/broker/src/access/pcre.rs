@@ -51,6 +51,12 @@ pub(super) fn translate(source: &str) -> Translation {
     Translation { pattern: scanner.out, backtracking: scanner.backtracking }
 }
 
+/// The names of sets inside a class, which PCRE and `regex` share.
+const POSIX: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",
+    "upper", "word", "xdigit",
+];
+
 struct Scanner<'a> {
     rest: Peekable<Chars<'a>>,
     out: String,
@@ -73,11 +79,14 @@ impl Scanner<'_> {
             Some(c @ ('<' | '>')) => self.out.push(c),
             Some('h') => self.out.push_str("[ \\t]"),
             Some('H') => self.out.push_str("[^ \\t]"),
+            Some('N') => self.out.push('.'),
             Some('Z') => self.out.push('$'),
             Some('Q') => self.quoted(),
             Some(c) => {
                 self.backtracking |= matches!(c, '1'..='9' | 'g' | 'k' | 'G' | 'K' | 'R' | 'X');
                 self.out.extend(['\\', c]);
+                let braces = self.braces(c);
+                self.out.push_str(&braces);
             }
             None => self.out.push('\\'),
         }
@@ -97,6 +106,20 @@ impl Scanner<'_> {
             };
         }
         false
+    }
+
+    /// After `\p`, `\x` and the like: their argument in braces, if they have one.
+    fn braces(&mut self, c: char) -> String {
+        let mut braces = String::new();
+        if matches!(c, 'p' | 'P' | 'x' | 'g' | 'k') && self.rest.peek() == Some(&'{') {
+            for c in self.rest.by_ref() {
+                braces.push(c);
+                if c == '}' {
+                    break;
+                }
+            }
+        }
+        braces
     }
 
     /// After `\Q`: everything until `\E` stands for itself.
@@ -177,9 +200,12 @@ impl Scanner<'_> {
         match c {
             '\\' => match self.rest.next() {
                 Some('h') => Member::Set(" \\t".to_owned()),
+                Some('H') => Member::Set("[^ \\t]".to_owned()),
                 Some('b') => Member::Single("\\x08".to_owned()),
-                Some(c @ ('d' | 'D' | 's' | 'S' | 'w' | 'W' | 'p' | 'P')) => Member::Set(format!("\\{c}")),
-                Some(c) if c.is_ascii_alphanumeric() => Member::Single(format!("\\{c}")),
+                Some(c @ ('d' | 'D' | 's' | 'S' | 'w' | 'W' | 'p' | 'P')) => {
+                    Member::Set(format!("\\{c}{}", self.braces(c)))
+                }
+                Some(c) if c.is_ascii_alphanumeric() => Member::Single(format!("\\{c}{}", self.braces(c))),
                 Some(c) => Member::Single(literal(c)),
                 None => Member::Single("\\".to_owned()),
             },
@@ -192,7 +218,7 @@ impl Scanner<'_> {
     fn posix(&mut self) -> Option<String> {
         let name: String = self.rest.clone().take_while(|c| *c != ']').take(12).collect();
         let inner = name.strip_prefix(':')?.strip_suffix(':')?;
-        if !inner.bytes().all(|b| b.is_ascii_lowercase() || b == b'^') {
+        if !POSIX.contains(&inner.strip_prefix('^').unwrap_or(inner)) {
             return None;
         }
         for _ in 0..=name.len() {
@@ -255,6 +281,13 @@ mod tests {
             ("[]a]", "[\\]a]", false),
             ("[^]a]", "[^\\]a]", false),
             ("[[:alpha:]_]", "[[:alpha:]\\_]", false),
+            ("[[:^digit:]]", "[[:^digit:]]", false),
+            ("[[:own:]]", "[\\[\\:own\\:]]", false),
+            ("\\p{L}\\x{e9}a{2}", "\\p{L}\\x{e9}a{2}", false),
+            ("[\\p{Lu}-\\x{e9}]", "[\\p{Lu}\\-\\x{e9}]", false),
+            ("(?<n>a)\\k{n}", "(?<n>a)\\k{n}", true),
+            ("\\N[\\H]", ".[[^ \\t]]", false),
+            ("\\x{", "\\x{", false),
             ("[a\\-z.-]", "[a\\-z\\.\\-]", false),
             ("[+--]", "[\\+-\\-]", false),
             ("[--/]", "[\\--\\/]", false),
