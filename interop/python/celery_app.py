@@ -1,6 +1,7 @@
 """The Celery application of `test_celery.py`: its tasks, and names of its own for every exchange and queue.
 
-The worker processes and the test import this module; `$WARRENMQ_CELERY` names the run, so that all of them mean the same application.
+The worker processes and the test import this module; `$WARRENMQ_CELERY` names the run, so that all of them
+mean the same application.
 """
 
 import os
@@ -11,7 +12,8 @@ from celery import Celery
 import broker
 
 RUN = os.environ.get("WARRENMQ_CELERY") or broker.unique("celery")
-# A queue for each of the two workers, beside the one they share; one that a worker is given at run time; one for late acks.
+# A queue for each of the two workers beside the one they share, one that a worker is given at run time, and one
+# for late acks.
 FIRST_ONLY, SECOND_ONLY, ADDED, LATE = (f"{RUN}.{suffix}" for suffix in ("first", "second", "added", "late"))
 
 app = Celery("interop", broker=f"pyamqp://guest:guest@{broker.HOST}:{broker.PORT}//", backend="rpc://")
@@ -64,15 +66,12 @@ def succeed_at_attempt(self, attempt):
 
 @app.task(bind=True, max_retries=2)
 def never_succeed(self):
-    try:
-        raise RuntimeError("never")
-    except RuntimeError as error:
-        raise self.retry(exc=error, countdown=0.1)
+    raise self.retry(exc=RuntimeError("never"), countdown=0.1)
 
 
 @app.task(bind=True, acks_late=True)
 def die_at_first(self, path):
-    """Kills its worker when it runs first; delivered again, it returns whether it was marked as redelivered."""
+    """Kills its worker the first time; delivered again, it tells whether it was marked as redelivered."""
     if not os.path.exists(path):
         open(path, "w").close()
         os.killpg(0, 9)

@@ -1,4 +1,4 @@
-"""aio-pika: declaring, publishing with confirms, consuming, its RPC and master/worker patterns, and what its robust connection restores."""
+"""aio-pika: declaring, publishing with confirms, consuming, its patterns, and what its robust connection restores."""
 
 import asyncio
 import contextlib
@@ -34,13 +34,22 @@ def into(received, part=lambda message: message):
 @asynchronous
 async def test_declare_bind_publish_get():
     async with open_channel() as channel:
-        exchange = await channel.declare_exchange(broker.unique("topic"), ExchangeType.TOPIC, auto_delete=True)
+        exchange = await channel.declare_exchange(
+            broker.unique("topic"), ExchangeType.TOPIC, auto_delete=True
+        )
         queue = await channel.declare_queue(exclusive=True)
         await queue.bind(exchange, "a.*")
-        confirmation = await exchange.publish(Message(b"body", message_id="m1", delivery_mode=DeliveryMode.PERSISTENT), "a.b")
+        confirmation = await exchange.publish(
+            Message(b"body", message_id="m1", delivery_mode=DeliveryMode.PERSISTENT), "a.b"
+        )
         assert type(confirmation).__name__ == "Ack"
         message = await queue.get(timeout=broker.PATIENCE)
-        assert (message.body, message.message_id, message.routing_key, message.exchange) == (b"body", "m1", "a.b", exchange.name)
+        assert (message.body, message.message_id, message.routing_key, message.exchange) == (
+            b"body",
+            "m1",
+            "a.b",
+            exchange.name,
+        )
         assert (message.delivery_mode, message.redelivered) == (DeliveryMode.PERSISTENT, False)
         await message.ack()
         await queue.unbind(exchange, "a.*")
@@ -70,7 +79,10 @@ async def test_iterator():
 async def test_many_publishes_at_once_are_all_confirmed():
     async with open_channel() as channel:
         queue = await channel.declare_queue(exclusive=True)
-        publishes = (channel.default_exchange.publish(Message(str(number).encode()), queue.name) for number in range(1000))
+        publishes = (
+            channel.default_exchange.publish(Message(str(number).encode()), queue.name)
+            for number in range(1000)
+        )
         assert {type(confirmation).__name__ for confirmation in await asyncio.gather(*publishes)} == {"Ack"}
         assert (await queue.purge()).message_count == 1000
 
@@ -99,7 +111,7 @@ async def test_headers_and_properties():
         "none": None,
         "bytes": bytearray(b"\x00\xff"),
         "list": [1, "two", {"three": 3}],
-        "table": {"inner": {"moment": datetime.datetime(2024, 2, 29, tzinfo=datetime.timezone.utc)}},
+        "table": {"inner": {"moment": datetime.datetime(2024, 2, 29, tzinfo=datetime.UTC)}},
     }
     sent = Message(
         b"{}",
@@ -111,7 +123,7 @@ async def test_headers_and_properties():
         reply_to="r",
         expiration=60,
         message_id="m",
-        timestamp=datetime.datetime(2024, 2, 29, 12, tzinfo=datetime.timezone.utc),
+        timestamp=datetime.datetime(2024, 2, 29, 12, tzinfo=datetime.UTC),
         type="t",
         user_id="guest",
         app_id="a",
@@ -122,7 +134,18 @@ async def test_headers_and_properties():
         got = await queue.get(no_ack=True, timeout=broker.PATIENCE)
         assert got.headers == headers
         assert got.info()["expiration"] == sent.info()["expiration"]
-        for name in ("content_type", "content_encoding", "priority", "correlation_id", "reply_to", "message_id", "timestamp", "type", "user_id", "app_id"):
+        for name in (
+            "content_type",
+            "content_encoding",
+            "priority",
+            "correlation_id",
+            "reply_to",
+            "message_id",
+            "timestamp",
+            "type",
+            "user_id",
+            "app_id",
+        ):
             assert getattr(got, name) == getattr(sent, name), name
 
 
@@ -193,7 +216,6 @@ async def until_count(channel, queue, count):
 
 @asynchronous
 async def test_rpc_pattern():
-    """The pattern sends unanswerable calls back by a dead-letter exchange it declares; calls that are answered need none of it."""
     async with open_channel() as server_channel, open_channel() as client_channel:
         server, client = await RPC.create(server_channel), await RPC.create(client_channel)
         name = broker.unique("multiply")
@@ -267,7 +289,9 @@ class Relay:
 async def robust_connection():
     """A relay, a robust connection through it, and the event that is set when it has connected again."""
     async with Relay() as relay:
-        connection = await aio_pika.connect_robust(f"amqp://guest:guest@127.0.0.1:{relay.port}/", reconnect_interval=0.1)
+        connection = await aio_pika.connect_robust(
+            f"amqp://guest:guest@127.0.0.1:{relay.port}/", reconnect_interval=0.1
+        )
         reconnected = asyncio.Event()
         connection.reconnect_callbacks.add(lambda *_: reconnected.set())
         async with connection:
@@ -278,7 +302,9 @@ async def robust_connection():
 async def test_robust_connection_restores_queues_bindings_and_consumers():
     async with robust_connection() as (relay, connection, reconnected):
         channel = await connection.channel()
-        exchange = await channel.declare_exchange(broker.unique("fanout"), ExchangeType.FANOUT, auto_delete=True)
+        exchange = await channel.declare_exchange(
+            broker.unique("fanout"), ExchangeType.FANOUT, auto_delete=True
+        )
         queue = await channel.declare_queue(broker.unique("queue"), exclusive=True)
         await queue.bind(exchange)
         got = []

@@ -30,15 +30,48 @@ class Worker:
 
     def __init__(self, name, folder, queues, *options):
         self.name, self.log = f"{name}@interop", folder / f"{name}.log"
-        command = ["-m", "celery", "-A", "celery_app", "worker", "-n", self.name, "-Q", queues, "-l", "INFO", *options]
-        environment = {**os.environ, "WARRENMQ_CELERY": celery_app.RUN, "PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [
+            "-m",
+            "celery",
+            "-A",
+            "celery_app",
+            "worker",
+            "-n",
+            self.name,
+            "-Q",
+            queues,
+            "-l",
+            "INFO",
+            *options,
+        ]
+        environment = {
+            **os.environ,
+            "WARRENMQ_CELERY": celery_app.RUN,
+            "PYTHONPATH": str(HERE),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *command], cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                [sys.executable, *command],
+                cwd=folder,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
 
+        self._shown = 0
+
+    def new_lines(self):
+        """What the log has more than at the last call."""
+        text = self.log.read_text()[self._shown :]
+        self._shown += len(text)
+        return text
+
     def wait_until_ready(self):
-        broker.eventually(lambda: f"{self.name} ready" in self.log.read_text() or self.process.poll() is not None, SOON)
+        broker.eventually(
+            lambda: f"{self.name} ready" in self.log.read_text() or self.process.poll() is not None, SOON
+        )
         assert self.process.poll() is None, self.log.read_text()
 
     def stop(self, number):
@@ -60,18 +93,35 @@ def workers(tmp_path_factory):
     yield pair
     for worker in pair:
         worker.stop(signal.SIGKILL)
-        print(worker.log.read_text())
+
+
+@pytest.fixture(autouse=True)
+def logs(workers):
+    """Prints what the workers logged during a test, which pytest shows when it failed."""
+    yield
+    for worker in workers:
+        print(f"{worker.name}:\n{worker.new_lines()}")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def clean_broker():
     yield
-    queues = [celery_app.RUN, celery_app.FIRST_ONLY, celery_app.SECOND_ONLY, celery_app.ADDED, celery_app.LATE]
+    queues = [
+        celery_app.RUN,
+        celery_app.FIRST_ONLY,
+        celery_app.SECOND_ONLY,
+        celery_app.ADDED,
+        celery_app.LATE,
+    ]
     with app.connection_for_write() as connection:
         channel = connection.default_channel
         for queue in queues:
             channel.queue_delete(queue)
-        for exchange in [*queues, *(f"{celery_app.RUN}.{name}" for name in ("events", "results", "pidbox")), f"reply.{celery_app.RUN}.pidbox"]:
+        for exchange in [
+            *queues,
+            *(f"{celery_app.RUN}.{name}" for name in ("events", "results", "pidbox")),
+            f"reply.{celery_app.RUN}.pidbox",
+        ]:
             channel.exchange_delete(exchange)
 
 
@@ -88,7 +138,11 @@ def test_failure_is_raised_at_the_caller(workers):
     assert result.status == "FAILURE"
 
 
-@pytest.mark.parametrize("value", [None, "Grüße", {"nested": [1, {"two": 2.5}]}, "x" * 300_000], ids=["none", "text", "nested", "large"])
+@pytest.mark.parametrize(
+    "value",
+    [None, "Grüße", {"nested": [1, {"two": 2.5}]}, "x" * 300_000],
+    ids=["none", "text", "nested", "large"],
+)
 def test_arguments_and_results_come_through(workers, value):
     assert celery_app.echo.delay(value).get(timeout=SOON) == value
 
@@ -125,7 +179,9 @@ def test_chain(workers):
 
 def test_revoke_before_it_runs(workers):
     result = celery_app.add.apply_async((1, 2), countdown=3)
-    assert set(reply_of(app.control.revoke(result.id, reply=True, timeout=SOON, limit=2))) == {worker.name for worker in workers}
+    assert set(reply_of(app.control.revoke(result.id, reply=True, timeout=SOON, limit=2))) == {
+        worker.name for worker in workers
+    }
     with pytest.raises(TaskRevokedError):
         result.get(timeout=SOON)
 
@@ -172,7 +228,9 @@ def test_a_queue_added_at_run_time(workers):
     added = app.control.add_consumer(celery_app.ADDED, destination=[name], reply=True, timeout=SOON, limit=1)
     assert "ok" in reply_of(added)[name]
     assert celery_app.where.apply_async((0,), queue=celery_app.ADDED).get(timeout=SOON) == name
-    cancelled = app.control.cancel_consumer(celery_app.ADDED, destination=[name], reply=True, timeout=SOON, limit=1)
+    cancelled = app.control.cancel_consumer(
+        celery_app.ADDED, destination=[name], reply=True, timeout=SOON, limit=1
+    )
     assert "ok" in reply_of(cancelled)[name]
 
 

@@ -77,7 +77,11 @@ async def test_pipelined_publishes_are_all_confirmed():
 
         def confirmed(frame):
             method = frame.method
-            tags = {tag for tag in unconfirmed if tag <= method.delivery_tag} if method.multiple else {method.delivery_tag}
+            tags = (
+                {tag for tag in unconfirmed if tag <= method.delivery_tag}
+                if method.multiple
+                else {method.delivery_tag}
+            )
             assert tags <= unconfirmed
             unconfirmed.difference_update(tags)
             if isinstance(method, pika.spec.Basic.Nack):
@@ -96,7 +100,9 @@ async def test_the_return_comes_before_its_confirm():
     async with Client() as client:
         channel = await client.channel()
         events = []
-        channel.add_on_return_callback(lambda _, method, __, body: events.append(("return", method.reply_code, body)))
+        channel.add_on_return_callback(
+            lambda _, method, __, body: events.append(("return", method.reply_code, body))
+        )
         await ask(channel.confirm_delivery, lambda frame: events.append(("ack", frame.method.delivery_tag)))
         channel.basic_publish("", broker.unique("nowhere"), "first", mandatory=True)
         await until(lambda: len(events) == 2)

@@ -18,14 +18,18 @@ def confirming(channel):
 def test_every_publish_is_confirmed(confirming, shared_queue, mode, durable):
     queue = shared_queue(durable=durable)
     for number in range(50):
-        confirming.basic_publish("", queue, str(number), pika.BasicProperties(delivery_mode=mode), mandatory=True)
+        confirming.basic_publish(
+            "", queue, str(number), pika.BasicProperties(delivery_mode=mode), mandatory=True
+        )
     assert confirming.queue_declare(queue, durable=durable, passive=True).method.message_count == 50
 
 
 def test_mandatory_without_a_route_is_returned(confirming, exchange):
     nowhere = exchange("direct")
     with pytest.raises(UnroutableError) as error:
-        confirming.basic_publish(nowhere, "key", b"body", pika.BasicProperties(message_id="m1"), mandatory=True)
+        confirming.basic_publish(
+            nowhere, "key", b"body", pika.BasicProperties(message_id="m1"), mandatory=True
+        )
     (returned,) = error.value.messages
     assert (returned.method.reply_code, returned.method.reply_text) == (312, "NO_ROUTE")
     assert (returned.method.exchange, returned.method.routing_key) == (nowhere, "key")
@@ -38,7 +42,9 @@ def test_unroutable_without_mandatory_is_confirmed(confirming, exchange):
 
 def test_returns_without_confirms_reach_the_callback(channel, exchange):
     nowhere, returned = exchange("fanout"), []
-    channel.add_on_return_callback(lambda _, method, properties, body: returned.append((method.reply_code, properties.app_id, body)))
+    channel.add_on_return_callback(
+        lambda _, method, properties, body: returned.append((method.reply_code, properties.app_id, body))
+    )
     for body in (b"a", b"b"):
         channel.basic_publish(nowhere, "", body, pika.BasicProperties(app_id="app"), mandatory=True)
     broker.eventually(lambda: channel.connection.process_data_events(0.05) or len(returned) == 2)
@@ -58,7 +64,10 @@ def test_publish_to_a_missing_exchange_closes_the_channel(confirming):
     missing = broker.unique("missing")
     with pytest.raises(ChannelClosedByBroker) as error:
         confirming.basic_publish(missing, "key", "body")
-    assert (error.value.reply_code, error.value.reply_text) == (404, f"NOT_FOUND - no exchange '{missing}' in vhost '/'")
+    assert (error.value.reply_code, error.value.reply_text) == (
+        404,
+        f"NOT_FOUND - no exchange '{missing}' in vhost '/'",
+    )
 
 
 def test_immediate_is_refused(connection, queue):

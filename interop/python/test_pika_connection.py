@@ -28,14 +28,19 @@ def test_server_properties(connection):
 
 
 def test_url_parameters():
-    with pika.BlockingConnection(pika.URLParameters(broker.URL + "?heartbeat=10&channel_max=20")) as connection:
+    with pika.BlockingConnection(
+        pika.URLParameters(broker.URL + "?heartbeat=10&channel_max=20")
+    ) as connection:
         assert connection._impl.params.channel_max == 20
         assert connection.channel().is_open
 
 
 @pytest.mark.parametrize(
     "asked, agreed",
-    [({}, {"frame_max": 131072, "channel_max": 2047}), ({"frame_max": 8192, "channel_max": 5}, {"frame_max": 8192, "channel_max": 5})],
+    [
+        ({}, {"frame_max": 131072, "channel_max": 2047}),
+        ({"frame_max": 8192, "channel_max": 5}, {"frame_max": 8192, "channel_max": 5}),
+    ],
     ids=["defaults", "less"],
 )
 def test_tuning(connect, asked, agreed):
@@ -79,7 +84,7 @@ def test_connection_survives_several_heartbeats(connect):
 
 
 def test_a_silent_client_is_dropped(connect):
-    """The client sends nothing for many intervals: the broker gives it up, and with it its exclusive queue."""
+    """The client sends nothing for many intervals: the broker gives it up, and its exclusive queue with it."""
     silent = pika.BlockingConnection(broker.parameters(heartbeat=1))
     queue = silent.channel().queue_declare(broker.unique("exclusive"), exclusive=True).method.queue
     probe = connect()

@@ -25,7 +25,8 @@ def consume_twice_with_one_tag(channel, queue):
     broker.eventually(lambda: channel.connection.process_data_events(0.05))
 
 
-# What is done on a channel, the code and the text of its refusal. {0} is a plain queue, {1} a durable direct exchange, {2} a name that nothing has.
+# What is done on a channel, the code and the text of its refusal. {0} is a plain queue, {1} a durable direct
+# exchange, {2} a name that nothing has.
 CHANNEL_ERRORS = {
     "passive declare of a missing queue": (
         lambda c, q, x, n: c.queue_declare(n, passive=True),
@@ -37,11 +38,31 @@ CHANNEL_ERRORS = {
         404,
         "NOT_FOUND - no exchange '{2}' in vhost '/'",
     ),
-    "consume from a missing queue": (lambda c, q, x, n: c.basic_consume(n, print), 404, "NOT_FOUND - no queue '{2}' in vhost '/'"),
-    "get from a missing queue": (lambda c, q, x, n: c.basic_get(n), 404, "NOT_FOUND - no queue '{2}' in vhost '/'"),
-    "purge of a missing queue": (lambda c, q, x, n: c.queue_purge(n), 404, "NOT_FOUND - no queue '{2}' in vhost '/'"),
-    "bind of a missing queue": (lambda c, q, x, n: c.queue_bind(n, x), 404, "NOT_FOUND - no queue '{2}' in vhost '/'"),
-    "bind to a missing exchange": (lambda c, q, x, n: c.queue_bind(q, n), 404, "NOT_FOUND - no exchange '{2}' in vhost '/'"),
+    "consume from a missing queue": (
+        lambda c, q, x, n: c.basic_consume(n, print),
+        404,
+        "NOT_FOUND - no queue '{2}' in vhost '/'",
+    ),
+    "get from a missing queue": (
+        lambda c, q, x, n: c.basic_get(n),
+        404,
+        "NOT_FOUND - no queue '{2}' in vhost '/'",
+    ),
+    "purge of a missing queue": (
+        lambda c, q, x, n: c.queue_purge(n),
+        404,
+        "NOT_FOUND - no queue '{2}' in vhost '/'",
+    ),
+    "bind of a missing queue": (
+        lambda c, q, x, n: c.queue_bind(n, x),
+        404,
+        "NOT_FOUND - no queue '{2}' in vhost '/'",
+    ),
+    "bind to a missing exchange": (
+        lambda c, q, x, n: c.queue_bind(q, n),
+        404,
+        "NOT_FOUND - no exchange '{2}' in vhost '/'",
+    ),
     "queue redeclared durable": (
         lambda c, q, x, n: c.queue_declare(q, durable=True),
         406,
@@ -133,7 +154,11 @@ CHANNEL_ERRORS = {
         406,
         "PRECONDITION_FAILED - cannot switch from confirm to tx mode",
     ),
-    "commit without select": (lambda c, q, x, n: c.tx_commit(), 406, "PRECONDITION_FAILED - channel is not transactional"),
+    "commit without select": (
+        lambda c, q, x, n: c.tx_commit(),
+        406,
+        "PRECONDITION_FAILED - channel is not transactional",
+    ),
     "publish in another user's name": (
         lambda c, q, x, n: (
             c.confirm_delivery(),
@@ -182,8 +207,16 @@ CONNECTION_ERRORS = {
         530,
         "NOT_ALLOWED - attempt to reuse consumer tag 'tag'",
     ),
-    "prefetch size": (lambda channel, _: channel.basic_qos(prefetch_size=10), 540, "NOT_IMPLEMENTED - prefetch_size!=0 (10)"),
-    "recover without requeue": (lambda channel, _: channel.basic_recover(requeue=False), 540, "NOT_IMPLEMENTED - requeue=false"),
+    "prefetch size": (
+        lambda channel, _: channel.basic_qos(prefetch_size=10),
+        540,
+        "NOT_IMPLEMENTED - prefetch_size!=0 (10)",
+    ),
+    "recover without requeue": (
+        lambda channel, _: channel.basic_recover(requeue=False),
+        540,
+        "NOT_IMPLEMENTED - requeue=false",
+    ),
     "channel flow off": (lambda channel, _: channel.flow(False), 540, "NOT_IMPLEMENTED - active=false"),
 }
 
@@ -202,10 +235,16 @@ def test_unknown_exchange_type(connection, channel):
     with pytest.raises((ChannelClosedByBroker, ConnectionClosedByBroker)) as error:
         channel.exchange_declare(broker.unique("strange"), "strange")
     if isinstance(error.value, ConnectionClosedByBroker):
-        assert (error.value.reply_code, error.value.reply_text) == (503, "COMMAND_INVALID - unknown exchange type 'strange'")
+        assert (error.value.reply_code, error.value.reply_text) == (
+            503,
+            "COMMAND_INVALID - unknown exchange type 'strange'",
+        )
         assert product == "RabbitMQ"
     else:
-        assert (error.value.reply_code, error.value.reply_text) == (406, "PRECONDITION_FAILED - unknown exchange type 'strange'")
+        assert (error.value.reply_code, error.value.reply_text) == (
+            406,
+            "PRECONDITION_FAILED - unknown exchange type 'strange'",
+        )
         assert connection.is_open
 
 
@@ -221,7 +260,11 @@ def test_unknown_exchange_type(connection, channel):
 def test_refused_at_the_door(changes, refusal):
     with pytest.raises(AMQPConnectionError) as error:
         pika.BlockingConnection(broker.parameters(**changes))
-    cause = error.value.args[0] if error.value.args and isinstance(error.value.args[0], Exception) else error.value
+    cause = (
+        error.value.args[0]
+        if error.value.args and isinstance(error.value.args[0], Exception)
+        else error.value
+    )
     if refusal is ProbableAuthenticationError:
         assert "ACCESS_REFUSED" in str(cause)
         assert "Login was refused using authentication mechanism PLAIN" in str(cause)

@@ -1,4 +1,4 @@
-"""pika: the patterns that applications are made of: work queue, publish/subscribe, routing, topics, headers, RPC."""
+"""pika: the patterns applications are made of: work queue, publish/subscribe, routing, topics, headers, RPC."""
 
 import socket
 import threading
@@ -92,12 +92,24 @@ def test_routing(channel, exchange):
 TOPICS = [
     ("*.orange.*", ["quick.orange.rabbit", "lazy.orange.elephant", "quick.orange.fox"]),
     ("*.*.rabbit", ["quick.orange.rabbit", "lazy.pink.rabbit"]),
-    ("lazy.#", ["lazy.orange.elephant", "lazy.brown.fox", "lazy.pink.rabbit", "lazy.orange.new.rabbit", "lazy"]),
+    (
+        "lazy.#",
+        ["lazy.orange.elephant", "lazy.brown.fox", "lazy.pink.rabbit", "lazy.orange.new.rabbit", "lazy"],
+    ),
     ("#", None),
     ("#.rabbit", ["quick.orange.rabbit", "lazy.pink.rabbit", "lazy.orange.new.rabbit"]),
     ("*", ["orange", "lazy"]),
     ("lazy.#.rabbit", ["lazy.pink.rabbit", "lazy.orange.new.rabbit"]),
-    ("#.orange.#", ["quick.orange.rabbit", "lazy.orange.elephant", "quick.orange.fox", "orange", "lazy.orange.new.rabbit"]),
+    (
+        "#.orange.#",
+        [
+            "quick.orange.rabbit",
+            "lazy.orange.elephant",
+            "quick.orange.fox",
+            "orange",
+            "lazy.orange.new.rabbit",
+        ],
+    ),
     ("quick", []),
 ]
 KEYS = [
@@ -125,7 +137,11 @@ def test_topics(channel, exchange, pattern, expected):
         channel.basic_publish(logs, key, "after unbind")
     channel.basic_publish("", queue, "end")
     got = [body for body in drain(channel, queue, "end") if body != "end.of.test"]
-    assert got == (["(empty)" if key == "" else key for key in KEYS] if expected is None else sorted(expected, key=KEYS.index))
+    assert got == (
+        ["(empty)" if key == "" else key for key in KEYS]
+        if expected is None
+        else sorted(expected, key=KEYS.index)
+    )
 
 
 HEADERS = [
@@ -138,7 +154,9 @@ HEADERS = [
 ]
 
 
-@pytest.mark.parametrize("arguments, expected", HEADERS, ids=lambda value: None if isinstance(value, list) else str(value))
+@pytest.mark.parametrize(
+    "arguments, expected", HEADERS, ids=lambda value: None if isinstance(value, list) else str(value)
+)
 def test_headers_exchange(channel, exchange, arguments, expected):
     documents = exchange("headers")
     queue = bound_queue(channel, documents, "ignored", arguments=arguments)
@@ -179,6 +197,21 @@ def test_alternate_exchange_takes_what_has_no_route(channel, exchange):
     assert drain(channel, unrouted, "end") == ["unknown"]
 
 
+def test_sender_selected_routes(channel, exchange):
+    """`CC` and `BCC` name more routing keys; the receiver sees only the first of the two headers."""
+    letters = exchange("direct")
+    queues = {key: bound_queue(channel, letters, key) for key in ("to", "copy", "hidden", "other")}
+    headers = {"CC": ["copy"], "BCC": ["hidden"], "more": 1}
+    channel.basic_publish(letters, "to", "letter", pika.BasicProperties(headers=headers))
+    for key in ("to", "copy", "hidden"):
+        method, properties, body = broker.eventually(
+            lambda: (got := channel.basic_get(queues[key]))[0] and got
+        )
+        assert (method.routing_key, body) == ("to", b"letter")
+        assert properties.headers == {"CC": ["copy"], "more": 1}
+    assert channel.basic_get(queues["other"])[0] is None
+
+
 def test_a_message_reaches_a_queue_once_however_many_bindings_match(channel, exchange):
     logs = exchange("topic")
     queue = bound_queue(channel, logs, "a.*", "*.b", "#")
@@ -197,7 +230,12 @@ def test_rpc(connect, shared_queue):
         channel.basic_qos(prefetch_count=1)
         for method, properties, body in channel.consume(requests):
             answer = str(int(body) ** 2)
-            channel.basic_publish("", properties.reply_to, answer, pika.BasicProperties(correlation_id=properties.correlation_id))
+            channel.basic_publish(
+                "",
+                properties.reply_to,
+                answer,
+                pika.BasicProperties(correlation_id=properties.correlation_id),
+            )
             channel.basic_ack(method.delivery_tag)
             if body == b"0":
                 break
@@ -210,11 +248,17 @@ def test_rpc(connect, shared_queue):
     channel = client.channel()
     callback_queue = channel.queue_declare("", exclusive=True).method.queue
     answers = {}
-    channel.basic_consume(callback_queue, lambda _, __, properties, body: answers.update({properties.correlation_id: body}), auto_ack=True)
+    channel.basic_consume(
+        callback_queue,
+        lambda _, __, properties, body: answers.update({properties.correlation_id: body}),
+        auto_ack=True,
+    )
 
     def call(number):
         request = str(uuid.uuid4())
-        channel.basic_publish("", requests, str(number), pika.BasicProperties(reply_to=callback_queue, correlation_id=request))
+        channel.basic_publish(
+            "", requests, str(number), pika.BasicProperties(reply_to=callback_queue, correlation_id=request)
+        )
         broker.eventually(lambda: client.process_data_events(0.05) or request in answers)
         return int(answers.pop(request))
 

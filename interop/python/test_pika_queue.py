@@ -25,10 +25,12 @@ def get(channel, queue, auto_ack=False):
 
 
 def take(channel, queue, count, **arguments):
-    """The next `count` deliveries of a new consumer, as (tag, body, redelivered); the consumer is cancelled, its messages stay unacked."""
+    """The next `count` deliveries of a new consumer, which is then cancelled, as (tag, body, redelivered)."""
     taken = []
     tag = channel.basic_consume(
-        queue, lambda _, method, __, body: taken.append((method.delivery_tag, body.decode(), method.redelivered)), **arguments
+        queue,
+        lambda _, method, __, body: taken.append((method.delivery_tag, body.decode(), method.redelivered)),
+        **arguments,
     )
     broker.eventually(lambda: channel.connection.process_data_events(0.05) or len(taken) >= count)
     channel.basic_cancel(tag)
@@ -150,10 +152,17 @@ def test_global_prefetch_is_shared_by_the_consumers_of_a_channel(channel, queue)
 def test_consumers_of_a_queue_take_turns(channel, queue):
     got = {"one": [], "two": []}
     for tag, bodies in got.items():
-        channel.basic_consume(queue, lambda _, __, ___, body, bodies=bodies: bodies.append(body), consumer_tag=tag, auto_ack=True)
+        channel.basic_consume(
+            queue,
+            lambda _, __, ___, body, bodies=bodies: bodies.append(body),
+            consumer_tag=tag,
+            auto_ack=True,
+        )
     for number in range(10):
         channel.basic_publish("", queue, str(number))
-    broker.eventually(lambda: channel.connection.process_data_events(0.05) or sum(map(len, got.values())) == 10)
+    broker.eventually(
+        lambda: channel.connection.process_data_events(0.05) or sum(map(len, got.values())) == 10
+    )
     assert {tag: len(bodies) for tag, bodies in got.items()} == {"one": 5, "two": 5}
 
 
@@ -212,6 +221,16 @@ def test_auto_delete_queue_goes_with_its_last_consumer(connection, channel):
     assert closed.value.reply_code == 404
 
 
+def test_an_empty_name_is_the_queue_declared_last(channel):
+    channel.queue_declare("", exclusive=True)
+    last = channel.queue_declare("", exclusive=True).method.queue
+    channel.queue_bind("", "amq.direct", last)
+    channel.basic_publish("amq.direct", last, "found")
+    assert broker.eventually(lambda: get(channel, last)) == (1, "found", False)
+    assert get(channel, "") is None
+    assert channel.queue_delete("").method.message_count == 0
+
+
 def test_exclusive_queue_goes_with_its_connection(connect):
     owner = connect()
     queue = owner.channel().queue_declare("", exclusive=True).method.queue
@@ -233,7 +252,13 @@ def test_higher_priority_first(channel):
     for body, priority in [("low", 1), ("none", None), ("high", 5), ("low too", 1), ("above the maximum", 9)]:
         channel.basic_publish("", queue, body, BasicProperties(priority=priority))
     broker.eventually(lambda: depth(channel, queue) == 5)
-    assert [get(channel, queue)[1] for _ in range(5)] == ["high", "above the maximum", "low", "low too", "none"]
+    assert [get(channel, queue)[1] for _ in range(5)] == [
+        "high",
+        "above the maximum",
+        "low",
+        "low too",
+        "none",
+    ]
 
 
 def test_tx_commit_publishes_and_settles(connection, channel, queue):

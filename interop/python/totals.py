@@ -1,6 +1,6 @@
 """Adds up the JUnit files of several pytest runs and prints the one line that a `run` ends with.
 
-Usage: totals.py NAME FILE…  A file that is missing or unreadable is a run that broke, and counts as one failure.
+Usage: totals.py NAME FILE…  A file that is missing or unreadable is a run that broke and counts as one failure.
 """
 
 import sys
@@ -11,7 +11,10 @@ def count(path):
     """(passed, failed, skipped) of one file."""
     try:
         suites = xml.parse(path).getroot().iter("testsuite")
-        numbers = [{key: int(suite.get(key)) for key in ("tests", "failures", "errors", "skipped")} for suite in suites]
+        numbers = [
+            {key: int(suite.get(key)) for key in ("tests", "failures", "errors", "skipped")}
+            for suite in suites
+        ]
     except (OSError, xml.ParseError) as error:
         print(f"no result of a run: {error}")
         return 0, 1, 0

@@ -1,4 +1,4 @@
-"""The steps of the seeds' listings, written for this broker's own tests: fixed names replaced, results checked instead of printed.
+"""The steps of the seeds' listings as tests of our own: fixed names replaced, results checked instead of printed.
 
 Listing 001 speaks HTTP and has no steps in AMQP. Listing 004 goes on with Celery: `test_celery.py`.
 """
@@ -13,12 +13,12 @@ import broker
 
 @pytest.fixture
 def hello(shared_queue):
-    """The queue `hello` of the listings: neither durable nor exclusive nor auto-delete, by a name of its own."""
+    """The queue `hello` of the listings, neither durable nor exclusive nor auto-delete, by another name."""
     return shared_queue()
 
 
 def produce(queue, *bodies, close=True):
-    """A producer as the listings have it: connect, declare, publish without confirms, and close or just leave."""
+    """A producer as in the listings: connect, declare, publish without confirms, and close or just leave."""
     connection = pika.BlockingConnection(broker.parameters())
     channel = connection.channel()
     assert channel.queue_declare(queue=queue).method.queue == queue
@@ -61,7 +61,9 @@ def test_consumer_that_is_there_first(connect, hello):
     channel = connect().channel()
     channel.queue_declare(queue=hello)
     bodies = []
-    channel.basic_consume(queue=hello, auto_ack=True, on_message_callback=lambda _, __, ___, body: bodies.append(body))
+    channel.basic_consume(
+        queue=hello, auto_ack=True, on_message_callback=lambda _, __, ___, body: bodies.append(body)
+    )
     produce(hello, "Hello World!")
     broker.eventually(lambda: channel.connection.process_data_events(0.05) or bodies)
     assert bodies == [b"Hello World!"]
@@ -70,19 +72,25 @@ def test_consumer_that_is_there_first(connect, hello):
 def test_messages_wait_for_a_consumer_in_the_order_of_their_producers(connect, hello):
     for number in range(5):
         produce(hello, f"{number} a", f"{number} b")
-    assert consume(connect, hello, 10) == [f"{number} {letter}".encode() for number in range(5) for letter in "ab"]
+    assert consume(connect, hello, 10) == [
+        f"{number} {letter}".encode() for number in range(5) for letter in "ab"
+    ]
 
 
 def test_003_priority_as_it_is_meant(connect):
-    """`x-max-priority` on the queue and `priority` in the properties: World has 0, Hello has 1 and comes first."""
+    """`x-max-priority` on the queue, `priority` in the properties: World has 0, Hello has 1 and comes first."""
     queue = broker.unique("priority_queue")
     channel = connect().channel()
     channel.queue_declare(queue=queue, auto_delete=True, arguments={"x-max-priority": 1})
     channel.confirm_delivery()
     for body, priority in [("World", 0), ("Hello", 1)]:
-        channel.basic_publish(exchange="", routing_key=queue, body=body, properties=pika.BasicProperties(priority=priority))
+        channel.basic_publish(
+            exchange="", routing_key=queue, body=body, properties=pika.BasicProperties(priority=priority)
+        )
     bodies = []
-    channel.basic_consume(queue, lambda _, __, properties, body: bodies.append((properties.priority, body)), auto_ack=True)
+    channel.basic_consume(
+        queue, lambda _, __, properties, body: bodies.append((properties.priority, body)), auto_ack=True
+    )
     broker.eventually(lambda: channel.connection.process_data_events(0.05) or len(bodies) == 2)
     assert bodies == [(1, b"Hello"), (0, b"World")]
 
