@@ -202,4 +202,221 @@ fn parse(bytes: &[u8]) -> Result<Definitions, ImportError> {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use warrenmq_wire::method::{AMQPValue, FieldTable};
+
+    use super::*;
+
+    // What RabbitMQ 3.10.8 exports by `GET /api/definitions`, `rabbitmqctl export_definitions` and
+    // `GET /api/definitions/orders`.
+    const API: &[u8] = include_bytes!("testdata/rabbitmq-3.10-api.json");
+    const CTL: &[u8] = include_bytes!("testdata/rabbitmq-3.10-ctl.json");
+    const VHOST: &[u8] = include_bytes!("testdata/rabbitmq-3.10-vhost.json");
+    const SAMPLE: &[u8] = include_bytes!("../../../../config/definitions.sample.json");
+
+    fn argument<'a>(table: &'a FieldTable, key: &str) -> &'a AMQPValue {
+        table.inner().get(key).unwrap()
+    }
+
+    #[test]
+    fn an_export_of_the_http_api_is_read_whole() {
+        let definitions = import(API).unwrap();
+        assert_eq!(definitions.rabbitmq_version.as_deref(), Some("3.10.8"));
+        let names: Vec<&str> = definitions.users.iter().map(|user| user.name.as_str()).collect();
+        assert_eq!(names, ["nopass", "kim", "importer", "guest"]);
+        let kim = definitions.users[1].to_user([0; 4]);
+        assert_eq!(kim.tags, ["monitoring", "policymaker"]);
+        assert!(kim.check_password(b"hunter2").is_ok());
+        assert!(definitions.users[3].to_user([0; 4]).check_password(b"guest").is_ok());
+        assert_eq!(definitions.users[0].to_user([0; 4]).password_hash, None);
+
+        let importer = &definitions.permissions[0];
+        assert_eq!((importer.user.as_str(), importer.vhost.as_str()), ("importer", "/"));
+        assert!(importer.read.matches("orders") && !importer.read.matches("secrets"));
+
+        let new = &definitions.queues[0];
+        assert_eq!((new.name.as_str(), new.vhost.as_str(), new.durable), ("orders.new", "orders", true));
+        assert_eq!(argument(&new.arguments, "x-message-ttl"), &AMQPValue::LongLongInt(60000));
+        assert_eq!(argument(&new.arguments, "x-overflow"), &AMQPValue::LongString("reject-publish".into()));
+        let AMQPValue::FieldTable(own) = argument(&definitions.queues[4].arguments, "own") else {
+            panic!("an object is a table")
+        };
+        assert_eq!(argument(own, "a"), &AMQPValue::Double(1.5));
+
+        let inner = definitions.exchanges.iter().find(|exchange| exchange.name == "orders.inner").unwrap();
+        assert!(inner.internal && inner.kind == "fanout");
+        let to_exchange = &definitions.bindings[1];
+        assert_eq!(to_exchange.destination_type, DestinationType::Exchange);
+        assert_eq!(to_exchange.routing_key, "order.*.eu");
+        assert_eq!(argument(&definitions.bindings[3].arguments, "express"), &AMQPValue::Boolean(true));
+    }
+
+    #[test]
+    fn an_export_of_rabbitmqctl_says_the_same() {
+        let (api, ctl) = (import(API).unwrap(), import(CTL).unwrap());
+        let sorted = |mut users: Vec<UserDefinition>| {
+            users.sort_by(|left, right| left.name.cmp(&right.name));
+            users
+        };
+        assert_eq!(sorted(ctl.users), sorted(api.users));
+        assert_eq!(ctl.queues.len(), api.queues.len());
+        assert!(ctl.queues.iter().all(|queue| api.queues.contains(queue)));
+        assert!(ctl.bindings.iter().all(|binding| api.bindings.contains(binding)));
+        // It leaves out internal exchanges, but it alone has what a vhost is described with.
+        assert_eq!(ctl.exchanges.len() + 1, api.exchanges.len());
+        let orders = ctl.vhosts.iter().find(|vhost| vhost.name == "orders").unwrap();
+        assert_eq!(orders.description, "Orders of the shop");
+        assert_eq!(orders.tags, ["production", "eu"]);
+    }
+
+    #[test]
+    fn an_export_of_one_vhost_goes_into_any() {
+        let error = import(VHOST).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "queues[0].vhost: no vhost; the export of a single vhost has to be imported into one"
+        );
+        let definitions = import_vhost(VHOST, "elsewhere").unwrap();
+        assert_eq!(definitions.queues.len(), 4);
+        assert!(definitions.queues.iter().all(|queue| queue.vhost == "elsewhere"));
+        assert!(definitions.exchanges.iter().all(|exchange| exchange.vhost == "elsewhere"));
+        assert!(definitions.bindings.iter().all(|binding| binding.vhost == "elsewhere"));
+        assert!(definitions.unsupported().contains(&"policy 'keep-a-day' in vhost 'elsewhere'".to_owned()));
+        assert!(import_vhost(API, "elsewhere").unwrap().users.is_empty());
+    }
+
+    #[test]
+    fn what_has_no_effect_is_named() {
+        let expected = [
+            "limits of user 'kim': max-connections",
+            "topic permissions of user 'kim' on exchange 'orders.events' in vhost 'orders'",
+            "operator policy 'at-most' in vhost 'orders'",
+            "limits of vhost 'orders': max-connections, max-queues",
+            "global parameter 'shop'",
+            "policy 'keep-a-day' in vhost 'orders'",
+            "queue 'orders.audit' in vhost 'orders': type 'quorum'",
+            "queue 'orders.log' in vhost 'orders': type 'stream'",
+        ];
+        for file in [API, CTL] {
+            let mut lines = import(file).unwrap().unsupported();
+            lines.sort();
+            let mut expected = expected.to_vec();
+            expected.sort_unstable();
+            assert_eq!(lines, expected);
+        }
+        let odd = br#"{
+            "users": [{"name": "a", "password_hash": "$2b", "hashing_algorithm": "bcrypt"},
+                      {"name": "b", "password_hash": "AAAA"}],
+            "vhosts": [{"name": "/", "default_queue_type": "quorum"}],
+            "parameters": [{"vhost": "/", "component": "shovel", "name": "s", "value": {}}],
+            "exchanges": [{"name": "h", "vhost": "/", "type": "x-consistent-hash"},
+                          {"name": "amq.topic", "vhost": "/", "type": "topic"},
+                          {"name": "", "vhost": "/", "type": "direct"}],
+            "queues": [{"name": "amq.gen-1", "vhost": "/"}, {"name": "q", "vhost": "/"}],
+            "bindings": [{"source": "h", "vhost": "/", "destination": "amq.gen-1", "destination_type": "queue"},
+                         {"source": "", "vhost": "/", "destination": "q", "destination_type": "queue"},
+                         {"source": "h", "vhost": "/", "destination": "q", "destination_type": "queue"},
+                         {"source": "h", "vhost": "/", "destination": "amq.topic", "destination_type": "exchange"}],
+            "streams": [1, 2],
+            "explanation": "a remark"
+        }"#;
+        let definitions = import(odd).unwrap();
+        assert_eq!(
+            definitions.unsupported(),
+            [
+                "exchange 'amq.topic' in vhost '/': names that begin with 'amq.' are not imported",
+                "queue 'amq.gen-1' in vhost '/' and bindings to it: names that begin with 'amq.' are not imported",
+                "password of user 'a': hashing algorithm 'bcrypt'",
+                "password of user 'b': hash of 3 octets",
+                "default queue type 'quorum' of vhost '/'",
+                "parameter 's' of component 'shovel' in vhost '/'",
+                "exchange 'h' in vhost '/': type 'x-consistent-hash'",
+                "section 'streams' (2 entries)",
+            ]
+        );
+        assert_eq!(
+            (definitions.exchanges.len(), definitions.queues.len(), definitions.bindings.len()),
+            (1, 1, 2)
+        );
+    }
+
+    #[test]
+    fn a_wrong_place_is_named() {
+        let long = format!(r#"{{"queues":[{{"name":"{}"}}]}}"#, "q".repeat(256));
+        // (file, path, part of the reason)
+        let cases = [
+            ("{", ".", "EOF while parsing an object"),
+            ("[]", ".", "expected struct Definitions"),
+            ("{} {}", ".", "trailing characters"),
+            ("\u{feff}{}", ".", "expected value"),
+            (r#"{"queues":{}}"#, "queues", "expected a sequence"),
+            (r#"{"queues":[{"vhost":"/"}]}"#, "queues[0]", "missing field `name`"),
+            (r#"{"queues":[{"name":"q","durable":"yes"}]}"#, "queues[0].durable", "expected a boolean"),
+            (&long, "queues[0].name", "256 octets exceed the maximum of 255"),
+            (r#"{"queues":[{"name":"q"}]}"#, "queues[0].vhost", "no vhost"),
+            (
+                r#"{"queues":[{"name":"q","arguments":{"a":[1,{"b":null}]}}]}"#,
+                "queues[0].arguments.a[1].b",
+                "invalid type: null",
+            ),
+            (
+                r#"{"permissions":[{"user":"u","vhost":"/","configure":"","write":"(","read":""}]}"#,
+                "permissions[0].write",
+                "invalid regular expression '(': unclosed group",
+            ),
+            (r#"{"users":[{"name":"a"},{"name":"b","password_hash":"?"}]}"#, "users[1]", "not base64"),
+            (
+                r#"{"bindings":[{"source":"x","destination":"q","destination_type":"topic"}]}"#,
+                "bindings[0].destination_type",
+                "unknown variant `topic`",
+            ),
+        ];
+        for (file, path, reason) in cases {
+            let error = import(file.as_bytes()).unwrap_err();
+            assert_eq!(error.path, path, "{file}: {error}");
+            assert!(error.reason.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_exported_is_imported_again() {
+        for file in [API, CTL, SAMPLE] {
+            let definitions = import(file).unwrap();
+            let exported = definitions.export();
+            assert_eq!(import(&exported).unwrap(), definitions);
+            assert_eq!(import(&exported).unwrap().export(), exported);
+        }
+        assert_eq!(import(b" \n").unwrap(), Definitions::default());
+    }
+
+    #[test]
+    fn an_export_has_the_order_of_rabbitmq() {
+        let order = |file: &[u8]| -> Vec<String> {
+            let sections: Map<String, Value> = serde_json::from_slice(file).unwrap();
+            sections.into_iter().map(|(name, _)| name).collect()
+        };
+        assert_eq!(order(&import(API).unwrap().export()), order(API));
+    }
+
+    #[test]
+    fn permissions_inside_users_count() {
+        let file = br#"{"users": [{"name": "u", "password": "p", "tags": "administrator",
+            "permissions": {"/": {"configure": ".*", "write": "^w", "read": ""}}}]}"#;
+        let definitions = import(file).unwrap();
+        assert_eq!(definitions.permissions.len(), 1);
+        let granted = &definitions.permissions[0];
+        assert_eq!((granted.user.as_str(), granted.vhost.as_str()), ("u", "/"));
+        assert_eq!(granted.permissions().write.as_str(), "^w");
+        assert!(definitions.users[0].to_user([1; 4]).check_password(b"p").is_ok());
+    }
+
+    #[test]
+    fn the_sample_is_fully_supported() {
+        let definitions = import(SAMPLE).unwrap();
+        assert_eq!(definitions.unsupported(), Vec::<String>::new());
+        assert!(definitions.queues.len() >= 2 && definitions.bindings.len() >= 2);
+        for user in &definitions.users {
+            assert!(user.to_user([0; 4]).check_password(b"change-me").is_ok(), "{}", user.name);
+        }
+    }
+}
