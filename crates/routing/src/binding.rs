@@ -2,7 +2,6 @@
 //! key and arguments together, as in RabbitMQ; the types of the arguments count, their order does not.
 
 use crate::exchange::Name;
-use crate::headers::Rule;
 use std::cmp::Ordering;
 use std::sync::Arc;
 use warrenmq_wire::method::FieldTable;
@@ -28,10 +27,15 @@ pub struct Binding {
     pub source: Name,
     /// Where it leads them.
     pub destination: Destination,
-    /// The binding key: any octets, at most 255 of them.
+    /// The binding key: any octets, at most [`Self::KEY_OCTETS_MAX`] of them.
     pub routing_key: Arc<[u8]>,
     /// The arguments of queue.bind or exchange.bind; a headers exchange routes by them.
     pub arguments: FieldTable,
+}
+
+impl Binding {
+    /// The most octets in a binding key; on the wire it is a short string.
+    pub const KEY_OCTETS_MAX: usize = 255;
 }
 
 /// What an exchange's index holds of a binding's destination: enough to route without another look-up.
@@ -51,28 +55,20 @@ pub(crate) enum Target {
 pub(crate) struct Bound {
     pub(crate) binding: Binding,
     pub(crate) target: Target,
-    /// What the arguments ask of headers; only for bindings of a headers exchange.
-    pub(crate) rule: Option<Rule>,
     /// The arguments in wire form, which `amq-protocol` writes with sorted keys; empty if there are none.
-    arguments: Box<[u8]>,
+    pub(crate) arguments: Arc<[u8]>,
 }
 
 impl Bound {
-    pub(crate) fn new(binding: Binding, target: Target, has_rule: bool) -> Self {
+    pub(crate) fn new(binding: Binding, target: Target) -> Self {
         let arguments = encode(&binding.arguments);
-        let rule = has_rule.then(|| Rule::new(&arguments));
-        Self { binding, target, rule, arguments }
-    }
-
-    /// A value that is equal to the [`Bound`] of this binding, to look for it.
-    pub(crate) fn probe(binding: &Binding, target: Target) -> Self {
-        Self::new(binding.clone(), target, false)
+        Self { binding, target, arguments }
     }
 
     /// The smallest possible binding of this source, destination and key.
     pub(crate) fn first_with_key(&self, routing_key: Arc<[u8]>) -> Self {
         let binding = Binding { routing_key, arguments: FieldTable::default(), ..self.binding.clone() };
-        Self { binding, target: self.target.clone(), rule: None, arguments: Box::default() }
+        Self { binding, target: self.target.clone(), arguments: Arc::default() }
     }
 }
 
@@ -102,7 +98,7 @@ impl PartialEq for Bound {
 
 impl Eq for Bound {}
 
-fn encode(arguments: &FieldTable) -> Box<[u8]> {
+fn encode(arguments: &FieldTable) -> Arc<[u8]> {
     let mut bytes = Vec::new();
     if !arguments.inner().is_empty() && table::put(&mut bytes, arguments).is_err() {
         // Only a table that could never have been received cannot be written; it asks for nothing.

@@ -17,6 +17,7 @@ mod exchange;
 mod headers;
 mod index;
 mod route;
+mod rule;
 mod set;
 mod topic;
 mod topology;
@@ -24,8 +25,8 @@ mod value;
 
 pub use binding::{Binding, Destination, QueueId};
 pub use exchange::{Exchange, ExchangeKind, Name};
-pub use headers::check_headers_arguments;
 pub use route::NoExchange;
+pub use rule::check_headers_arguments;
 pub use topology::{Removed, Topology};
 
 /// A persistent map by hash. The hasher is seeded per process; nothing that leaves this crate depends on

@@ -5,7 +5,7 @@
 
 use crate::Map;
 use crate::binding::{Binding, Bound, Destination, QueueId, Target};
-use crate::exchange::{Exchange, ExchangeKind, Name};
+use crate::exchange::{Exchange, Name};
 use crate::index::Index;
 use crate::set::Set;
 use std::sync::Arc;
@@ -146,13 +146,17 @@ impl Topology {
         Some(removed)
     }
 
-    /// Adds a binding; false when it was there already, and when one of its ends is not, which the caller
-    /// has checked before.
+    /// Adds a binding; false when it was there already. The caller has checked that both ends exist and that
+    /// the key is not longer than [`Binding::KEY_OCTETS_MAX`]; if not, the answer is false too.
     pub fn bind(&mut self, binding: Binding) -> bool {
+        if binding.routing_key.len() > Binding::KEY_OCTETS_MAX {
+            // The trie of a topic exchange is as deep as a key has words.
+            return false;
+        }
         let Some(target) = self.target(&binding.destination) else { return false };
         let Some(source) = self.exchanges.get_mut(&*binding.source) else { return false };
         let binding = Binding { source: Arc::clone(&source.exchange.name), ..binding };
-        let bound = Arc::new(Bound::new(binding, target, source.exchange.kind == ExchangeKind::Headers));
+        let bound = Arc::new(Bound::new(binding, target));
         if source.from.contains(&bound) {
             return false;
         }
@@ -199,7 +203,7 @@ impl Topology {
 
     fn find(&self, binding: &Binding) -> Option<Arc<Bound>> {
         let target = self.target(&binding.destination)?;
-        let probe = Arc::new(Bound::probe(binding, target));
+        let probe = Arc::new(Bound::new(binding.clone(), target));
         let found = self.exchange_entry(&binding.source)?.from.at_or_after(&probe)?;
         (*found == probe).then(|| Arc::clone(found))
     }
@@ -259,6 +263,108 @@ impl Topology {
             {
                 candidates.extend(sources);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::ExchangeKind;
+    use warrenmq_wire::method::FieldTable;
+
+    #[test]
+    fn predeclared_exchanges() {
+        let topology = Topology::new();
+        let seen: Vec<_> =
+            topology.exchanges().map(|e| (&*e.name, e.kind.name(), e.durable, e.internal)).collect();
+        let expected = [
+            ("", "direct", true, false),
+            ("amq.direct", "direct", true, false),
+            ("amq.fanout", "fanout", true, false),
+            ("amq.headers", "headers", true, false),
+            ("amq.match", "headers", true, false),
+            ("amq.rabbitmq.trace", "topic", true, true),
+            ("amq.topic", "topic", true, false),
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    /// Exchange bindings `ab` lead from a to b. All but z are auto-delete; q is a queue. What goes with what is
+    /// removed, as RabbitMQ answered.
+    #[test]
+    fn auto_delete() {
+        type Removal = fn(&mut Topology) -> Removed;
+        type Names = &'static [&'static str];
+        let queue: Removal = |topology| topology.remove_queue("q").expect("it is there");
+        let exchange: Removal = |topology| topology.delete_exchange("z").expect("it is there");
+        let unbind_last: Removal = |topology| {
+            let binding = topology.bindings_to(&end("z")).next().expect("it is there").clone();
+            topology.unbind(&binding).1
+        };
+        let unbind_nothing: Removal = |topology| topology.unbind(&binding("z", "a")).1;
+        let cases: [(Names, Removal, Names, Names); 11] = [
+            (&["aq"], queue, &["aq"], &["a"]),
+            (&["aq", "bq"], queue, &["aq", "bq"], &["b", "a"]),
+            (&["aq", "az"], queue, &["aq"], &[]),
+            (&["za"], unbind_nothing, &[], &[]),
+            (&["az"], unbind_nothing, &[], &[]),
+            (&["az"], unbind_last, &[], &["a"]),
+            (&["az"], exchange, &["az"], &["z", "a"]),
+            (&["za"], exchange, &["za"], &["z"]),
+            (&["zz"], exchange, &["zz"], &["z"]),
+            (&["ab", "bc", "cz", "zq"], unbind_last, &["bc", "ab"], &["c", "b", "a"]),
+            (&["ab", "ba", "bz"], unbind_last, &[], &[]),
+        ];
+        for (bindings, removal, with, gone) in cases {
+            let mut topology = Topology::new();
+            topology.add_queue("q".into(), QueueId(1));
+            for name in ["a", "b", "c", "z"] {
+                topology.declare_exchange(Exchange {
+                    name: name.into(),
+                    kind: ExchangeKind::Fanout,
+                    durable: false,
+                    auto_delete: name != "z",
+                    internal: false,
+                    arguments: FieldTable::default(),
+                    alternate: None,
+                });
+            }
+            for ends in bindings {
+                let (source, destination) = ends.split_at(1);
+                assert!(topology.bind(binding(source, destination)));
+            }
+            let removed = removal(&mut topology);
+            let names: Vec<_> = removed.exchanges.iter().map(|name| &**name).collect();
+            assert_eq!(names, gone, "{bindings:?}");
+            let expected: Vec<_> = with.iter().map(|ends| binding(&ends[..1], &ends[1..])).collect();
+            assert_eq!(removed.bindings, expected, "{bindings:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_no_frame_can_hold_is_not_bound() {
+        let mut topology = Topology::new();
+        for (octets, expected) in [(255, true), (256, false)] {
+            let binding =
+                Binding { routing_key: vec![b'.'; octets].into(), ..binding("amq.topic", "amq.fanout") };
+            assert_eq!(topology.bind(binding), expected);
+        }
+    }
+
+    fn end(name: &str) -> Destination {
+        match name {
+            "q" => Destination::Queue(name.into()),
+            _ => Destination::Exchange(name.into()),
+        }
+    }
+
+    fn binding(source: &str, destination: &str) -> Binding {
+        Binding {
+            source: source.into(),
+            destination: end(destination),
+            routing_key: Arc::default(),
+            arguments: FieldTable::default(),
         }
     }
 }
