@@ -101,7 +101,8 @@ fn deletion(line: &MethodLine) -> Option<Message> {
     };
     let index = line.method.fields.iter().position(|declared| declared.name == field)?;
     let Pattern::Exactly(Value::Text(text)) = &line.fields[index] else { return None };
-    if text.is_empty() || text.starts_with(b"amq.") || text.contains(&b'$') {
+    let is_name = std::str::from_utf8(text).is_ok_and(|name| !name.is_empty() && !name.contains('$'));
+    if !is_name || text.starts_with(b"amq.") {
         return None;
     }
     let method = spec::method_by_name(name)?;

@@ -1,7 +1,7 @@
 //! Running the steps of a transcript, one after the other, until one of them is not met.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -176,18 +176,19 @@ impl Run<'_> {
     }
 
     fn meet_confirms(&mut self, number: u32, channel: u16, first: u64, last: u64) -> Result<(), String> {
-        let mut next = first;
-        while next <= last {
+        let mut open: BTreeSet<i128> = (first.into()..=last.into()).collect();
+        while let Some(next) = open.first().copied() {
             let message = self.connection(number).next_message(channel)?;
             let (tag, multiple) = match (message.method.name, message.fields.as_slice()) {
                 ("basic.ack", [Value::Number(tag), Value::Bool(multiple)]) => (*tag, *multiple),
                 _ => return Err(format!("S {message}")),
             };
-            let fits = (multiple && tag >= next.into() && tag <= last.into()) || tag == i128::from(next);
-            if !fits {
-                return Err(format!("S {message}\n(where the tag {next} was the next)"));
+            if !open.remove(&tag) {
+                return Err(format!("S {message}\n(where the first tag still to be confirmed was {next})"));
             }
-            next = u64::try_from(tag).unwrap_or(u64::MAX).saturating_add(1);
+            if multiple {
+                open.retain(|other| *other > tag);
+            }
         }
         Ok(())
     }

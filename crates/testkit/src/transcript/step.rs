@@ -134,7 +134,7 @@ pub(crate) enum Expected {
     Close,
     /// It is silent for so many milliseconds.
     Nothing(u64),
-    /// Any acks that together confirm exactly the tags of this range, in order.
+    /// Acks that together confirm each tag of this range once; those of different queues may overtake each other.
     Confirmed {
         channel: u16,
         first: u64,
