@@ -4,6 +4,7 @@ package interop
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -24,6 +25,7 @@ func TestChannelErrors(t *testing.T) {
 	connection := connect(t)
 	owner := open(t, connect(t))
 	none := unique(t, "none")
+	long := none + strings.Repeat("x", 255-len(none))
 	locked := unique(t, "locked")
 	_, err := owner.QueueDeclare(locked, false, false, true, false, nil)
 	must(t, err)
@@ -42,6 +44,10 @@ func TestChannelErrors(t *testing.T) {
 			_, err := c.QueueDeclarePassive(none, false, false, false, false, nil)
 			return err
 		}, 404, "NOT_FOUND - no queue '" + none + "' in vhost '/'"},
+		{"text of more than 255 bytes", func(c *amqp.Channel) error {
+			_, err := c.QueueDeclarePassive(long, false, false, false, false, nil)
+			return err
+		}, 404, ("NOT_FOUND - no queue '" + long)[:252] + "..."},
 		{"passive exchange", func(c *amqp.Channel) error {
 			return c.ExchangeDeclarePassive(none, "direct", false, false, false, false, nil)
 		}, 404, "NOT_FOUND - no exchange '" + none + "' in vhost '/'"},
