@@ -13,7 +13,8 @@ pub trait Peer {
     /// Hands bytes to the broker. A broker that has closed the connection loses them; that shows when the answer is read.
     fn send(&mut self, bytes: &[u8]);
 
-    /// What the broker has sent, after at most `timeout`. In memory there is nothing to wait for.
+    /// What the broker has sent, after at most `timeout`. In memory nothing is waited for: a peer with a clock of its own moves
+    /// it on by `timeout` when the broker has nothing to say, and looks once more.
     fn receive(&mut self, timeout: Duration) -> Arrival;
 }
 
