@@ -1,7 +1,26 @@
-//! Owns what a node is configured with: who may log in, what they may touch, and the definitions of
-//! vhosts, exchanges, queues and bindings, in RabbitMQ's exchange format and as records for the store.
+//! The broker: vhosts, users, permissions, definitions, queues and the sessions of clients, joined under the lock rules.
 //!
-//! Invariant: nothing here does I/O, reads a clock or draws random numbers; they are arguments.
+//! Invariant: no sockets, no clock and no asynchronous runtime here: octets, times and a seed come in as arguments, and the
+//! only thread is the one that writes definitions, which a test can do without. So the whole broker also runs in one thread.
+#![forbid(unsafe_code)]
 
 pub mod access;
+mod broker;
+mod changes;
 pub mod definitions;
+mod directory;
+mod inbox;
+mod limits;
+mod lock;
+mod names;
+mod queue_cell;
+mod refusal;
+mod restore;
+mod session;
+mod vhost;
+
+pub use broker::{Broker, Commits, Options};
+pub use inbox::Inbox;
+pub use limits::Limits;
+pub use restore::RestoreError;
+pub use session::Session;

@@ -21,6 +21,8 @@ use crate::fault::{Exception, Fault, bad_frame, misplaced_frame, unexpected, unk
 use crate::settings::{Settings, Tuning};
 use crate::timers::{Expired, Timers};
 
+const BASIC_QOS: (u16, u16) = (60, 10);
+
 /// One connection, seen from the broker's side.
 #[derive(Debug)]
 pub struct Connection {
@@ -506,6 +508,9 @@ impl Connection {
                     return Err(unexpected("expected method frame, got non method frame instead"));
                 };
                 let parsed = method::parse(payload).map_err(|error| unparsable(payload, &error))?;
+                if (class, id) == BASIC_QOS {
+                    check_prefetch_size(payload)?;
+                }
                 match parsed {
                     Method::Channel(channel::AMQPMethod::Open(_)) => {
                         let text = "second 'channel.open' seen";
@@ -613,9 +618,19 @@ fn peer_of(client_properties: &FieldTable) -> Peer {
     }
 }
 
+/// The parsed method has no field for it: limits in octets are not implemented, as in RabbitMQ.
+fn check_prefetch_size(payload: &[u8]) -> Result<(), Exception> {
+    let size = payload.get(4..8).and_then(|octets| octets.try_into().ok()).map_or(0, u32::from_be_bytes);
+    if size == 0 {
+        return Ok(());
+    }
+    let text = format!("prefetch_size!=0 ({size})");
+    Err(Exception::new(ReplyCode::NotImplemented, text).at(BASIC_QOS.0, BASIC_QOS.1))
+}
+
 fn undecodable(payload: &[u8]) -> Exception {
     let (class, id) = method::ids(payload).unwrap_or_default();
-    let args: Vec<String> = payload.iter().skip(4).take(64).map(u8::to_string).collect();
+    let args: Vec<String> = payload.iter().skip(4).take(128).map(u8::to_string).collect();
     let text = format!("cannot decode <<{}>>", args.join(","));
     Exception::new(ReplyCode::FrameError, text).at(class, id)
 }
@@ -627,6 +642,7 @@ fn unparsable(payload: &[u8], error: &MethodError) -> Exception {
             let text = format!("unknown method: class {class}, method {method}");
             Exception::new(ReplyCode::CommandInvalid, text)
         }
+        MethodError::BadUtf8 { .. } => Exception::new(ReplyCode::FrameError, "Malformed UTF-8 in shortstr"),
         MethodError::BadTable { .. } => {
             let (class, id) = method::ids(payload).unwrap_or_default();
             Exception::new(ReplyCode::SyntaxError, error.to_string()).at(class, id)

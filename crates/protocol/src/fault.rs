@@ -56,7 +56,10 @@ pub(crate) fn unexpected(explanation: &str) -> Exception {
 /// RabbitMQ's text for a frame that cannot be (`rabbit_reader`, `frame_error`).
 pub(crate) fn bad_frame(error: &FrameError) -> Exception {
     let (kind, payload, reason) = match error {
-        FrameError::TooLarge { kind, size, max, .. } => (*kind, &[][..], format!("{{frame_too_large,{size},{max}}}")),
+        FrameError::TooLarge { kind, size, max, .. } => (*kind, &[][..], {
+            // RabbitMQ lets frames exceed the limit by 8 octets and names the limit without them.
+            format!("{{frame_too_large,{size},{}}}", max.saturating_sub(warrenmq_wire::frame::OVERHEAD as u32))
+        }),
         FrameError::BadEnd { kind, end, first, size, .. } => {
             let shown = if *size <= 16 { first.as_slice() } else { first.get(..16).unwrap_or(first) };
             let text = snippet_of(*size as usize, shown);

@@ -1,0 +1,70 @@
+//! Every bound of the broker in one place, with its default.
+//!
+//! Invariant: no buffer, table or queue between tasks is without a limit that stands here, in the configuration under
+//! the same name, and in `config/warrenmq.toml`.
+
+/// Named limits; octets, milliseconds or counts, as the name says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest frame in octets (`frame_max`; RabbitMQ: 131072).
+    pub frame_max: u32,
+    /// Smallest `frame_max` that a client may ask for (specification: 4096).
+    pub frame_max_min: u32,
+    /// Largest frame before tune-ok, in octets (RabbitMQ's `initial_frame_max`: 8192).
+    pub handshake_frame_max: u32,
+    /// Channels per connection (`channel_max`; RabbitMQ: 2047).
+    pub channel_max: u16,
+    /// Heartbeat interval proposed to clients, in seconds; 0 switches it off (RabbitMQ: 60).
+    pub heartbeat_seconds: u16,
+    /// Time for the handshake up to connection.open (RabbitMQ: 10000).
+    pub handshake_timeout_ms: u64,
+    /// Connections of the whole node.
+    pub connection_max: u32,
+    /// Consumers per channel; 0 is no limit, as in RabbitMQ.
+    pub consumer_max_per_channel: u32,
+    /// Largest message body (`max_message_size`; RabbitMQ 4: 16 MiB).
+    pub message_size_max: u64,
+    /// Unfinished messages of one connection, over all its channels.
+    pub assembly_octets_max: u64,
+    /// Publishes held by uncommitted transactions of one channel.
+    pub transaction_octets_max: u64,
+    /// What waits to be written to one client; beyond it its socket is not read.
+    pub outbox_octets_max: usize,
+    /// Deliveries on their way to one consumer, beside its prefetch.
+    pub consumer_window_octets: u32,
+    /// Ready octets between publishers and consumers that keep up; beyond it publishers wait for moments.
+    pub queue_window_octets: u64,
+    /// Longest such wait. A queue that has not drained by then is a backlog, and nobody waits for it.
+    pub queue_window_wait_ms: u64,
+    /// Octets of one read of a socket.
+    pub read_buffer_octets: usize,
+    /// Octets gathered for one write to a socket.
+    pub write_buffer_octets: usize,
+    /// Time for clients to answer connection.close when the broker stops.
+    pub shutdown_timeout_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            frame_max: 131_072,
+            frame_max_min: 4096,
+            handshake_frame_max: 8192,
+            channel_max: 2047,
+            heartbeat_seconds: 60,
+            handshake_timeout_ms: 10_000,
+            connection_max: 100_000,
+            consumer_max_per_channel: 0,
+            message_size_max: 16 * 1024 * 1024,
+            assembly_octets_max: 256 * 1024 * 1024,
+            transaction_octets_max: 256 * 1024 * 1024,
+            outbox_octets_max: 1024 * 1024,
+            consumer_window_octets: 512 * 1024,
+            queue_window_octets: 2 * 1024 * 1024,
+            queue_window_wait_ms: 20,
+            read_buffer_octets: 128 * 1024,
+            write_buffer_octets: 128 * 1024,
+            shutdown_timeout_ms: 3_000,
+        }
+    }
+}

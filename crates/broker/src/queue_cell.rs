@@ -1,0 +1,266 @@
+//! A queue with its name, its lock and the way to its consumers.
+//!
+//! Invariant: what a command causes is put into the consumers' inboxes while the queue is locked, so that no later
+//! command can overtake it; everything after `deleted` is a no-op.
+
+use std::sync::Arc;
+
+use warrenmq_protocol::Exception;
+use warrenmq_queue::{ConsumeError, Consumer, ConsumerSlot, Credit, Delivery, Effects, Got, Queue, Run};
+use warrenmq_routing::QueueId;
+use warrenmq_wire::method::FieldTable;
+
+use crate::inbox::{ConsumerKey, Inbox, Notice, Touched};
+use crate::lock::{Rank, Ranked};
+use crate::refusal;
+
+/// Number of a connection, never reused while the node runs.
+pub(crate) type ConnectionId = u64;
+
+/// What a queue was declared as; never changes.
+#[derive(Clone, Debug)]
+pub(crate) struct QueueInfo {
+    pub(crate) id: QueueId,
+    pub(crate) vhost: Arc<str>,
+    pub(crate) name: Arc<str>,
+    pub(crate) durable: bool,
+    pub(crate) auto_delete: bool,
+    /// The only connection that may use it.
+    pub(crate) owner: Option<ConnectionId>,
+    pub(crate) arguments: FieldTable,
+}
+
+/// A queue that connections share.
+#[derive(Debug)]
+pub(crate) struct QueueCell {
+    pub(crate) info: QueueInfo,
+    state: Ranked<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: Queue,
+    /// By [`ConsumerSlot`].
+    links: Vec<Option<Link>>,
+    deleted: bool,
+    /// Publishers that wait until the window has drained.
+    waiting: Vec<Arc<Inbox>>,
+    /// The window was full for longer than publishers wait: this is a backlog until it has drained.
+    backlog: bool,
+}
+
+#[derive(Debug)]
+struct Link {
+    inbox: Arc<Inbox>,
+    key: ConsumerKey,
+}
+
+/// Buffers that a connection lends to the queues it works on.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub(crate) effects: Effects,
+    pub(crate) touched: Touched,
+}
+
+/// Numbers of a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) ready: u64,
+    pub(crate) consumers: u32,
+}
+
+/// What ended with a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Others consume, or the queue stays anyway.
+    Stays,
+    /// It was the last consumer of an auto-delete queue.
+    Unused,
+}
+
+impl QueueCell {
+    pub(crate) fn new(info: QueueInfo, max_priority: u8) -> QueueCell {
+        let state = State {
+            queue: Queue::new(max_priority),
+            links: Vec::new(),
+            deleted: false,
+            waiting: Vec::new(),
+            backlog: false,
+        };
+        QueueCell { info, state: Ranked::new(Rank::Queue, state) }
+    }
+
+    pub(crate) fn named(&self) -> refusal::Named<'_> {
+        refusal::queue(&self.info.name, &self.info.vhost)
+    }
+
+    /// Refuses connections other than the owner of an exclusive queue.
+    pub(crate) fn check_access(&self, connection: ConnectionId) -> Result<(), Exception> {
+        match self.info.owner {
+            Some(owner) if owner != connection => Err(refusal::locked(self.named())),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let state = self.state.lock();
+        Counts { ready: state.queue.ready(), consumers: state.queue.consumers() }
+    }
+
+    /// Appends a run. With `waiter`, says whether that publisher is to wait until it is told `Drained`.
+    pub(crate) fn publish(&self, run: Run, window: u64, waiter: Option<&Arc<Inbox>>, scratch: &mut Scratch) -> bool {
+        let mut state = self.state.lock();
+        if state.deleted {
+            return false;
+        }
+        state.queue.publish(run, &mut scratch.effects);
+        state.distribute(window, scratch);
+        let full = state.queue.ready_size() > window && state.queue.consumers() > 0 && !state.backlog;
+        match waiter {
+            Some(inbox) if full => {
+                state.waiting.push(Arc::clone(inbox));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A publisher has waited in vain: the queue is a backlog now.
+    pub(crate) fn give_up(&self, inbox: &Arc<Inbox>) {
+        let mut state = self.state.lock();
+        state.backlog = true;
+        state.waiting.retain(|other| !Arc::ptr_eq(other, inbox));
+    }
+
+    pub(crate) fn consume(
+        &self,
+        consumer: Consumer,
+        inbox: &Arc<Inbox>,
+        key: ConsumerKey,
+        window: u64,
+        scratch: &mut Scratch,
+    ) -> Result<ConsumerSlot, Exception> {
+        let mut state = self.state.lock();
+        if state.deleted {
+            return Err(refusal::not_found(self.named()));
+        }
+        let slot = state.queue.consume(consumer, &mut scratch.effects).map_err(|ConsumeError::ExclusiveUse| {
+            refusal::refused(format!("{} in exclusive use", self.named()))
+        })?;
+        let at = slot.0 as usize;
+        if state.links.len() <= at {
+            state.links.resize_with(at + 1, || None);
+        }
+        state.links[at] = Some(Link { inbox: Arc::clone(inbox), key });
+        state.distribute(window, scratch);
+        Ok(slot)
+    }
+
+    /// Removes a consumer. After this nothing more comes for it.
+    pub(crate) fn cancel(&self, slot: ConsumerSlot) -> Left {
+        let mut state = self.state.lock();
+        if !state.queue.cancel(slot) {
+            return Left::Stays;
+        }
+        if let Some(link) = state.links.get_mut(slot.0 as usize) {
+            *link = None;
+        }
+        if self.info.auto_delete && !state.deleted && state.queue.consumers() == 0 { Left::Unused } else { Left::Stays }
+    }
+
+    pub(crate) fn get(&self, ack: bool, window: u64, scratch: &mut Scratch) -> Option<Got> {
+        let mut state = self.state.lock();
+        let got = state.queue.get(ack);
+        state.distribute(window, scratch);
+        got
+    }
+
+    /// Runs queue verbs under one lock, then hands out what they free.
+    pub(crate) fn with(&self, window: u64, scratch: &mut Scratch, verbs: impl FnOnce(&mut Queue, &mut Effects)) {
+        let mut state = self.state.lock();
+        if state.deleted {
+            return;
+        }
+        verbs(&mut state.queue, &mut scratch.effects);
+        state.queue.hand_out(&mut scratch.effects);
+        state.distribute(window, scratch);
+    }
+
+    pub(crate) fn recredit(&self, slot: ConsumerSlot, credit: Credit, window: u64, scratch: &mut Scratch) {
+        self.with(window, scratch, |queue, effects| queue.recredit(slot, credit, effects));
+    }
+
+    pub(crate) fn pull(&self, slot: ConsumerSlot, limit: u32, window: u64, scratch: &mut Scratch) -> u32 {
+        let mut given = 0;
+        self.with(window, scratch, |queue, effects| given = queue.pull(slot, limit, effects));
+        given
+    }
+
+    pub(crate) fn give_back(&self, deliveries: impl Iterator<Item = Delivery>, window: u64, scratch: &mut Scratch) {
+        self.with(window, scratch, |queue, _| deliveries.for_each(|delivery| queue.give_back(delivery)));
+    }
+
+    pub(crate) fn purge(&self, window: u64, scratch: &mut Scratch) -> u64 {
+        let mut purged = 0;
+        self.with(window, scratch, |queue, _| purged = queue.purge());
+        purged
+    }
+
+    /// Marks the queue as gone if `allow` agrees, tells its consumers, and says how many messages were ready. `None`: was
+    /// gone already.
+    pub(crate) fn delete(
+        &self,
+        allow: impl FnOnce(Counts) -> Result<(), Exception>,
+        scratch: &mut Scratch,
+    ) -> Result<Option<u64>, Exception> {
+        let mut state = self.state.lock();
+        if state.deleted {
+            return Ok(None);
+        }
+        let ready = state.queue.ready();
+        allow(Counts { ready, consumers: state.queue.consumers() })?;
+        state.deleted = true;
+        state.queue.delete();
+        for link in std::mem::take(&mut state.links).into_iter().flatten() {
+            scratch.touched.put(&link.inbox, |mail| mail.notices.push(Notice::Cancelled(link.key)));
+        }
+        state.release(scratch);
+        Ok(Some(ready))
+    }
+}
+
+impl State {
+    /// Puts the effects of a command into the inboxes they are for.
+    fn distribute(&mut self, window: u64, scratch: &mut Scratch) {
+        let Scratch { effects, touched } = scratch;
+        let mut deliveries = effects.deliveries.drain(..).peekable();
+        while let Some((slot, delivery)) = deliveries.next() {
+            let Some(link) = self.links.get(slot.0 as usize).and_then(Option::as_ref) else { continue };
+            // What goes to the same consumer in a row goes in under one lock.
+            touched.put(&link.inbox, |mail| {
+                mail.deliveries.push((link.key, delivery));
+                while let Some((_, next)) = deliveries.next_if(|(other, _)| *other == slot) {
+                    mail.deliveries.push((link.key, next));
+                }
+            });
+        }
+        drop(deliveries);
+        for slot in effects.hungry.drain(..) {
+            if let Some(link) = self.links.get(slot.0 as usize).and_then(Option::as_ref) {
+                touched.put(&link.inbox, |mail| mail.notices.push(Notice::Hungry(link.key)));
+            }
+        }
+        if self.queue.ready_size() <= window / 2 {
+            self.backlog = false;
+        }
+        if !self.waiting.is_empty() && (self.queue.ready_size() <= window / 2 || self.queue.consumers() == 0) {
+            self.release(scratch);
+        }
+    }
+
+    fn release(&mut self, scratch: &mut Scratch) {
+        for inbox in self.waiting.drain(..) {
+            scratch.touched.put(&inbox, |mail| mail.notices.push(Notice::Drained));
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Bringing definitions back: from the store at the start, from a definitions.json, and out again as one.
+//!
+//! Invariant: everything that cannot be taken over is named, either in an error or in a warning.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use warrenmq_protocol::Exception;
+use warrenmq_routing::{Binding, Destination, Exchange, ExchangeKind};
+use warrenmq_store::{Change, DefinitionError, DefinitionStore};
+
+use crate::access::{Permissions, SALT_LENGTH};
+use crate::broker::{Broker, Options};
+use crate::changes;
+use crate::definitions::{self, Definitions, DestinationType, Record, RecordError, UserPermissions};
+use crate::refusal;
+use crate::vhost::{Asker, ExchangeDeclare, QueueDeclare};
+
+/// Why definitions could not be brought back.
+#[derive(Debug, Error)]
+pub enum RestoreError {
+    /// The store could not be read or written.
+    #[error(transparent)]
+    Store(#[from] DefinitionError),
+    /// A record in the store cannot be read.
+    #[error("the definitions store holds a record that cannot be read: {0}")]
+    Record(#[from] RecordError),
+    /// A definitions.json cannot be read.
+    #[error("definitions: {0}")]
+    Import(#[from] definitions::ImportError),
+    /// A definition contradicts what is there.
+    #[error("definition refused: {0}")]
+    Refused(String),
+}
+
+impl From<Exception> for RestoreError {
+    fn from(exception: Exception) -> RestoreError {
+        RestoreError::Refused(exception.reply_text())
+    }
+}
+
+/// Everything in the store.
+pub(crate) fn read(store: &mut dyn DefinitionStore) -> Result<Vec<Record>, RestoreError> {
+    let mut records = Vec::new();
+    for (key, value) in store.load()? {
+        records.push(Record::decode(&key, &value)?);
+    }
+    // What others hang on comes first.
+    records.sort_by_key(|record| match record {
+        Record::Vhost(_) => 0,
+        Record::User(_) => 1,
+        Record::Permissions(_) => 2,
+        Record::Exchange(_) => 3,
+        Record::Queue(_) => 4,
+        Record::Binding(_) => 5,
+    });
+    Ok(records)
+}
+
+/// Rebuilds the node from its records, without writing them again.
+pub(crate) fn records(broker: &Broker, records: Vec<Record>) -> Result<(), RestoreError> {
+    for record in records {
+        match record {
+            Record::Vhost(vhost) => {
+                broker.add_vhost(&vhost.name);
+            }
+            Record::User(user) => broker.directory().put_user(user),
+            Record::Permissions(granted) => {
+                broker.directory().put_permissions(&granted.user, &granted.vhost, granted.permissions());
+            }
+            Record::Exchange(exchange) => {
+                let vhost = vhost(broker, &exchange.vhost)?;
+                vhost.restore_exchange(routing_exchange(&exchange)?);
+            }
+            Record::Queue(queue) => vhost(broker, &queue.vhost)?.restore_queue(queue_declare(&queue))?,
+            Record::Binding(binding) => vhost(broker, &binding.vhost)?.restore_binding(routing_binding(&binding))?,
+        }
+    }
+    Ok(())
+}
+
+/// A node without vhosts or users gets RabbitMQ's defaults.
+pub(crate) fn defaults(broker: &Broker, options: &Options) -> Result<(), RestoreError> {
+    let mut changes = Vec::new();
+    if broker.vhosts().is_empty() {
+        broker.add_vhost(&options.default_vhost);
+        changes.push(changes::put(&Record::Vhost(definitions::Vhost::new(&options.default_vhost))));
+    }
+    if broker.directory().is_empty() {
+        let user = definitions::UserDefinition {
+            name: options.default_user.clone(),
+            password: definitions::Password::Clear(options.default_pass.clone()),
+            tags: vec!["administrator".to_owned()],
+            limits: serde_json::Map::new(),
+            permissions: std::collections::BTreeMap::new(),
+        };
+        let user = user.to_user(broker.names.octets::<SALT_LENGTH>());
+        let all = Permissions::new(".*", ".*", ".*").map_err(|error| RestoreError::Refused(error.to_string()))?;
+        changes.push(changes::put(&Record::User(user.clone())));
+        changes.push(permissions_change(&user.name, &options.default_vhost, &all));
+        broker.directory().put_permissions(&user.name, &options.default_vhost, all);
+        broker.directory().put_user(user);
+    }
+    broker.journalist().submit(changes)?;
+    Ok(())
+}
+
+/// Takes in a definitions.json.
+pub(crate) fn json(broker: &Broker, bytes: &[u8]) -> Result<Vec<String>, RestoreError> {
+    let definitions = definitions::import(bytes)?;
+    let mut warnings = definitions.unsupported();
+    let mut changes: Vec<Change> = Vec::new();
+    for vhost in &definitions.vhosts {
+        if broker.add_vhost(&vhost.name).1 {
+            changes.push(changes::put(&Record::Vhost(vhost.clone())));
+        }
+    }
+    for user in &definitions.users {
+        let user = user.to_user(broker.names.octets::<SALT_LENGTH>());
+        changes.push(changes::put(&Record::User(user.clone())));
+        broker.directory().put_user(user);
+    }
+    for granted in &definitions.permissions {
+        let permissions = granted.permissions();
+        changes.push(permissions_change(&granted.user, &granted.vhost, &permissions));
+        broker.directory().put_permissions(&granted.user, &granted.vhost, permissions);
+    }
+    broker.journalist().submit(changes)?;
+    resources(broker, &definitions, &mut warnings)?;
+    Ok(warnings)
+}
+
+/// All durable definitions, as RabbitMQ exports them.
+pub(crate) fn export(broker: &Broker) -> Vec<u8> {
+    let mut all = Definitions::default();
+    all.rabbit_version = Some(broker.follows().to_owned());
+    all.product_name = Some("WarrenMQ".to_owned());
+    all.product_version = Some(env!("CARGO_PKG_VERSION").to_owned());
+    all.users = broker.directory().users().iter().map(|user| definitions::UserDefinition::from_user(user)).collect();
+    for (user, vhost, p) in broker.directory().all_permissions() {
+        let (configure, write, read) = (p.configure.clone(), p.write.clone(), p.read.clone());
+        all.permissions.push(UserPermissions { user, vhost, configure, write, read });
+    }
+    for vhost in broker.vhosts() {
+        all.vhosts.push(definitions::Vhost::new(&vhost.name));
+        let picture = vhost.picture();
+        let durable = |exchange: &Exchange| exchange.durable && !exchange.name.starts_with("amq.") && !exchange.name.is_empty();
+        for exchange in picture.topology.exchanges().filter(|exchange| durable(exchange)) {
+            if let Record::Exchange(record) = changes::exchange_record(&vhost.name, exchange) {
+                all.exchanges.push(record);
+            }
+        }
+        for queue in picture.queues().filter(|queue| queue.info.durable) {
+            if let Record::Queue(record) = changes::queue_record(&queue.info) {
+                all.queues.push(record);
+            }
+        }
+        for binding in picture.topology.bindings().filter(|binding| is_durable(&picture, binding)) {
+            if let Record::Binding(record) = changes::binding_record(&vhost.name, binding) {
+                all.bindings.push(record);
+            }
+        }
+    }
+    all.export()
+}
+
+/// Exchanges, queues and bindings of a file; what is not supported was named already and is left out.
+fn resources(broker: &Broker, all: &Definitions, warnings: &mut Vec<String>) -> Result<(), RestoreError> {
+    let journalist = broker.journalist();
+    let nobody = Asker { connection: 0 };
+    for exchange in &all.exchanges {
+        let Ok(asked) = routing_exchange(exchange) else { continue };
+        let asked = ExchangeDeclare {
+            name: exchange.name.clone(),
+            kind: asked.kind,
+            durable: asked.durable,
+            auto_delete: asked.auto_delete,
+            internal: asked.internal,
+            arguments: asked.arguments,
+        };
+        vhost(broker, &exchange.vhost)?.declare_exchange(asked, journalist)?;
+    }
+    for queue in &all.queues {
+        let vhost = vhost(broker, &queue.vhost)?;
+        if let Err(exception) = vhost.declare_queue(queue_declare(queue), nobody, journalist) {
+            warnings.push(format!("queue '{}' in vhost '{}' left out: {}", queue.name, queue.vhost, exception.explanation));
+        }
+    }
+    for binding in &all.bindings {
+        let vhost = vhost(broker, &binding.vhost)?;
+        if let Err(exception) = vhost.bind(routing_binding(binding), nobody, journalist) {
+            let (from, to) = (&binding.source, &binding.destination);
+            let at = &binding.vhost;
+            warnings.push(format!("binding from '{from}' to '{to}' in vhost '{at}' left out: {}", exception.explanation));
+        }
+    }
+    Ok(())
+}
+
+fn vhost(broker: &Broker, name: &str) -> Result<Arc<crate::vhost::Vhost>, RestoreError> {
+    broker.vhost(name).ok_or_else(|| RestoreError::Refused(format!("vhost '{name}' does not exist")))
+}
+
+fn permissions_change(user: &str, vhost: &str, permissions: &Permissions) -> Change {
+    let Permissions { configure, write, read } = permissions.clone();
+    let (user, vhost) = (user.to_owned(), vhost.to_owned());
+    changes::put(&Record::Permissions(UserPermissions { user, vhost, configure, write, read }))
+}
+
+fn is_durable(picture: &crate::vhost::Picture, binding: &Binding) -> bool {
+    let source = picture.topology.exchange(&binding.source).is_some_and(|exchange| exchange.durable);
+    source
+        && match &binding.destination {
+            Destination::Queue(name) => picture.queue(name).is_some_and(|queue| queue.info.durable),
+            Destination::Exchange(name) => picture.topology.exchange(name).is_some_and(|exchange| exchange.durable),
+        }
+}
+
+fn routing_exchange(exchange: &definitions::Exchange) -> Result<Exchange, RestoreError> {
+    let Some(kind) = ExchangeKind::from_name(&exchange.kind) else {
+        return Err(RestoreError::Refused(format!("unknown exchange type '{}'", exchange.kind)));
+    };
+    let alternate = exchange.arguments.inner().get("alternate-exchange").and_then(refusal::string);
+    Ok(Exchange {
+        name: exchange.name.as_str().into(),
+        kind,
+        durable: exchange.durable,
+        auto_delete: exchange.auto_delete,
+        internal: exchange.internal,
+        arguments: exchange.arguments.clone(),
+        alternate: alternate.map(Into::into),
+    })
+}
+
+fn queue_declare(queue: &definitions::Queue) -> QueueDeclare {
+    QueueDeclare {
+        name: queue.name.clone(),
+        durable: queue.durable,
+        exclusive: false,
+        auto_delete: queue.auto_delete,
+        arguments: queue.arguments.clone(),
+    }
+}
+
+fn routing_binding(binding: &definitions::Binding) -> Binding {
+    let destination = match binding.destination_type {
+        DestinationType::Queue => Destination::Queue(binding.destination.as_str().into()),
+        DestinationType::Exchange => Destination::Exchange(binding.destination.as_str().into()),
+    };
+    Binding {
+        source: binding.source.as_str().into(),
+        destination,
+        routing_key: binding.routing_key.as_bytes().into(),
+        arguments: binding.arguments.clone(),
+    }
+}

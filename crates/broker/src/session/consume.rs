@@ -1,0 +1,286 @@
+//! basic.qos, consume, cancel, get and recover.
+//!
+//! Invariant: consume-ok is in the outgoing octets before the queue learns of the consumer, so no delivery overtakes it.
+
+use std::sync::Arc;
+
+use warrenmq_protocol::Exception;
+use warrenmq_queue::{Consumer, Credit, Got};
+use warrenmq_wire::basic;
+use warrenmq_wire::method::{Method, ShortString, basic_cold as cold};
+
+use super::Session;
+use super::channel::SharedPrefetch;
+use super::consumers::Source;
+use crate::access::{Access, Resource};
+use crate::inbox::ConsumerKey;
+use crate::queue_cell::QueueCell;
+use crate::refusal::not_allowed;
+
+impl Session {
+    pub(super) fn basic_method(&mut self, number: u16, method: cold::AMQPMethod) -> Result<(), Exception> {
+        use cold::AMQPMethod as M;
+        match method {
+            M::Qos(qos) => self.qos(number, qos.prefetch_count, qos.global),
+            M::Consume(consume) => self.consume(number, consume),
+            M::Cancel(cancel) => {
+                self.cancel(number, cancel.consumer_tag.as_str());
+                if !cancel.nowait {
+                    let ok = cold::CancelOk { consumer_tag: cancel.consumer_tag };
+                    self.reply(number, Method::Basic(M::CancelOk(ok)));
+                }
+                Ok(())
+            }
+            M::CancelOk(ok) => {
+                self.cancel(number, ok.consumer_tag.as_str());
+                Ok(())
+            }
+            M::Get(get) => self.get(number, get.queue.as_str(), get.no_ack),
+            M::Recover(recover) => {
+                self.recover(number, recover.requeue)?;
+                self.reply(number, Method::Basic(M::RecoverOk(cold::RecoverOk {})));
+                Ok(())
+            }
+            M::RecoverAsync(recover) => self.recover(number, recover.requeue),
+            _ => Err(super::unimplemented()),
+        }
+    }
+
+    /// With `global` the limit is shared by all consumers of the channel, present ones too; without it, it is for each
+    /// consumer to come, and ends a shared one (RabbitMQ, <https://www.rabbitmq.com/docs/consumer-prefetch>).
+    fn qos(&mut self, number: u16, prefetch: u16, global: bool) -> Result<(), Exception> {
+        let Some(channel) = self.channels.get_mut(number) else { return Ok(()) };
+        if !global {
+            channel.prefetch = prefetch;
+        }
+        if global && prefetch > 0 {
+            let used = channel.outstanding.count();
+            match &mut channel.shared {
+                Some(shared) => shared.limit = u64::from(prefetch),
+                None => {
+                    channel.shared = Some(SharedPrefetch { limit: u64::from(prefetch), used, ..Default::default() });
+                }
+            }
+        } else {
+            channel.shared = None;
+        }
+        let shared = channel.shared.is_some();
+        self.recredit_all(number, shared);
+        self.reply(number, Method::Basic(cold::AMQPMethod::QosOk(cold::QosOk {})));
+        self.serve_shared(number);
+        Ok(())
+    }
+
+    /// Moves the consumers of a channel under a shared limit, or out of it.
+    fn recredit_all(&mut self, number: u16, shared: bool) {
+        let window = self.window();
+        for key in self.sources.keys_of(number) {
+            let Some(source) = self.sources.get_mut(key) else { continue };
+            let Some(slot) = source.slot else { continue };
+            if source.no_ack || source.shared == shared {
+                continue;
+            }
+            source.shared = shared;
+            source.limited = !shared && source.prefetch > 0;
+            let own = (source.prefetch > 0)
+                .then(|| source.prefetch.saturating_sub(u32::try_from(source.unacked).unwrap_or(u32::MAX)));
+            let credit = if shared { Credit::Pull } else { Credit::Messages(own) };
+            source.queue.recredit(slot, credit, window, &mut self.scratch);
+        }
+    }
+
+    fn consume(&mut self, number: u16, consume: cold::Consume) -> Result<(), Exception> {
+        let max = self.limits().consumer_max_per_channel as usize;
+        let Some(channel) = self.channels.get_mut(number) else { return Ok(()) };
+        if channel.consumers.contains_key(consume.consumer_tag.as_str()) {
+            return Err(not_allowed(format!("attempt to reuse consumer tag '{}'", consume.consumer_tag)));
+        }
+        if max > 0 && channel.consumers.len() >= max {
+            return Err(not_allowed(format!("reached maximum ({max}) of consumers per channel")));
+        }
+        let (prefetch, shared) = (u32::from(channel.prefetch), channel.shared.is_some() && !consume.no_ack);
+        let queue = self.readable_queue(number, consume.queue.as_str())?;
+        let tag = match consume.consumer_tag.as_str() {
+            "" => self.broker.names.generate("amq.ctag"),
+            given => given.to_owned(),
+        };
+        let credit = match (consume.no_ack, shared, prefetch) {
+            (true, _, _) | (false, false, 0) => Credit::Messages(None),
+            (false, true, _) => Credit::Pull,
+            (false, false, limit) => Credit::Messages(Some(limit)),
+        };
+        let consumer = Consumer {
+            ack: !consume.no_ack,
+            exclusive: consume.exclusive,
+            credit,
+            window: i64::from(self.limits().consumer_window_octets),
+        };
+        let mark = self.out.buffer().len();
+        if !consume.nowait {
+            let consumer_tag = ShortString::try_new(tag.clone()).map_err(|_| super::unimplemented())?;
+            let ok = cold::AMQPMethod::ConsumeOk(cold::ConsumeOk { consumer_tag });
+            self.reply(number, Method::Basic(ok));
+        }
+        let key = self.sources.next_key();
+        let window = self.window();
+        let slot = match queue.consume(consumer, &self.inbox, key, window, &mut self.scratch) {
+            Ok(slot) => slot,
+            Err(exception) => {
+                self.out.buffer().truncate(mark);
+                return Err(exception);
+            }
+        };
+        let source = Source {
+            channel: number,
+            queue,
+            tag: tag.as_bytes().into(),
+            slot: Some(slot),
+            no_ack: consume.no_ack,
+            limited: credit != Credit::Pull && credit != Credit::Messages(None),
+            shared,
+            prefetch: if consume.no_ack { 0 } else { prefetch },
+            unacked: 0,
+            window_used: 0,
+        };
+        self.sources.insert(key, source);
+        if let Some(channel) = self.channels.get_mut(number) {
+            channel.consumers.insert(tag.into(), key);
+        }
+        Ok(())
+    }
+
+    /// An unknown tag is no error, as in RabbitMQ.
+    fn cancel(&mut self, number: u16, tag: &str) {
+        let key = self.channels.get_mut(number).and_then(|channel| channel.consumers.remove(tag));
+        if let Some(key) = key {
+            self.end_consumer(key);
+        }
+    }
+
+    fn get(&mut self, number: u16, name: &str, no_ack: bool) -> Result<(), Exception> {
+        let queue = self.readable_queue(number, name)?;
+        let window = self.window();
+        let Some(got) = queue.get(!no_ack, window, &mut self.scratch) else {
+            self.reply(number, Method::Basic(cold::AMQPMethod::GetEmpty(cold::GetEmpty {})));
+            return Ok(());
+        };
+        let key = if no_ack { None } else { Some(self.getter(number, &queue)) };
+        let payload_max = self.connection.tuning().payload_max();
+        let Some(channel) = self.channels.get_mut(number) else { return Ok(()) };
+        let tag = channel.next_tag;
+        channel.next_tag += 1;
+        if let Some(key) = key {
+            channel.outstanding.record(key, tag, got.delivery.first, 1);
+        }
+        put_get_ok(self.out.buffer(), number, tag, &got, payload_max);
+        Ok(())
+    }
+
+    /// The source that messages of this queue are noted under when they are fetched on this channel.
+    fn getter(&mut self, number: u16, queue: &Arc<QueueCell>) -> ConsumerKey {
+        let known = self.channels.get_mut(number).and_then(|channel| {
+            let same = |key: &&ConsumerKey| self.sources.get(**key).is_some_and(|s| Arc::ptr_eq(&s.queue, queue));
+            channel.getters.iter().find(same).copied()
+        });
+        if let Some(source) = known.and_then(|key| self.sources.get_mut(key)) {
+            source.unacked += 1;
+        }
+        known.unwrap_or_else(|| {
+            let key = self.sources.next_key();
+            let source = Source {
+                channel: number,
+                queue: Arc::clone(queue),
+                tag: Box::default(),
+                slot: None,
+                no_ack: false,
+                limited: false,
+                shared: false,
+                prefetch: 0,
+                unacked: 1,
+                window_used: 0,
+            };
+            self.sources.insert(key, source);
+            if let Some(channel) = self.channels.get_mut(number) {
+                channel.getters.push(key);
+            }
+            key
+        })
+    }
+
+    /// The queue of that name if this connection may read it; empty is the last one declared on the channel.
+    fn readable_queue(&mut self, number: u16, name: &str) -> Result<Arc<QueueCell>, Exception> {
+        let name = self.queue_name(number, name)?;
+        self.permit(Access::Read, Resource::queue(&name))?;
+        self.existing_queue(&name)
+    }
+
+    /// A pulling consumer was told that its queue has something.
+    pub(super) fn hungry(&mut self, key: ConsumerKey) {
+        let Some(number) = self.sources.get(key).map(|source| source.channel) else { return };
+        if let Some(shared) = self.channels.get_mut(number).and_then(|channel| channel.shared.as_mut())
+            && !shared.hungry.contains(&key)
+        {
+            shared.hungry.push_back(key);
+        }
+        self.serve_shared(number);
+    }
+
+    /// Deliveries under the shared limit were settled or came back.
+    pub(super) fn free_shared(&mut self, number: u16, count: u64) {
+        if let Some(shared) = self.channels.get_mut(number).and_then(|channel| channel.shared.as_mut()) {
+            shared.used = shared.used.saturating_sub(count);
+        }
+        self.serve_shared(number);
+    }
+
+    /// A consumer leaves the shared limit; `unsent` of its deliveries were never encoded.
+    pub(super) fn leave_shared(&mut self, number: u16, key: ConsumerKey, unsent: u64) {
+        if let Some(shared) = self.channels.get_mut(number).and_then(|channel| channel.shared.as_mut()) {
+            shared.hungry.retain(|other| *other != key);
+        }
+        self.free_shared(number, unsent);
+    }
+
+    /// Shares what the limit allows among the consumers that wait, in turn.
+    fn serve_shared(&mut self, number: u16) {
+        let window = self.window();
+        loop {
+            let Some(shared) = self.channels.get_mut(number).and_then(|channel| channel.shared.as_mut()) else {
+                return;
+            };
+            let free = shared.limit.saturating_sub(shared.used);
+            if free == 0 {
+                return;
+            }
+            let share = free.div_ceil(shared.hungry.len().max(1) as u64);
+            let Some(key) = shared.hungry.pop_front() else { return };
+            let Some(source) = self.sources.get(key) else { continue };
+            let Some(slot) = source.slot.filter(|_| source.shared) else { continue };
+            let own = match source.prefetch {
+                0 => u64::MAX,
+                limit => u64::from(limit).saturating_sub(source.unacked),
+            };
+            let limit = u32::try_from(share.min(own)).unwrap_or(u32::MAX);
+            let given = source.queue.pull(slot, limit, window, &mut self.scratch);
+            let Some(shared) = self.channels.get_mut(number).and_then(|channel| channel.shared.as_mut()) else {
+                return;
+            };
+            shared.used += u64::from(given);
+            if given > 0 && given == limit {
+                shared.hungry.push_back(key);
+            }
+        }
+    }
+}
+
+/// get-ok with the one message that was fetched.
+fn put_get_ok(out: &mut Vec<u8>, number: u16, tag: u64, got: &Got, payload_max: usize) {
+    let offset = match &got.delivery.picks {
+        warrenmq_queue::Picks::Range { offset, .. } => *offset,
+        warrenmq_queue::Picks::List(list) => list.first().map_or(0, |pick| pick.offset),
+    };
+    let (record, _) = got.delivery.run.record(offset);
+    let remaining = u32::try_from(got.remaining).unwrap_or(u32::MAX);
+    basic::put_get_ok(out, number, tag, got.delivery.redelivered, record.route, remaining);
+    basic::put_content(out, number, record.header, record.body, payload_max);
+}

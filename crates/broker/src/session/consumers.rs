@@ -1,0 +1,80 @@
+//! The consumers of one connection, and the sources of what it fetched with basic.get.
+//!
+//! Invariant: an entry stays as long as deliveries of it are outstanding, even after basic.cancel: they have to find
+//! their queue again.
+
+use std::sync::Arc;
+
+use warrenmq_queue::ConsumerSlot;
+
+use crate::inbox::ConsumerKey;
+use crate::queue_cell::QueueCell;
+
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) channel: u16,
+    pub(super) queue: Arc<QueueCell>,
+    pub(super) tag: Box<[u8]>,
+    /// `None`: a source of basic.get, or cancelled.
+    pub(super) slot: Option<ConsumerSlot>,
+    pub(super) no_ack: bool,
+    /// Settling gives it credit again.
+    pub(super) limited: bool,
+    /// Takes part in the channel's shared prefetch.
+    pub(super) shared: bool,
+    /// Prefetch of its own, 0 for none.
+    pub(super) prefetch: u32,
+    /// Deliveries sent and not settled.
+    pub(super) unacked: u64,
+    /// Octets encoded since the queue last heard of it.
+    pub(super) window_used: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    list: Vec<Option<Source>>,
+}
+
+impl Sources {
+    /// The key that the next entry gets.
+    pub(super) fn next_key(&self) -> ConsumerKey {
+        self.list.iter().position(Option::is_none).unwrap_or(self.list.len()) as ConsumerKey
+    }
+
+    pub(super) fn insert(&mut self, key: ConsumerKey, source: Source) {
+        let at = key as usize;
+        if self.list.len() <= at {
+            self.list.resize_with(at + 1, || None);
+        }
+        self.list[at] = Some(source);
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, key: ConsumerKey) -> Option<&mut Source> {
+        self.list.get_mut(key as usize)?.as_mut()
+    }
+
+    pub(super) fn get(&self, key: ConsumerKey) -> Option<&Source> {
+        self.list.get(key as usize)?.as_ref()
+    }
+
+    pub(super) fn remove(&mut self, key: ConsumerKey) -> Option<Source> {
+        let source = self.list.get_mut(key as usize).and_then(Option::take);
+        while matches!(self.list.last(), Some(None)) {
+            self.list.pop();
+        }
+        source
+    }
+
+    /// Whether any of them has to acknowledge.
+    pub(super) fn any_acks(&self) -> bool {
+        self.list.iter().flatten().any(|source| !source.no_ack)
+    }
+
+    pub(super) fn keys_of(&self, channel: u16) -> Vec<ConsumerKey> {
+        let of_channel = |(at, source): (usize, &Option<Source>)| {
+            source.as_ref().is_some_and(|s| s.channel == channel).then_some(at as ConsumerKey)
+        };
+        self.list.iter().enumerate().filter_map(of_channel).collect()
+    }
+}

@@ -1,0 +1,169 @@
+//! From the inbox to deliver frames.
+//!
+//! Invariants: deliveries are encoded in the order in which the queues handed them out; a delivery tag is given out when its
+//! frame is encoded, so what was not encoded can still go back as if nothing had happened.
+
+use warrenmq_protocol::Outstanding;
+use warrenmq_queue::{Delivery, Picks, Run};
+use warrenmq_wire::basic;
+
+use super::Session;
+use crate::inbox::ConsumerKey;
+
+/// A delivery on its way, with how far it got.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) key: ConsumerKey,
+    pub(super) delivery: Delivery,
+    /// Picks of a list that are done; a range is shortened instead.
+    done: usize,
+}
+
+impl Pending {
+    pub(super) fn new(key: ConsumerKey, delivery: Delivery) -> Pending {
+        Pending { key, delivery, done: 0 }
+    }
+
+    /// What is left of it.
+    pub(super) fn into_rest(self) -> Delivery {
+        let Pending { mut delivery, done, .. } = self;
+        if let Picks::List(list) = &delivery.picks
+            && done > 0
+        {
+            delivery.picks = Picks::List(list.get(done..).unwrap_or_default().into());
+        }
+        delivery
+    }
+}
+
+/// What one consumer's messages are encoded with.
+struct Encoder<'a> {
+    out: &'a mut Vec<u8>,
+    channel: u16,
+    tag: &'a [u8],
+    next_tag: &'a mut u64,
+    payload_max: usize,
+    limit: usize,
+    redelivered: bool,
+}
+
+impl Encoder<'_> {
+    fn is_full(&self) -> bool {
+        self.out.len() >= self.limit
+    }
+
+    /// Encodes the record at `offset`; returns where the next one starts.
+    #[inline]
+    fn put(&mut self, run: &Run, offset: u32) -> u32 {
+        let (record, next) = run.record(offset);
+        basic::put_deliver(self.out, self.channel, self.tag, *self.next_tag, self.redelivered, record.route);
+        basic::put_content(self.out, self.channel, record.header, record.body, self.payload_max);
+        *self.next_tag += 1;
+        next
+    }
+}
+
+impl Session {
+    /// Encodes deliveries until about `limit` octets wait to be written.
+    pub fn fill(&mut self, limit: usize) {
+        if self.out.is_held() {
+            return;
+        }
+        let payload_max = self.connection.tuning().payload_max();
+        while self.out.len() < limit
+            && let Some(pending) = self.pending.front_mut()
+        {
+            let key = pending.key;
+            let Some(source) = self.sources.get_mut(key) else {
+                self.pending.pop_front();
+                continue;
+            };
+            let Some(channel) = self.channels.get_mut(source.channel) else {
+                self.pending.pop_front();
+                continue;
+            };
+            let written = self.out.buffer().len() - self.out.len();
+            let mut encoder = Encoder {
+                out: self.out.buffer(),
+                channel: channel.number,
+                tag: &source.tag,
+                next_tag: &mut channel.next_tag,
+                payload_max,
+                limit: limit + written,
+                redelivered: pending.delivery.redelivered,
+            };
+            let ack = (!source.no_ack).then_some((&mut source.unacked, &mut channel.outstanding));
+            let octets = encode(pending, &mut encoder, ack);
+            source.window_used += u64::from(octets);
+            if is_done(pending) {
+                self.pending.pop_front();
+            }
+            self.return_window(key);
+        }
+        self.scratch.touched.wake_all();
+    }
+
+    /// Tells the queue that octets have left, half a window at a time, so that it costs one lock per many messages.
+    fn return_window(&mut self, key: ConsumerKey) {
+        let half = u64::from(self.limits().consumer_window_octets) / 2;
+        let window = self.window();
+        let Some(source) = self.sources.get_mut(key) else { return };
+        if source.window_used < half {
+            return;
+        }
+        let octets = std::mem::take(&mut source.window_used);
+        if let Some(slot) = source.slot {
+            source.queue.with(window, &mut self.scratch, |queue, effects| queue.credit(slot, 0, octets, effects));
+        }
+    }
+}
+
+fn is_done(pending: &Pending) -> bool {
+    match &pending.delivery.picks {
+        Picks::Range { count, .. } => *count == 0,
+        Picks::List(list) => pending.done >= list.len(),
+    }
+}
+
+/// Encodes what fits; returns the octets of the records. With `ack` the deliveries are noted as outstanding.
+fn encode(
+    pending: &mut Pending,
+    encoder: &mut Encoder<'_>,
+    mut ack: Option<(&mut u64, &mut Outstanding<ConsumerKey>)>,
+) -> u32 {
+    let key = pending.key;
+    let Delivery { run, first, picks, .. } = &mut pending.delivery;
+    let mut octets = 0;
+    match picks {
+        Picks::Range { offset, count } => {
+            let (first_tag, first_position, start, before) = (*encoder.next_tag, *first, *offset, *count);
+            while *count > 0 && !encoder.is_full() {
+                *offset = encoder.put(run, *offset);
+                *count -= 1;
+            }
+            let sent = u64::from(before - *count);
+            *first += sent;
+            octets = *offset - start;
+            if let Some((unacked, outstanding)) = ack
+                && sent > 0
+            {
+                *unacked += sent;
+                outstanding.record(key, first_tag, first_position, sent);
+            }
+        }
+        Picks::List(list) => {
+            while let Some(pick) = list.get(pending.done)
+                && !encoder.is_full()
+            {
+                let tag = *encoder.next_tag;
+                octets += encoder.put(run, pick.offset) - pick.offset;
+                pending.done += 1;
+                if let Some((unacked, outstanding)) = &mut ack {
+                    **unacked += 1;
+                    outstanding.record(key, tag, *first + u64::from(pick.index), 1);
+                }
+            }
+        }
+    }
+    octets
+}

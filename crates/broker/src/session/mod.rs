@@ -1,0 +1,398 @@
+//! One client connection inside the broker: from octets to queues and back, without sockets, threads or clocks.
+//!
+//! The driver of the socket calls, in this order: [`Session::handle_input`] with what was read, [`Session::handle_inbox`]
+//! when woken, [`Session::handle_timeout`] when the deadline has passed, then [`Session::fill`] and
+//! [`Session::transmit`] for what is to be written. Invariants: locks are taken inside these calls and never kept; other
+//! connections are woken at the end of each call, when all locks are free; publishes and settlements that gathered are carried
+//! out before any other method, and before the call returns.
+
+mod channel;
+mod consume;
+mod consumers;
+mod declare;
+mod deliver;
+mod handshake;
+mod leave;
+mod out;
+mod publish;
+mod publisher;
+mod settle;
+mod transaction;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use warrenmq_protocol::{Connection, Event, Exception, Expired, Fault, Millis};
+use warrenmq_store::CommitSeq;
+use warrenmq_wire::method::{self, Method};
+use warrenmq_wire::reply::ReplyCode;
+
+use crate::access::{Access, Grants, Permissions, Resource, User, access_refused};
+use crate::broker::Broker;
+use crate::inbox::{Inbox, Mail, Notice};
+use crate::limits::Limits;
+use crate::queue_cell::{ConnectionId, QueueCell, Scratch};
+use crate::vhost::{Asker, Picture, Vhost};
+use channel::{Channel, Channels};
+use consumers::Sources;
+use deliver::Pending;
+use handshake::Login;
+use out::Out;
+use publisher::Publisher;
+use settle::Settlement;
+
+/// A connection as the broker sees it.
+#[derive(Debug)]
+pub struct Session {
+    broker: Arc<Broker>,
+    id: ConnectionId,
+    peer: SocketAddr,
+    connection: Connection,
+    inbox: Arc<Inbox>,
+    out: Out,
+    login: Login,
+    /// Since connection.open.
+    home: Option<Box<Home>>,
+    channels: Channels,
+    sources: Sources,
+    /// Deliveries that are not encoded yet.
+    pending: VecDeque<Pending>,
+    settlements: Vec<Settlement>,
+    scratch: Scratch,
+    mail: Mail,
+    /// A queue whose window is full, and until when this publisher waits for it.
+    waits: Option<(Arc<QueueCell>, Millis)>,
+    exclusive_queues: Vec<Arc<QueueCell>>,
+    now: Millis,
+    released: bool,
+}
+
+/// Where the user is and what it may do.
+#[derive(Debug)]
+struct Home {
+    vhost: Arc<Vhost>,
+    user: Arc<User>,
+    permissions: Option<Arc<Permissions>>,
+    grants: Grants,
+    picture: Arc<Picture>,
+    generation: u64,
+    publisher: Publisher,
+}
+
+impl Session {
+    pub(crate) fn new(broker: Arc<Broker>, id: ConnectionId, peer: SocketAddr, inbox: Arc<Inbox>, now: Millis) -> Session {
+        Session {
+            connection: Connection::new(Arc::clone(&broker.settings), now),
+            broker,
+            id,
+            peer,
+            inbox,
+            out: Out::default(),
+            login: Login::default(),
+            home: None,
+            channels: Channels::default(),
+            sources: Sources::default(),
+            pending: VecDeque::new(),
+            settlements: Vec::new(),
+            scratch: Scratch::default(),
+            mail: Mail::default(),
+            waits: None,
+            exclusive_queues: Vec::new(),
+            now,
+            released: false,
+        }
+    }
+
+    /// Where others put things down for this connection; the driver registers its waker here.
+    pub fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
+    /// Takes whole frames from `input` and carries them out; returns how many octets it used. Fewer than all are used when the
+    /// last frame is not whole, or when too much waits to be written or this publisher has to wait: then the driver offers the rest
+    /// again after [`Session::wants_input`].
+    pub fn handle_input(&mut self, now: Millis, input: &[u8]) -> usize {
+        self.now = now;
+        self.connection.received(now);
+        self.refresh();
+        let mut rest = input;
+        while self.out.len() <= self.limits().outbox_octets_max {
+            let Some(event) = self.connection.next(&mut rest) else { break };
+            self.handle(event);
+        }
+        self.finish_batch();
+        input.len() - rest.len()
+    }
+
+    /// Takes in what others have put down.
+    pub fn handle_inbox(&mut self, now: Millis) {
+        self.now = now;
+        self.receive_mail();
+        self.finish_batch();
+    }
+
+    /// Does what is due at `now`. `Some`: the connection has to end.
+    pub fn handle_timeout(&mut self, now: Millis) -> Option<Expired> {
+        self.now = now;
+        if let Some((queue, until)) = &self.waits
+            && now >= *until
+        {
+            queue.give_up(&self.inbox);
+            self.waits = None;
+        }
+        if !self.connection.timeout().is_some_and(|at| now >= at) {
+            return None;
+        }
+        self.connection.handle_timeout(now, self.out.buffer())
+    }
+
+    /// When [`Session::handle_timeout`] is next due.
+    pub fn timeout(&self) -> Option<Millis> {
+        let wait = self.waits.as_ref().map(|(_, until)| *until);
+        match (self.connection.timeout(), wait) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Whether the socket may be read: not while much waits to be written, and not while this publisher waits for a queue.
+    pub fn wants_input(&self) -> bool {
+        self.waits.is_none() && self.out.len() <= self.limits().outbox_octets_max
+    }
+
+    /// Whether deliveries wait to be encoded by [`Session::fill`].
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty() && !self.out.is_held()
+    }
+
+    /// What may be written now.
+    pub fn transmit(&self) -> &[u8] {
+        self.out.transmit()
+    }
+
+    /// `count` octets of [`Session::transmit`] were written.
+    pub fn sent(&mut self, now: Millis, count: usize) {
+        self.connection.sent(now);
+        self.out.advance(count);
+    }
+
+    /// Lends the session a buffer to write into while it is active.
+    pub fn lend(&mut self, spare: &mut Vec<u8>) {
+        self.out.lend(spare);
+    }
+
+    /// Takes the buffer back if it is empty.
+    pub fn reclaim(&mut self, spare: &mut Vec<u8>) {
+        self.out.reclaim(spare);
+    }
+
+    /// Whether the connection is over: the socket goes once everything is written.
+    pub fn is_finished(&self) -> bool {
+        self.connection.is_gone()
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.broker.limits
+    }
+
+    fn window(&self) -> u64 {
+        self.broker.limits.queue_window_octets
+    }
+
+    fn asker(&self) -> Asker {
+        Asker { connection: self.id }
+    }
+
+    #[inline]
+    fn handle(&mut self, event: Event<'_>) {
+        match event {
+            Event::Publish(publish) => self.publish(publish),
+            Event::Assembled(message) => self.publish(message.as_publish()),
+            Event::Ack(number, ack) => self.ack(number, ack),
+            Event::Nack(number, nack) => self.nack(number, nack),
+            Event::Reject(number, reject) => self.reject(number, reject),
+            other => {
+                self.flush();
+                self.handle_cold(other);
+                self.refresh();
+            }
+        }
+    }
+
+    fn handle_cold(&mut self, event: Event<'_>) {
+        match event {
+            Event::Method(number, method) => self.method(number, *method),
+            Event::ChannelOpen(number) => {
+                self.channels.insert(Channel::new(number));
+                self.connection.channel_open_ok(number, self.out.buffer());
+            }
+            Event::ChannelClose(number) => {
+                self.leave_channel(number);
+                self.connection.channel_closed(number, self.out.buffer());
+            }
+            Event::ChannelFreed(_) => {}
+            Event::Fault(fault) => self.fail(&fault),
+            Event::Close => {
+                self.release();
+                self.connection.close_ok(self.out.buffer());
+            }
+            Event::Gone => self.release(),
+            handshake => self.handshake(handshake),
+        }
+    }
+
+    /// Everything that is not on the path of a message.
+    fn method(&mut self, number: u16, method: Method) {
+        let (class, id) = method::method_ids(&method);
+        let done = match method {
+            Method::Exchange(method) => self.exchange_method(number, method),
+            Method::Queue(method) => self.queue_method(number, method),
+            Method::Basic(method) => self.basic_method(number, method),
+            Method::Confirm(_) => self.confirm_select(number, &method),
+            Method::Tx(method) => self.tx_method(number, method),
+            Method::Access(_) => {
+                put_access_request_ok(self.out.buffer(), number);
+                Ok(())
+            }
+            Method::Channel(method) => self.channel_method(number, method),
+            _ => Err(unimplemented()),
+        };
+        if let Err(exception) = done {
+            self.fail(&exception.at(class, id).on(number));
+        }
+    }
+
+    fn channel_method(&mut self, number: u16, channel: method::channel::AMQPMethod) -> Result<(), Exception> {
+        use method::channel::{AMQPMethod, FlowOk};
+        match channel {
+            AMQPMethod::Flow(flow) if flow.active => {
+                self.reply(number, Method::Channel(AMQPMethod::FlowOk(FlowOk { active: true })));
+                Ok(())
+            }
+            AMQPMethod::Flow(_) => Err(crate::refusal::not_implemented("active=false")),
+            AMQPMethod::FlowOk(_) | AMQPMethod::CloseOk(_) => Ok(()),
+            _ => Err(unimplemented()),
+        }
+    }
+
+    /// Closes a channel or the connection after what came before is carried out.
+    fn fail(&mut self, fault: &Fault) {
+        self.flush();
+        match fault {
+            Fault::Channel(number, exception) => {
+                tracing::info!(connection = self.id, channel = number, "channel closed: {}", exception.reply_text());
+                self.connection.fail(self.now, fault, self.out.buffer());
+                self.leave_channel(*number);
+            }
+            Fault::Connection(exception) => {
+                tracing::info!(connection = self.id, "connection closed: {}", exception.reply_text());
+                self.release();
+                self.connection.fail(self.now, fault, self.out.buffer());
+            }
+        }
+    }
+
+    fn reply(&mut self, number: u16, method: Method) {
+        if method::put(self.out.buffer(), number, &method).is_err() {
+            // Only a server-made string could be too long; the peer's were checked when they were parsed.
+            tracing::error!(connection = self.id, "a reply could not be encoded");
+        }
+    }
+
+    /// Makes what follows wait until these definitions are on disk.
+    fn hold(&mut self, seq: Option<CommitSeq>) {
+        if let Some(seq) = seq {
+            self.out.hold(seq);
+            self.broker.wait_durable(&self.inbox, seq);
+        }
+    }
+
+    /// Refuses what the user may not do.
+    fn permit(&mut self, access: Access, resource: Resource<'_>) -> Result<(), Exception> {
+        let generation = self.broker.access_generation();
+        let Some(home) = self.home.as_mut() else { return Err(unimplemented()) };
+        if home.grants.allow(generation, home.permissions.as_deref(), access, resource) {
+            return Ok(());
+        }
+        Err(crate::refusal::refused(access_refused(access, resource, &home.vhost.name, &home.user.name)))
+    }
+
+    fn vhost(&self) -> Result<Arc<Vhost>, Exception> {
+        self.home.as_ref().map(|home| Arc::clone(&home.vhost)).ok_or_else(unimplemented)
+    }
+
+    /// Looks at the vhost's picture again if it has changed.
+    fn refresh(&mut self) {
+        if let Some(home) = &mut self.home {
+            let generation = home.vhost.generation();
+            if home.generation != generation {
+                home.generation = generation;
+                home.picture = home.vhost.picture();
+                home.publisher.forget();
+            }
+        }
+    }
+
+    /// Carries out what has gathered.
+    fn flush(&mut self) {
+        self.flush_publishes();
+        self.flush_settlements();
+    }
+
+    fn finish_batch(&mut self) {
+        self.flush();
+        self.scratch.touched.wake_all();
+    }
+
+    fn receive_mail(&mut self) {
+        let mut mail = std::mem::take(&mut self.mail);
+        if self.inbox.swap(&mut mail) {
+            for (key, delivery) in mail.deliveries.drain(..) {
+                self.pending.push_back(Pending::new(key, delivery));
+            }
+            for notice in mail.notices.drain(..) {
+                self.notice(notice);
+            }
+        }
+        if mail.deliveries.capacity() > 1024 {
+            mail.deliveries = Vec::new();
+        }
+        self.mail = mail;
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Hungry(key) => self.hungry(key),
+            Notice::Cancelled(key) => self.cancelled_by_queue(key),
+            Notice::Drained => self.waits = None,
+            Notice::Durable => {
+                self.out.release(self.broker.durable());
+                if let Some(seq) = self.out.waits_for() {
+                    self.broker.wait_durable(&self.inbox, seq);
+                }
+            }
+            Notice::Close(reason) => {
+                self.fail(&Fault::Connection(Exception::new(ReplyCode::ConnectionForced, reason)));
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.release();
+        self.scratch.touched.wake_all();
+        self.broker.disconnected(self.id);
+    }
+}
+
+fn unimplemented() -> Exception {
+    Exception::new(ReplyCode::CommandInvalid, "unimplemented method")
+}
+
+/// access.request-ok with ticket 1, RabbitMQ's answer to everybody. Written by hand: the generated method has no ticket.
+fn put_access_request_ok(out: &mut Vec<u8>, number: u16) {
+    let [high, low] = number.to_be_bytes();
+    out.extend_from_slice(&[1, high, low, 0, 0, 0, 6, 0, 30, 0, 11, 0, 1, warrenmq_wire::frame::END]);
+}

@@ -1,0 +1,295 @@
+//! basic.publish: from a message in the input to a run in its queues, and its confirm.
+//!
+//! Invariants: a message that was confirmed is in all its queues; a return leaves before the confirm of its message; a
+//! message whose lane is open costs no lock, no allocation of its own and no look at shared state.
+
+use std::sync::Arc;
+
+use warrenmq_protocol::{Exception, Publish};
+use warrenmq_queue::Record;
+use warrenmq_wire::basic;
+use warrenmq_wire::content::{self, ContentHeader, flag};
+use warrenmq_wire::reply::ReplyCode;
+use warrenmq_wire::table::RawTable;
+
+use super::Session;
+use super::channel::Mode;
+use super::publisher::{Known, LaneId};
+use crate::access::{Access, Resource};
+use crate::queue_cell::QueueCell;
+use crate::refusal;
+
+/// Properties that need more than passing on.
+const LOOKED_AT: u16 = flag::HEADERS | flag::EXPIRATION | flag::USER_ID;
+
+impl Session {
+    #[inline]
+    pub(super) fn publish(&mut self, publish: Publish<'_>) {
+        if let Err(exception) = self.try_publish(&publish) {
+            let fault = exception.at(basic::CLASS, basic::PUBLISH).on(publish.channel);
+            self.fail(&fault);
+        }
+    }
+
+    #[inline]
+    fn try_publish(&mut self, publish: &Publish<'_>) -> Result<(), Exception> {
+        let header = content::parse_header(publish.header).map_err(|_| malformed())?;
+        header.check().map_err(|_| malformed())?;
+        let Some(home) = self.home.as_mut() else { return Err(malformed()) };
+        let known = match home.publisher.find(publish.route) {
+            Some(known) => known,
+            None => self.resolve(publish.route)?,
+        };
+        match known {
+            Known::Lane(lane) if header.flags & LOOKED_AT == 0 => self.enqueue(lane, publish, &header),
+            known => self.publish_with_care(known, publish, &header),
+        }
+    }
+
+    /// The message goes into its lane, or waits in its transaction.
+    #[inline]
+    fn enqueue(&mut self, lane: LaneId, publish: &Publish<'_>, header: &ContentHeader<'_>) -> Result<(), Exception> {
+        let record = Record {
+            route: publish.route,
+            header: publish.header,
+            body: publish.body,
+            persistent: header.is_persistent(),
+            priority: header.priority().unwrap_or(0),
+        };
+        let Some(channel) = self.channels.get_mut(publish.channel) else { return Ok(()) };
+        match &mut channel.mode {
+            Mode::Plain => {}
+            Mode::Confirm(confirms) => {
+                confirms.publish();
+                channel.unconfirmed = true;
+            }
+            Mode::Transaction(_) => return self.publish_in_transaction(lane, publish, record),
+        }
+        self.push(lane, record, publish.mandatory.then_some(publish.channel));
+        Ok(())
+    }
+
+    /// Adds a record to its lane; one that reaches no queue goes back to `return_to`, or is dropped.
+    #[inline]
+    pub(super) fn push(&mut self, lane: LaneId, record: Record<'_>, return_to: Option<u16>) {
+        let Some(home) = self.home.as_mut() else { return };
+        if home.publisher.targets(lane).is_empty() {
+            if let Some(number) = return_to {
+                self.send_return(number, record);
+            }
+            return;
+        }
+        if home.publisher.must_flush_before(lane, record.header.len() + record.body.len()) {
+            self.flush_lanes();
+        }
+        if let Some(home) = self.home.as_mut() {
+            home.publisher.push(lane, record);
+        }
+    }
+
+    /// Messages with headers, expiration or user-id, and those of headers exchanges.
+    fn publish_with_care(
+        &mut self,
+        known: Known,
+        publish: &Publish<'_>,
+        header: &ContentHeader<'_>,
+    ) -> Result<(), Exception> {
+        self.check_user_id(header)?;
+        check_expiration(header)?;
+        let headers = header.headers();
+        let extra = sender_selected(headers)?;
+        let lane = match known {
+            Known::Lane(lane) if extra.is_empty() => lane,
+            _ => {
+                let (_, key) = basic::split_route(publish.route);
+                let keys: Vec<&[u8]> = std::iter::once(key).chain(extra).collect();
+                self.route(publish.route, &keys, headers)?
+            }
+        };
+        if headers.is_some_and(|table| table.get(b"BCC").is_some()) {
+            let stripped = content::without_header_key(publish.header, b"BCC");
+            return self.enqueue(lane, &Publish { header: &stripped, ..*publish }, header);
+        }
+        self.enqueue(lane, publish, header)
+    }
+
+    /// Looks a route up and remembers it: does the exchange exist, may the user write to it, where does it lead?
+    fn resolve(&mut self, route: &[u8]) -> Result<Known, Exception> {
+        let (exchange, key) = basic::split_route(route);
+        let name = std::str::from_utf8(exchange).map_err(|_| malformed())?;
+        self.permit(Access::Write, Resource::exchange(name))?;
+        let Some(home) = self.home.as_ref() else { return Err(malformed()) };
+        let vhost = Arc::clone(&home.vhost);
+        let found = home.picture.topology.exchange(name);
+        let Some(found) = found else { return Err(refusal::not_found(refusal::exchange(name, &vhost.name))) };
+        if found.internal {
+            let text = format!("cannot publish to internal {}", refusal::exchange(name, &vhost.name));
+            return Err(refusal::refused(text));
+        }
+        let by_headers = home.picture.topology.route_depends_on_headers(name);
+        let lane = if by_headers { 0 } else { self.route(route, &[key], None)? };
+        if by_headers {
+            self.make_room();
+        }
+        let Some(home) = self.home.as_mut() else { return Err(malformed()) };
+        home.publisher.remember(route, lane, by_headers);
+        Ok(if by_headers { Known::ByHeaders } else { Known::Lane(lane) })
+    }
+
+    /// The lane for these keys and headers.
+    fn route(
+        &mut self,
+        route: &[u8],
+        keys: &[&[u8]],
+        headers: Option<RawTable<'_>>,
+    ) -> Result<LaneId, Exception> {
+        self.make_room();
+        let (exchange, _) = basic::split_route(route);
+        let name = std::str::from_utf8(exchange).map_err(|_| malformed())?;
+        let Some(home) = self.home.as_mut() else { return Err(malformed()) };
+        let mut ids = Vec::new();
+        if home.picture.topology.route(name, keys, headers, &mut ids).is_err() {
+            return Err(refusal::not_found(refusal::exchange(name, &home.vhost.name)));
+        }
+        ids.sort_unstable();
+        let targets: Vec<Arc<QueueCell>> =
+            ids.iter().filter_map(|id| home.picture.cell(*id)).map(Arc::clone).collect();
+        Ok(home.publisher.lane_of(&targets))
+    }
+
+    /// Forgets the remembered routes when there are too many. Lanes are numbered anew after this.
+    fn make_room(&mut self) {
+        if self.home.as_ref().is_some_and(|home| home.publisher.is_full()) {
+            self.flush_lanes();
+            if let Some(home) = self.home.as_mut() {
+                home.publisher.forget();
+            }
+        }
+    }
+
+    fn send_return(&mut self, number: u16, record: Record<'_>) {
+        let payload_max = self.connection.tuning().payload_max();
+        let out = self.out.buffer();
+        basic::put_return(out, number, ReplyCode::NoRoute.code(), "NO_ROUTE", record.route);
+        basic::put_content(out, number, record.header, record.body, payload_max);
+    }
+
+    /// Hands the open runs to their queues, then confirms.
+    #[inline]
+    pub(super) fn flush_publishes(&mut self) {
+        self.flush_lanes();
+        for channel in self.channels.iter_mut() {
+            if channel.unconfirmed
+                && let Mode::Confirm(confirms) = &mut channel.mode
+                && let Some((tag, multiple)) = confirms.confirm_all()
+            {
+                channel.unconfirmed = false;
+                basic::put_ack(self.out.buffer(), channel.number, tag, multiple);
+            }
+        }
+    }
+
+    fn flush_lanes(&mut self) {
+        let Some(home) = self.home.as_mut() else { return };
+        if !home.publisher.is_open() {
+            return;
+        }
+        let limits = &self.broker.limits;
+        let window = limits.queue_window_octets;
+        // A connection that has to acknowledge is never made to wait: its acks may be what drains the queue.
+        let mut waiter = (self.waits.is_none() && !self.sources.any_acks()).then_some(&self.inbox);
+        while let Some((targets, run)) = home.publisher.take_open() {
+            for queue in targets {
+                if queue.publish(run.clone(), window, waiter, &mut self.scratch) {
+                    self.waits = Some((Arc::clone(queue), self.now + limits.queue_window_wait_ms));
+                    waiter = None;
+                }
+            }
+        }
+    }
+
+    fn check_user_id(&self, header: &ContentHeader<'_>) -> Result<(), Exception> {
+        let (Some(claimed), Some(home)) = (header.user_id(), &self.home) else { return Ok(()) };
+        if claimed == home.user.name.as_bytes() || home.user.has_tag("impersonator") {
+            return Ok(());
+        }
+        let claimed = String::from_utf8_lossy(claimed);
+        let actual = &home.user.name;
+        Err(refusal::precondition(format!(
+            "user_id property set to '{claimed}' but authenticated user was '{actual}'"
+        )))
+    }
+}
+
+/// The routing keys of the headers CC and BCC.
+fn sender_selected<'a>(headers: Option<RawTable<'a>>) -> Result<Vec<&'a [u8]>, Exception> {
+    let mut keys = Vec::new();
+    let Some(headers) = headers else { return Ok(keys) };
+    for name in ["CC", "BCC"] {
+        let Some(value) = headers.get(name.as_bytes()) else { continue };
+        let bad = |kind: &str| {
+            let text = format!("invalid message: {{unacceptable_type_in_header,<<\"{name}\">>,{kind}}}");
+            Err(refusal::precondition(text))
+        };
+        let Some(list) = value.as_array() else { return bad(tag_name(value.tag)) };
+        for item in list {
+            match item.as_longstr() {
+                Some(key) => keys.push(key),
+                None => return bad(tag_name(item.tag)),
+            }
+        }
+    }
+    Ok(keys)
+}
+
+/// RabbitMQ's name of the type behind a tag octet.
+fn tag_name(tag: u8) -> &'static str {
+    match tag {
+        b't' => "bool",
+        b'b' => "byte",
+        b'B' => "unsignedbyte",
+        b's' | b'U' => "short",
+        b'u' => "unsignedshort",
+        b'I' => "signedint",
+        b'i' => "unsignedint",
+        b'l' | b'L' => "long",
+        b'f' => "float",
+        b'd' => "double",
+        b'D' => "decimal",
+        b'S' => "longstr",
+        b'A' => "array",
+        b'T' => "timestamp",
+        b'F' => "table",
+        b'x' => "binary",
+        _ => "void",
+    }
+}
+
+/// A per-message TTL has to be a number of milliseconds in decimal.
+fn check_expiration(header: &ContentHeader<'_>) -> Result<(), Exception> {
+    /// Ten years, RabbitMQ's upper bound for expiry.
+    const EXPIRY_MS_MAX: u64 = 315_360_000_000;
+    let Some(expiration) = header.expiration() else { return Ok(()) };
+    let text = String::from_utf8_lossy(expiration);
+    let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+    let invalid = |why: String| Err(refusal::precondition(format!("invalid expiration '{text}': {why}")));
+    if let Some(negative) = text.strip_prefix('-')
+        && let Ok(number) = negative.parse::<u64>()
+    {
+        return invalid(format!("{{value_negative,-{number}}}"));
+    }
+    match digits.parse::<u64>() {
+        Err(_) => invalid("no_integer".to_owned()),
+        Ok(_) if digits.len() != text.len() => {
+            let rest = &text[digits.len()..];
+            invalid(format!("{{leftover_string,{rest:?}}}"))
+        }
+        Ok(number) if number > EXPIRY_MS_MAX => invalid(format!("{{value_too_big,{number}}}")),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Properties that cannot be decoded.
+fn malformed() -> Exception {
+    Exception::new(ReplyCode::SyntaxError, "content properties cannot be decoded")
+}

@@ -1,0 +1,119 @@
+//! ack, nack, reject and recover.
+//!
+//! Invariant: settlements are gathered per read and reach each queue under one lock; within a channel they keep their order.
+
+use warrenmq_protocol::{Exception, Piece, UnknownTag};
+use warrenmq_wire::basic::{self, Ack, Nack, Reject};
+
+use super::Session;
+use super::channel::Mode;
+use crate::inbox::ConsumerKey;
+use crate::refusal;
+
+/// What becomes of deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Done with: acknowledged, or rejected for good.
+    Settle,
+    /// Back into the queue, redelivered.
+    Requeue,
+}
+
+/// Deliveries of one source with their verdict.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settlement {
+    pub(super) piece: Piece<ConsumerKey>,
+    pub(super) verdict: Verdict,
+}
+
+impl Session {
+    #[inline]
+    pub(super) fn ack(&mut self, number: u16, ack: Ack) {
+        self.settle(number, ack.delivery_tag, ack.multiple, Verdict::Settle, basic::ACK);
+    }
+
+    pub(super) fn nack(&mut self, number: u16, nack: Nack) {
+        let verdict = if nack.requeue { Verdict::Requeue } else { Verdict::Settle };
+        self.settle(number, nack.delivery_tag, nack.multiple, verdict, basic::NACK);
+    }
+
+    pub(super) fn reject(&mut self, number: u16, reject: Reject) {
+        let verdict = if reject.requeue { Verdict::Requeue } else { Verdict::Settle };
+        self.settle(number, reject.delivery_tag, false, verdict, basic::REJECT);
+    }
+
+    #[inline]
+    fn settle(&mut self, number: u16, tag: u64, multiple: bool, verdict: Verdict, method: u16) {
+        let Some(channel) = self.channels.get_mut(number) else { return };
+        let settlements = &mut self.settlements;
+        let taken = match &mut channel.mode {
+            Mode::Transaction(transaction) => channel.outstanding.take(tag, multiple, |piece| {
+                transaction.settle(Settlement { piece, verdict });
+            }),
+            _ => channel.outstanding.take(tag, multiple, |piece| {
+                settlements.push(Settlement { piece, verdict });
+            }),
+        };
+        if let Err(UnknownTag(tag)) = taken {
+            let exception = refusal::precondition(format!("unknown delivery tag {tag}"));
+            let fault = exception.at(basic::CLASS, method).on(number);
+            self.fail(&fault);
+        }
+    }
+
+    /// Everything outstanding on the channel goes back to its queues.
+    pub(super) fn recover(&mut self, number: u16, requeue: bool) -> Result<(), Exception> {
+        if !requeue {
+            return Err(refusal::not_implemented("requeue=false"));
+        }
+        if let Some(channel) = self.channels.get_mut(number) {
+            let settlements = &mut self.settlements;
+            let verdict = Verdict::Requeue;
+            channel.outstanding.take_all(|piece| settlements.push(Settlement { piece, verdict }));
+        }
+        self.flush_settlements();
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn flush_settlements(&mut self) {
+        if !self.settlements.is_empty() {
+            let mut settlements = std::mem::take(&mut self.settlements);
+            for group in settlements.chunk_by(|a, b| a.piece.source == b.piece.source) {
+                self.settle_group(group);
+            }
+            settlements.clear();
+            self.settlements = settlements;
+        }
+    }
+
+    /// Settlements of one source, under one lock of its queue.
+    fn settle_group(&mut self, group: &[Settlement]) {
+        let Some(first) = group.first() else { return };
+        let key = first.piece.source;
+        let window = self.window();
+        let Some(source) = self.sources.get_mut(key) else { return };
+        let count: u64 = group.iter().map(|settlement| settlement.piece.count).sum();
+        source.unacked -= count;
+        let credit = source.slot.filter(|_| source.limited);
+        source.queue.with(window, &mut self.scratch, |queue, effects| {
+            for Settlement { piece, verdict } in group {
+                let (first, last) = (piece.first_position, piece.first_position + piece.count - 1);
+                match verdict {
+                    Verdict::Settle => queue.settle(first, last),
+                    Verdict::Requeue => queue.requeue(first, last, true),
+                }
+            }
+            if let Some(slot) = credit {
+                queue.credit(slot, u32::try_from(count).unwrap_or(u32::MAX), 0, effects);
+            }
+        });
+        let (number, shared, gone) = (source.channel, source.shared, source.slot.is_none() && source.unacked == 0);
+        if gone {
+            self.forget_source(key);
+        }
+        if shared {
+            self.free_shared(number, count);
+        }
+    }
+}

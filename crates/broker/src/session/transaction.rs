@@ -1,0 +1,136 @@
+//! confirm.select and tx: what a channel has promised to do later, or to say when it is done.
+//!
+//! Invariant: publishes of a transaction are routed when they are published, as in RabbitMQ, and reach their queues in that
+//! order at commit; a rollback leaves the channel as if they and the acknowledgements had not been sent.
+
+use std::sync::Arc;
+
+use warrenmq_protocol::{Confirms, Exception, Publish};
+use warrenmq_queue::{Record, RunBuilder};
+use warrenmq_wire::method::{Method, confirm, tx};
+use warrenmq_wire::reply::ReplyCode;
+
+use super::channel::Mode;
+use super::publisher::LaneId;
+use super::settle::{Settlement, Verdict};
+use super::Session;
+use crate::queue_cell::QueueCell;
+use crate::refusal;
+
+/// Uncommitted publishes and acknowledgements of one channel.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    messages: RunBuilder,
+    /// Per message: its queues, and whether it is mandatory.
+    routes: Vec<(Arc<[Arc<QueueCell>]>, bool)>,
+    settlements: Vec<Settlement>,
+}
+
+impl Transaction {
+    pub(super) fn settle(&mut self, settlement: Settlement) {
+        self.settlements.push(settlement);
+    }
+
+    /// The deliveries whose acknowledgements were never committed: they come back to their queues.
+    pub(super) fn unsettled(self) -> impl Iterator<Item = Settlement> {
+        self.settlements.into_iter().map(|settlement| Settlement { verdict: Verdict::Requeue, ..settlement })
+    }
+}
+
+impl Session {
+    pub(super) fn confirm_select(&mut self, number: u16, method: &Method) -> Result<(), Exception> {
+        let Method::Confirm(confirm::AMQPMethod::Select(select)) = method else { return Err(super::unimplemented()) };
+        let Some(channel) = self.channels.get_mut(number) else { return Ok(()) };
+        match channel.mode {
+            Mode::Transaction(_) => return Err(refusal::precondition("cannot switch from tx to confirm mode")),
+            Mode::Confirm(_) => {}
+            Mode::Plain => channel.mode = Mode::Confirm(Confirms::new()),
+        }
+        if !select.nowait {
+            self.reply(number, Method::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {})));
+        }
+        Ok(())
+    }
+
+    pub(super) fn tx_method(&mut self, number: u16, method: tx::AMQPMethod) -> Result<(), Exception> {
+        use tx::AMQPMethod as M;
+        let reply = match method {
+            M::Select(_) => self.tx_select(number).map(|()| M::SelectOk(tx::SelectOk {})),
+            M::Commit(_) => self.tx_commit(number).map(|()| M::CommitOk(tx::CommitOk {})),
+            M::Rollback(_) => self.tx_rollback(number).map(|()| M::RollbackOk(tx::RollbackOk {})),
+            _ => Err(super::unimplemented()),
+        };
+        self.reply(number, Method::Tx(reply?));
+        Ok(())
+    }
+
+    fn tx_select(&mut self, number: u16) -> Result<(), Exception> {
+        let Some(channel) = self.channels.get_mut(number) else { return Ok(()) };
+        match channel.mode {
+            Mode::Confirm(_) => return Err(refusal::precondition("cannot switch from confirm to tx mode")),
+            Mode::Transaction(_) => {}
+            Mode::Plain => channel.mode = Mode::Transaction(Box::default()),
+        }
+        Ok(())
+    }
+
+    pub(super) fn publish_in_transaction(
+        &mut self,
+        lane: LaneId,
+        publish: &Publish<'_>,
+        record: Record<'_>,
+    ) -> Result<(), Exception> {
+        let max = self.limits().transaction_octets_max;
+        let Some(home) = self.home.as_ref() else { return Ok(()) };
+        let targets: Arc<[Arc<QueueCell>]> = home.publisher.targets(lane).into();
+        let Some(channel) = self.channels.get_mut(publish.channel) else { return Ok(()) };
+        if let Mode::Transaction(transaction) = &mut channel.mode {
+            let octets = record.body.len() + record.header.len();
+            if (transaction.messages.len() + octets) as u64 > max || !transaction.messages.has_room(octets) {
+                let text = format!("transaction is larger than transaction_octets_max ({max})");
+                return Err(Exception::new(ReplyCode::ResourceError, text));
+            }
+            transaction.messages.push(record);
+            transaction.routes.push((targets, publish.mandatory));
+        }
+        Ok(())
+    }
+
+    fn tx_commit(&mut self, number: u16) -> Result<(), Exception> {
+        let mut transaction = self.take_transaction(number)?;
+        if let Some(run) = transaction.messages.finish() {
+            for ((_, record), (targets, mandatory)) in run.records().zip(&transaction.routes) {
+                let Some(home) = self.home.as_mut() else { break };
+                if home.publisher.is_full() {
+                    self.flush();
+                    if let Some(home) = self.home.as_mut() {
+                        home.publisher.forget();
+                    }
+                }
+                let Some(home) = self.home.as_mut() else { break };
+                let lane = home.publisher.lane_of(targets);
+                self.push(lane, record, mandatory.then_some(number));
+            }
+        }
+        self.settlements.append(&mut transaction.settlements);
+        self.flush();
+        Ok(())
+    }
+
+    fn tx_rollback(&mut self, number: u16) -> Result<(), Exception> {
+        let transaction = self.take_transaction(number)?;
+        if let Some(channel) = self.channels.get_mut(number) {
+            for settlement in transaction.settlements {
+                channel.outstanding.restore(settlement.piece);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_transaction(&mut self, number: u16) -> Result<Transaction, Exception> {
+        match self.channels.get_mut(number).map(|channel| &mut channel.mode) {
+            Some(Mode::Transaction(transaction)) => Ok(std::mem::take(transaction)),
+            _ => Err(refusal::precondition("channel is not transactional")),
+        }
+    }
+}

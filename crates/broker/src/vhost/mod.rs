@@ -1,0 +1,93 @@
+//! A virtual host: its exchanges, bindings and queues, as a master copy under a lock and as a picture for readers.
+//!
+//! Invariants: whoever routes reads one immutable [`Picture`] and takes no lock; every change makes a new picture and a
+//! new generation; changes reach the definitions store in the order in which they were made, because they are submitted under
+//! the same lock.
+
+mod bindings;
+mod exchanges;
+mod queues;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use warrenmq_routing::{QueueId, Topology};
+
+use crate::lock::{Guard, Rank, Ranked};
+use crate::queue_cell::{ConnectionId, QueueCell};
+
+pub(crate) use exchanges::ExchangeDeclare;
+pub(crate) use queues::{Deletion, QueueDeclare};
+
+/// What routing needs to know, at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Picture {
+    pub(crate) topology: Topology,
+    queues: imbl::HashMap<Arc<str>, Arc<QueueCell>>,
+    cells: imbl::HashMap<QueueId, Arc<QueueCell>>,
+}
+
+/// A virtual host.
+#[derive(Debug)]
+pub(crate) struct Vhost {
+    pub(crate) name: Arc<str>,
+    master: Ranked<Master>,
+    picture: ArcSwap<Picture>,
+    generation: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Master {
+    picture: Picture,
+    next_queue: u64,
+}
+
+impl Picture {
+    pub(crate) fn queue(&self, name: &str) -> Option<&Arc<QueueCell>> {
+        self.queues.get(name)
+    }
+
+    pub(crate) fn cell(&self, id: QueueId) -> Option<&Arc<QueueCell>> {
+        self.cells.get(&id)
+    }
+
+    pub(crate) fn queues(&self) -> impl Iterator<Item = &Arc<QueueCell>> {
+        self.queues.values()
+    }
+}
+
+impl Vhost {
+    pub(crate) fn new(name: &str) -> Vhost {
+        let picture =
+            Picture { topology: Topology::new(), queues: imbl::HashMap::new(), cells: imbl::HashMap::new() };
+        Vhost {
+            name: name.into(),
+            picture: ArcSwap::from_pointee(picture.clone()),
+            master: Ranked::new(Rank::Definitions, Master { picture, next_queue: 1 }),
+            generation: AtomicU64::new(1),
+        }
+    }
+
+    /// Changes whenever the picture does.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The present picture.
+    pub(crate) fn picture(&self) -> Arc<Picture> {
+        self.picture.load_full()
+    }
+
+    /// Publishes what was changed in the master copy.
+    fn publish(&self, master: &Guard<'_, Master>) {
+        self.picture.store(Arc::new(master.picture.clone()));
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// Who asks: decides about exclusive queues.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    pub(crate) connection: ConnectionId,
+}

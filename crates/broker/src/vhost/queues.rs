@@ -1,0 +1,198 @@
+//! Declaring and deleting queues.
+//!
+//! Invariant: a queue is in the picture exactly as long as it is not marked deleted; its name is free the moment it goes.
+
+use std::sync::Arc;
+
+use warrenmq_protocol::Exception;
+use warrenmq_routing::QueueId;
+use warrenmq_store::CommitSeq;
+use warrenmq_wire::method::{AMQPValue, FieldTable};
+
+use super::exchanges::{checked, submit};
+use super::{Asker, Vhost};
+use crate::changes::{self, Journalist};
+use crate::queue_cell::{QueueCell, QueueInfo, Scratch};
+use crate::refusal::{self, integer, same, same_argument, string, type_name};
+
+/// What queue.declare asks for; the name is final.
+#[derive(Clone, Debug)]
+pub(crate) struct QueueDeclare {
+    pub(crate) name: String,
+    pub(crate) durable: bool,
+    pub(crate) exclusive: bool,
+    pub(crate) auto_delete: bool,
+    pub(crate) arguments: FieldTable,
+}
+
+/// Conditions of queue.delete.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Deletion {
+    pub(crate) if_unused: bool,
+    pub(crate) if_empty: bool,
+}
+
+/// Arguments that a classic queue knows: a redeclaration must repeat them. Others are kept and not compared.
+const COMPARED: [&str; 13] = [
+    "x-expires",
+    "x-message-ttl",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-dead-letter-strategy",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-overflow",
+    "x-max-priority",
+    "x-single-active-consumer",
+    "x-queue-mode",
+    "x-queue-version",
+    "x-queue-master-locator",
+];
+
+impl Vhost {
+    /// Creates the queue, or compares it with the one that is there. Says whether it is new.
+    pub(crate) fn declare_queue(
+        &self,
+        asked: QueueDeclare,
+        asker: Asker,
+        journalist: &Journalist,
+    ) -> Result<(Arc<QueueCell>, Option<CommitSeq>), Exception> {
+        let mut master = self.master.lock();
+        // RabbitMQ never stores exclusive queues: they end with their connection.
+        let durable = asked.durable && !asked.exclusive;
+        if let Some(existing) = master.picture.queues.get(asked.name.as_str()) {
+            same_queue(existing, &asked, durable, asker)?;
+            return Ok((Arc::clone(existing), None));
+        }
+        let max_priority = check_arguments(&asked, &self.name)?;
+        let info = QueueInfo {
+            id: QueueId(master.next_queue),
+            vhost: Arc::clone(&self.name),
+            name: asked.name.as_str().into(),
+            durable,
+            auto_delete: asked.auto_delete,
+            owner: asked.exclusive.then_some(asker.connection),
+            arguments: asked.arguments,
+        };
+        let mut changes = Vec::new();
+        if durable {
+            changes.push(checked(changes::put(&changes::queue_record(&info)))?);
+        }
+        let cell = Arc::new(QueueCell::new(info, max_priority));
+        master.add(&cell);
+        self.publish(&master);
+        Ok((cell, submit(journalist, changes)?))
+    }
+
+    /// Puts a queue back that the store has kept.
+    pub(crate) fn restore_queue(&self, asked: QueueDeclare) -> Result<(), Exception> {
+        let mut master = self.master.lock();
+        let max_priority = check_arguments(&asked, &self.name)?;
+        let info = QueueInfo {
+            id: QueueId(master.next_queue),
+            vhost: Arc::clone(&self.name),
+            name: asked.name.as_str().into(),
+            durable: true,
+            auto_delete: asked.auto_delete,
+            owner: None,
+            arguments: asked.arguments,
+        };
+        master.add(&Arc::new(QueueCell::new(info, max_priority)));
+        self.publish(&master);
+        Ok(())
+    }
+
+    /// Deletes a queue with its bindings; returns how many messages were ready. A queue that is gone already counts 0.
+    pub(crate) fn delete_queue(
+        &self,
+        cell: &Arc<QueueCell>,
+        deletion: Deletion,
+        journalist: &Journalist,
+        scratch: &mut Scratch,
+    ) -> Result<(u64, Option<CommitSeq>), Exception> {
+        let mut master = self.master.lock();
+        let ready = cell.delete(
+            |counts| {
+                if deletion.if_unused && counts.consumers > 0 {
+                    return Err(refusal::precondition(format!("{} in use", cell.named())));
+                }
+                if deletion.if_empty && counts.ready > 0 {
+                    return Err(refusal::precondition(format!("{} not empty", cell.named())));
+                }
+                Ok(())
+            },
+            scratch,
+        )?;
+        let Some(ready) = ready else { return Ok((0, None)) };
+        let name = &cell.info.name;
+        master.picture.queues.remove(name);
+        master.picture.cells.remove(&cell.info.id);
+        let before = master.picture.topology.clone();
+        let removed = master.picture.topology.remove_queue(name).unwrap_or_default();
+        self.publish(&master);
+        let mut changes = Vec::new();
+        if cell.info.durable {
+            changes = self.forgotten(&before, &removed);
+            changes.push(changes::delete(&changes::queue_record(&cell.info).key()));
+        } else if !removed.exchanges.is_empty() {
+            changes = self.forgotten(&before, &removed);
+        }
+        Ok((ready, submit(journalist, changes)?))
+    }
+}
+
+impl super::Master {
+    fn add(&mut self, cell: &Arc<QueueCell>) {
+        self.next_queue += 1;
+        let QueueInfo { id, name, .. } = &cell.info;
+        self.picture.topology.add_queue(Arc::clone(name), *id);
+        self.picture.queues.insert(Arc::clone(name), Arc::clone(cell));
+        self.picture.cells.insert(*id, Arc::clone(cell));
+    }
+}
+
+/// RabbitMQ's order: owner, durable, auto_delete, arguments.
+fn same_queue(existing: &QueueCell, asked: &QueueDeclare, durable: bool, asker: Asker) -> Result<(), Exception> {
+    let owner = asked.exclusive.then_some(asker.connection);
+    if existing.info.owner != owner {
+        return Err(refusal::locked(existing.named()));
+    }
+    let what = existing.named();
+    same(what, "durable", durable, existing.info.durable)?;
+    same(what, "auto_delete", asked.auto_delete, existing.info.auto_delete)?;
+    let (received, current) = (&asked.arguments, &existing.info.arguments);
+    if queue_type(received) != queue_type(current) {
+        same_argument(what, "x-queue-type", received, current)?;
+    }
+    COMPARED.iter().try_for_each(|key| same_argument(what, key, received, current))
+}
+
+/// `classic` and nothing mean the same.
+fn queue_type(arguments: &FieldTable) -> String {
+    arguments.inner().get("x-queue-type").and_then(string).unwrap_or_else(|| "classic".to_owned())
+}
+
+/// Refuses what RabbitMQ refuses, and queue types that do not exist here; returns the highest priority.
+fn check_arguments(asked: &QueueDeclare, vhost: &str) -> Result<u8, Exception> {
+    let what = refusal::queue(&asked.name, vhost);
+    let invalid = |key: &str, why: String| refusal::precondition(format!("invalid arg '{key}' for {what}: {why}"));
+    match queue_type(&asked.arguments).as_str() {
+        "classic" => {}
+        other => {
+            let why = format!("queue type '{other}' is not supported by this version; use 'classic'");
+            return Err(invalid("x-queue-type", why));
+        }
+    }
+    match asked.arguments.inner().get("x-max-priority") {
+        None => Ok(0),
+        Some(value) => max_priority(value).map_err(|why| invalid("x-max-priority", why)),
+    }
+}
+
+fn max_priority(value: &AMQPValue) -> Result<u8, String> {
+    let Some(number) = integer(value) else { return Err(format!("{{unacceptable_type,{}}}", type_name(value))) };
+    if number < 0 {
+        return Err(format!("{{value_negative,{number}}}"));
+    }
+    u8::try_from(number).map_err(|_| format!("{{max_value_exceeded,{number}}}"))
+}
