@@ -1,0 +1,220 @@
+//! One connection's task: reads, lets the session work, writes.
+//!
+//! A turn: what others put down → at most [`READS_PER_TURN`] reads → at most [`WRITES_PER_TURN`] writes; then the worker
+//! thread serves somebody else. Invariants: the buffers go back to the thread before the task sleeps; a socket that does not
+//! take what we write is not read, beyond what the session allows.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+use warrenmq_broker::{Limits, Session};
+
+use crate::buffers::{self, Buffers};
+use crate::clock::Clock;
+
+/// Two reads let the first one's publishes gather while the second is made; more starve the neighbours.
+const READS_PER_TURN: usize = 2;
+/// Writes of one turn.
+const WRITES_PER_TURN: usize = 16;
+/// Up to this size a frame that is not whole is copied in front of the next read; a larger one grows in place.
+const SMALL_REST_OCTETS: usize = 4096;
+/// How long a closed connection is read on, so that the peer sees our last octets and no reset.
+const LINGER_MS: u64 = 2_000;
+
+/// The task of one connection.
+pub(crate) struct Driver {
+    stream: TcpStream,
+    session: Session,
+    clock: Clock,
+    read_octets: usize,
+    write_octets: usize,
+    /// Input that the session has not used yet.
+    rest: Vec<u8>,
+    /// The session stopped in the middle of `rest`: it is offered again without a read.
+    stopped_early: bool,
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// What `sleep` is set to.
+    armed: u64,
+    lingering: Option<u64>,
+}
+
+enum Turn {
+    /// Nothing to do until something happens.
+    Idle,
+    /// There is more: other connections first.
+    Again,
+    /// The connection is over.
+    Over,
+}
+
+impl Driver {
+    pub(crate) fn new(stream: TcpStream, session: Session, limits: &Limits, clock: Clock) -> Driver {
+        Driver {
+            stream,
+            session,
+            clock,
+            read_octets: limits.read_buffer_octets,
+            write_octets: limits.write_buffer_octets,
+            rest: Vec::new(),
+            stopped_early: false,
+            sleep: None,
+            armed: u64::MAX,
+            lingering: None,
+        }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Turn {
+        let now = self.clock.now();
+        if let Some(until) = self.lingering {
+            return self.linger(cx, now, until, buffers);
+        }
+        if self.session.inbox().is_notified() {
+            self.session.handle_inbox(now);
+        }
+        if self.session.timeout().is_some_and(|at| now >= at) && self.session.handle_timeout(now).is_some() {
+            return Turn::Over;
+        }
+        let Some(read_more) = self.read(cx, now, buffers) else { return Turn::Over };
+        let Some(write_more) = self.write(cx, now) else { return Turn::Over };
+        if self.session.is_finished() && self.session.transmit().is_empty() {
+            self.lingering = Some(now + LINGER_MS);
+            return self.linger(cx, now, now + LINGER_MS, buffers);
+        }
+        if read_more || write_more || self.session.inbox().is_notified() { Turn::Again } else { Turn::Idle }
+    }
+
+    /// Says whether there may be more to read at once; `None` when the peer is gone.
+    fn read(&mut self, cx: &mut Context<'_>, now: u64, buffers: &mut Buffers) -> Option<bool> {
+        for _ in 0..READS_PER_TURN {
+            if self.session.is_finished() || !self.session.wants_input() {
+                return Some(false);
+            }
+            if self.stopped_early {
+                let rest = std::mem::take(&mut self.rest);
+                let used = self.session.handle_input(now, &rest);
+                self.keep(rest, used);
+                continue;
+            }
+            let front = if self.rest.len() <= SMALL_REST_OCTETS { self.rest.len() } else { 0 };
+            let buffer = &mut buffers.read;
+            if buffer.len() < front + self.read_octets {
+                buffer.resize(front + self.read_octets, 0);
+            }
+            let (head, tail) = buffer.split_at_mut(front);
+            let mut into = ReadBuf::new(&mut tail[..self.read_octets]);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut into) {
+                Poll::Pending => return Some(false),
+                Poll::Ready(Err(_)) => return None,
+                Poll::Ready(Ok(())) if into.filled().is_empty() => return None,
+                Poll::Ready(Ok(())) => {}
+            }
+            let count = into.filled().len();
+            if front == self.rest.len() {
+                head.copy_from_slice(&self.rest);
+                self.rest.clear();
+                let input = &buffer[..front + count];
+                let used = self.session.handle_input(now, input);
+                self.rest.extend_from_slice(&input[used..]);
+                self.stopped_early = !self.rest.is_empty() && !self.session.wants_input();
+            } else {
+                let mut rest = std::mem::take(&mut self.rest);
+                rest.extend_from_slice(&tail[..count]);
+                let used = self.session.handle_input(now, &rest);
+                self.keep(rest, used);
+            }
+        }
+        Some(true)
+    }
+
+    fn keep(&mut self, mut rest: Vec<u8>, used: usize) {
+        rest.drain(..used);
+        if rest.is_empty() && rest.capacity() > SMALL_REST_OCTETS {
+            rest = Vec::new();
+        }
+        self.rest = rest;
+        self.stopped_early = !self.rest.is_empty() && !self.session.wants_input();
+    }
+
+    /// Says whether there is more to write at once; `None` when the peer is gone.
+    fn write(&mut self, cx: &mut Context<'_>, now: u64) -> Option<bool> {
+        for _ in 0..WRITES_PER_TURN {
+            self.session.fill(self.write_octets);
+            let octets = self.session.transmit();
+            if octets.is_empty() {
+                return Some(false);
+            }
+            match Pin::new(&mut self.stream).poll_write(cx, octets) {
+                Poll::Pending => return Some(false),
+                Poll::Ready(Ok(0) | Err(_)) => return None,
+                Poll::Ready(Ok(count)) => self.session.sent(now, count),
+            }
+        }
+        Some(true)
+    }
+
+    /// Our side is done: says so to the peer and throws away what still comes, for a while.
+    fn linger(&mut self, cx: &mut Context<'_>, now: u64, until: u64, buffers: &mut Buffers) -> Turn {
+        if now >= until || matches!(Pin::new(&mut self.stream).poll_shutdown(cx), Poll::Ready(Err(_))) {
+            return Turn::Over;
+        }
+        for _ in 0..READS_PER_TURN {
+            let mut into = ReadBuf::new(&mut buffers.read);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut into) {
+                Poll::Pending => return Turn::Idle,
+                Poll::Ready(Err(_)) => return Turn::Over,
+                Poll::Ready(Ok(())) if into.filled().is_empty() => return Turn::Over,
+                Poll::Ready(Ok(())) => {}
+            }
+        }
+        Turn::Again
+    }
+
+    /// Sets the timer if the deadline came closer; one that moved away is set again when the timer goes off.
+    fn arm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.lingering.or_else(|| self.session.timeout()) else { return Poll::Pending };
+        if deadline < self.armed || self.sleep.is_none() {
+            let at = tokio::time::Instant::from_std(self.clock.at(deadline));
+            match &mut self.sleep {
+                Some(sleep) => sleep.as_mut().reset(at),
+                None => self.sleep = Some(Box::pin(tokio::time::sleep_until(at))),
+            }
+            self.armed = deadline;
+        }
+        let Some(sleep) = &mut self.sleep else { return Poll::Pending };
+        ready!(sleep.as_mut().poll(cx));
+        self.armed = u64::MAX;
+        Poll::Ready(())
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.session.inbox().register(cx.waker());
+        let octets = this.read_octets;
+        let turn = buffers::with(octets, |buffers| {
+            let mut write = std::mem::take(&mut buffers.write);
+            this.session.lend(&mut write);
+            let turn = this.turn(cx, buffers);
+            this.session.reclaim(&mut write);
+            buffers.write = write;
+            turn
+        });
+        match turn {
+            Turn::Over => return Poll::Ready(()),
+            Turn::Again => cx.waker().wake_by_ref(),
+            Turn::Idle => {}
+        }
+        // A deadline that has passed is looked at in the next turn.
+        if this.arm(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}
