@@ -61,11 +61,12 @@ install() {
     finish 0 1 0
 }
 
-# limited SECONDS COMMAND…: shows the command's output and keeps it in $work/output; a command that hangs is ended.
+# limited SECONDS COMMAND…: shows the command's output, without colours, and keeps it in $work/output; a command that hangs is
+# ended. Sets status, its exit status.
 limited() {
     local seconds=$1
     shift
-    timeout --kill-after=5 "$seconds" "$@" </dev/null 2>&1 | tee "$work/output"
+    timeout --kill-after=5 "$seconds" "$@" </dev/null 2>&1 | sed -u 's/\x1b\[[0-9;]*m//g' | tee "$work/output"
     status=${PIPESTATUS[0]}
     [[ $status -ne 124 && $status -ne 137 ]] || say "ended after $seconds s without a result"
 }
