@@ -3,7 +3,7 @@
 //! and the store takes no more.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Longest key in bytes: four AMQP short strings (255 each), which is what names a binding, and room for tags.
 pub const KEY_LEN_MAX: usize = 2048;
@@ -139,6 +139,13 @@ pub enum DefinitionError {
     /// The writer was closed.
     #[error("definitions are no longer accepted: the broker is stopping")]
     Closed,
+}
+
+impl DefinitionError {
+    pub(crate) fn damaged(folder: &Path, expected: impl ToString, found: impl ToString) -> Self {
+        let folder = folder.to_owned();
+        DefinitionError::Damaged { folder, expected: expected.to_string(), found: found.to_string() }
+    }
 }
 
 /// Folder of the database, below the data folder.

@@ -12,12 +12,14 @@
 //! ```
 
 mod data_dir;
+mod database;
 mod definition;
 mod definition_writer;
 mod digest;
 mod generation;
 mod marker;
 mod memory_definitions;
+mod partial_entry;
 mod record;
 mod sled_definitions;
 

@@ -13,6 +13,8 @@
 //! a log record above 128 KiB goes to a file of its own that it never syncs. With keys of 18 bytes and pieces of
 //! 4 KiB the largest record is under 90 KiB whatever the definitions are.
 
+use std::fmt;
+
 use crate::digest::{SetDigest, digest};
 
 /// The version that this program writes, and the newest that it reads.
@@ -47,6 +49,12 @@ impl Manifest {
         let sum = bytes.try_into().ok()?;
         let set = SetDigest { count: u64::from_le_bytes(*count), sum: u128::from_be_bytes(sum) };
         Some(Manifest { generation: u64::from_le_bytes(*generation), set })
+    }
+}
+
+impl fmt::Display for Manifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at generation {}", self.set, self.generation)
     }
 }
 
