@@ -32,8 +32,9 @@ pub(crate) const CHANNEL: u16 = 1;
 pub(crate) const TURN: Duration = Duration::from_millis(100);
 /// Longest wait for the answer to a method.
 pub(crate) const ANSWER_SECONDS: u64 = 30;
-/// Longest wait for close-ok: behind a flood of deliveries it may never come.
-const CLOSE_TIME: Duration = Duration::from_millis(500);
+/// Longest wait for close-ok: a broker first works through all that was sent to it, and that work must not fall into
+/// the next run.
+const CLOSE_TIME: Duration = Duration::from_secs(10);
 /// Most that one read takes. Pages that are never used cost nothing, so producers have as much.
 const INBOX_BYTES: usize = 256 * 1024;
 const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -123,8 +124,13 @@ impl Connection {
         }
     }
 
+    /// The next delivery of what was read, if it is there as a whole; `None` means to ask [`Self::next`].
+    #[inline(always)]
+    pub(crate) fn next_whole(&mut self) -> Option<Delivery> {
+        self.inbox.next_whole()
+    }
+
     /// The next item of what was read.
-    #[inline]
     pub(crate) fn next(&mut self) -> Result<Option<Item<'_>>, PerfError> {
         Ok(self.inbox.next()?)
     }
@@ -139,7 +145,7 @@ impl Connection {
         self.frame_max as usize - frame::OVERHEAD
     }
 
-    /// Says goodbye and waits a little for the answer; what the broker still sends is thrown away.
+    /// Says goodbye and waits for the answer; what the broker still sends is thrown away.
     pub(crate) fn close(mut self) {
         let close = Method::Connection(connection::AMQPMethod::Close(connection::Close {
             reply_code: 200,
@@ -148,7 +154,7 @@ impl Connection {
             method_id: 0,
         }));
         let mut out = Vec::new();
-        if method::put(&mut out, 0, &close).is_err() || self.send_some(&out).is_err() {
+        if method::put(&mut out, 0, &close).is_err() || self.send(&out).is_err() {
             return;
         }
         let until = Instant::now() + CLOSE_TIME;
@@ -157,7 +163,7 @@ impl Connection {
                 Ok(Some(Item::Method([0, 10, 0, 51, ..]))) | Err(_) => return,
                 Ok(Some(_)) => {}
                 Ok(None) => {
-                    if !matches!(self.inbox.fill(&mut &self.stream), Ok(1..)) {
+                    if self.receive().is_err() {
                         return;
                     }
                 }
@@ -312,8 +318,10 @@ fn connect_error(uri: &AMQPUri, source: io::Error) -> PerfError {
 
 fn start_ok(uri: &AMQPUri, name: &str) -> Method {
     let mut capabilities = FieldTable::default();
-    // So that a queue that goes away ends the run instead of leaving a consumer waiting.
-    for capability in ["consumer_cancel_notify", "basic.nack", "publisher_confirms"] {
+    // So that a wrong password or a queue that goes away ends the run with a reason.
+    for capability in
+        ["authentication_failure_close", "consumer_cancel_notify", "basic.nack", "publisher_confirms"]
+    {
         capabilities.insert(capability.into(), AMQPValue::Boolean(true));
     }
     let mut client_properties = FieldTable::default();

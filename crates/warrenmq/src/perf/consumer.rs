@@ -27,8 +27,8 @@ use super::{
 
 /// Up to this many messages in a read the latency of each is recorded, above it that of some.
 const READ_SMALL: u64 = 32;
-/// Of a large read every so manieth message's latency is recorded.
-const SAMPLE_EVERY: u64 = 64;
+/// Of a large read every 64th message's latency is recorded: those whose number has none of these bits.
+const SAMPLE_MASK: u64 = 63;
 
 /// One consumer.
 #[derive(Debug)]
@@ -47,10 +47,13 @@ pub(crate) struct Consumer {
 struct Progress {
     acks: Acks,
     limit: u64,
+    since_ns: u64,
     taken: u64,
     redelivered: u64,
+    stale: u64,
     order: Order,
-    sample_every: u64,
+    /// See [`SAMPLE_MASK`]; a mask because a division here would cost more than all the rest.
+    sample_mask: u64,
     /// Deliveries not yet acknowledged, and the last of them.
     unacked: u64,
     last_tag: u64,
@@ -95,21 +98,26 @@ impl Consumer {
         })
     }
 
-    /// Consumes until the limit is reached or the run is stopped; returns the connection for its farewell.
-    pub(crate) fn run(mut self) -> Result<Option<Connection>, PerfError> {
+    /// Consumes until the limit is reached or the run is stopped; returns the connection for its farewell. What was
+    /// sent before `since_ns` is counted as stale.
+    pub(crate) fn run(mut self, since_ns: u64) -> Result<Option<Connection>, PerfError> {
         let mut progress = Progress {
             acks: self.acks,
             limit: self.limit,
+            since_ns,
             taken: 0,
             redelivered: 0,
+            stale: 0,
             order: Order::default(),
-            sample_every: 1,
+            sample_mask: 0,
             unacked: 0,
             last_tag: 0,
             out: Vec::new(),
         };
-        for delivery in self.connection.take_early() {
-            progress.take(delivery, now_ns(), &mut self.tally.latency.lock());
+        let early = self.connection.take_early();
+        let now = now_ns();
+        for delivery in early {
+            progress.take(delivery, now, &mut self.tally.latency.lock());
         }
         while !self.stop.load(Relaxed) {
             self.walk(&mut progress)?;
@@ -130,20 +138,25 @@ impl Consumer {
         let now = now_ns();
         let before = progress.taken;
         let mut latency = self.tally.latency.lock();
-        while let Some(item) = self.connection.next()? {
-            match item {
-                Item::Delivery(delivery) => progress.take(delivery, now, &mut latency),
-                Item::Method(payload) => connection::check(payload)?,
-                Item::Returned => {}
+        loop {
+            while let Some(delivery) = self.connection.next_whole() {
+                progress.take(delivery, now, &mut latency);
+            }
+            match self.connection.next()? {
+                Some(Item::Delivery(delivery)) => progress.take(delivery, now, &mut latency),
+                Some(Item::Method(payload)) => connection::check(payload)?,
+                Some(Item::Returned) => {}
+                None => break,
             }
         }
         drop(latency);
         let count = progress.taken - before;
-        progress.sample_every = if count <= READ_SMALL { 1 } else { SAMPLE_EVERY };
+        progress.sample_mask = if count <= READ_SMALL { 0 } else { SAMPLE_MASK };
         if count > 0 {
             self.tally.messages.set(progress.taken);
             self.tally.last_ns.set(now);
             self.tally.redelivered.set(progress.redelivered);
+            self.tally.stale.set(progress.stale);
             self.tally.violations.set(progress.order.violations());
         }
         if !progress.out.is_empty() {
@@ -155,17 +168,19 @@ impl Consumer {
 }
 
 impl Progress {
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, delivery: Delivery, now: u64, latency: &mut Histogram<u64>) {
         if self.taken == self.limit {
             return;
         }
         self.taken += 1;
+        let stamp = delivery.stamp.filter(|stamp| stamp.sent_ns >= self.since_ns);
+        self.stale += u64::from(stamp.is_none() && delivery.stamp.is_some());
         if delivery.redelivered {
             self.redelivered += 1;
-        } else if let Some(stamp) = delivery.stamp {
+        } else if let Some(stamp) = stamp {
             self.order.see(delivery.consumer as usize, stamp.producer, stamp.sequence);
-            if self.taken.is_multiple_of(self.sample_every) {
+            if self.taken & self.sample_mask == 0 {
                 latency.saturating_record(now.saturating_sub(stamp.sent_ns));
             }
         }

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 
 use warrenmq_wire::frame;
 
-use super::walker::{Item, WalkError, Walker};
+use super::walker::{Delivery, Item, WalkError, Walker};
 
 /// Bytes from the broker.
 #[derive(Debug)]
@@ -38,11 +38,16 @@ impl Inbox {
         Ok(count)
     }
 
+    /// The next delivery, if it is there as a whole; `None` means to ask [`Self::next`].
+    #[inline(always)]
+    pub(crate) fn next_whole(&mut self) -> Option<Delivery> {
+        self.walker.next_whole(&self.bytes[..self.end], &mut self.start)
+    }
+
     /// The next whole item, if it is there.
     ///
     /// # Errors
     /// [`WalkError`]; the stream is then beyond repair.
-    #[inline]
     pub(crate) fn next(&mut self) -> Result<Option<Item<'_>>, WalkError> {
         self.walker.next(&self.bytes[..self.end], &mut self.start)
     }

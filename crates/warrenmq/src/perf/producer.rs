@@ -170,7 +170,7 @@ impl Producer {
             }
         }
         self.tally.messages.set(progress.sequence);
-        self.tally.last_ns.set(now);
+        self.tally.last_ns.set(now_ns());
         progress.writes_unheard += 1;
         if self.window.is_some() && self.room(progress) > 0 || progress.writes_unheard >= WRITES_UNHEARD {
             progress.writes_unheard = 0;

@@ -25,6 +25,8 @@ pub(crate) struct Report {
     pub(crate) unexpected_confirms: u64,
     pub(crate) returned: u64,
     pub(crate) redelivered: u64,
+    /// Consumed messages that an earlier run had left; they are in no latency and no order check.
+    pub(crate) stale: u64,
     pub(crate) order_violations: u64,
     pub(crate) consumer_latency_us: Option<Latency>,
     pub(crate) confirm_latency_us: Option<Latency>,
@@ -206,11 +208,16 @@ impl Display for Report {
                 writeln!(out, "  {name} latency in us: {latency}")?;
             }
         }
-        writeln!(
-            out,
-            "  out of order {}, redelivered {}, returned {}, nacked {}, unexpected confirms {}",
-            self.order_violations, self.redelivered, self.returned, self.nacked, self.unexpected_confirms
-        )?;
+        let counts = [
+            ("out of order", self.order_violations),
+            ("redelivered", self.redelivered),
+            ("stale", self.stale),
+            ("returned", self.returned),
+            ("nacked", self.nacked),
+            ("unexpected confirms", self.unexpected_confirms),
+        ];
+        let counts: Vec<_> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        writeln!(out, "  {}", counts.join(", "))?;
         if let Some(broker) = &self.broker {
             writeln!(out, "  broker: {broker}")?;
         }

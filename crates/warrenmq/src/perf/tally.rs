@@ -29,6 +29,8 @@ pub(crate) struct Tally {
     pub(crate) returned: Counter,
     /// Messages with the redelivered flag.
     pub(crate) redelivered: Counter,
+    /// Messages that were sent before the run began.
+    pub(crate) stale: Counter,
     /// Messages out of order.
     pub(crate) violations: Counter,
     /// When `messages` last changed, [`super::clock::now_ns`].
@@ -74,6 +76,7 @@ impl Tally {
             unexpected: Counter::default(),
             returned: Counter::default(),
             redelivered: Counter::default(),
+            stale: Counter::default(),
             violations: Counter::default(),
             last_ns: Counter::default(),
             cpu_ns: Counter::default(),

@@ -55,7 +55,7 @@ struct Counts {
 enum End {
     /// The time was up: the window ends there.
     Time,
-    /// All messages were published or consumed: the window ends with the last of them.
+    /// All messages were published or consumed: the window of either side ends with its last.
     Count,
 }
 
@@ -93,9 +93,11 @@ impl Run<'_> {
         let producers: Vec<_> = producers.collect::<Result<_, _>>()?;
         self.broker = self.args.broker_pid.map(Watched::new).transpose()?;
         self.start_ns = clock::now_ns();
+        // Without producers here nobody can tell old messages from new ones.
+        let since_ns = if producers.is_empty() { 0 } else { self.start_ns };
         for consumer in consumers {
             let tally = Arc::clone(&consumer.tally);
-            self.consumers.spawn("perf consumer", &tally, &self.stop, move || consumer.run())?;
+            self.consumers.spawn("perf consumer", &tally, &self.stop, move || consumer.run(since_ns))?;
         }
         for producer in producers {
             let tally = Arc::clone(&producer.tally);
@@ -149,7 +151,9 @@ impl Run<'_> {
         let expected = topology::copies(self.args).map(|copies| copies.saturating_mul(counts.published));
         let last_ns = self.consumers.last_ns().max(self.producers.last_ns()).unwrap_or(self.start_ns);
         self.args.consumers == 0
-            || expected.is_some_and(|expected| counts.consumed >= expected)
+            || expected.is_some_and(|expected| {
+                counts.consumed - self.consumers.sum(|tally| &tally.stale) >= expected
+            })
             || now_ns.saturating_sub(last_ns) >= QUIET_NS
     }
 
@@ -177,14 +181,14 @@ impl Run<'_> {
     /// The figures of the window, which ends here.
     fn sum_up(&mut self, end: End) -> Result<Report, PerfError> {
         let counts = self.counts();
-        let until = |last_ns: Option<u64>| match end {
-            End::Time => counts.at_ns,
-            End::Count => last_ns.unwrap_or(counts.at_ns),
+        let until = |last_ns: Option<u64>| match (end, last_ns) {
+            (End::Count, Some(last_ns)) => last_ns.min(counts.at_ns),
+            _ => counts.at_ns,
         };
         let since_start = |ns: u64| clock::seconds(ns.saturating_sub(self.start_ns));
-        let producing_s = since_start(until(self.producers.last_ns()));
+        let producing_s = since_start(until(self.producers.last_ns().filter(|_| self.producers.all_done())));
         let consuming_s = since_start(until(self.consumers.last_ns()));
-        let elapsed_s = since_start(until(self.consumers.last_ns().max(self.producers.last_ns())));
+        let elapsed_s = producing_s.max(consuming_s);
         let messages = if self.args.consumers > 0 { counts.consumed } else { counts.published };
         Ok(Report {
             run: Settings::new(self.args),
@@ -203,6 +207,7 @@ impl Run<'_> {
         report.unexpected_confirms = self.producers.sum(|tally| &tally.unexpected);
         report.returned = self.producers.sum(|tally| &tally.returned);
         report.redelivered = self.consumers.sum(|tally| &tally.redelivered);
+        report.stale = self.consumers.sum(|tally| &tally.stale);
         report.order_violations = self.consumers.sum(|tally| &tally.violations);
         report.consumer_latency_us = Latency::new(self.consumers.latency());
         report.confirm_latency_us = Latency::new(self.producers.latency());

@@ -1,0 +1,114 @@
+//! `warrenmq perf throughput` as a process, against the relay of `examples/`: what it sends, gets and reports.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+/// A relay on a free port; ends with the test.
+struct Relay {
+    process: Child,
+    address: String,
+}
+
+impl Relay {
+    fn start() -> Self {
+        let mut process = Command::new(relay_path())
+            .arg("127.0.0.1:0")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("cargo builds the examples of a package before it runs its tests");
+        let mut line = String::new();
+        let output = process.stdout.take().expect("piped");
+        BufReader::new(output).read_line(&mut line).expect("the line with the address");
+        let address = line.split([' ', ',']).nth(2).expect("relay on ADDRESS, pid PID").to_owned();
+        Self { process, address }
+    }
+
+    /// Runs with these options; the summary.
+    fn measure(&self, options: &str) -> Value {
+        let pid = self.process.id().to_string();
+        let output = perf(&self.address, &format!("--json --broker-pid {pid} {options}"));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{options}: {stderr}");
+        serde_json::from_slice(&output.stdout).expect("one JSON object on standard output")
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Test programs are in `deps`, examples in `examples` beside it.
+fn relay_path() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this program");
+    let profile = test.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps");
+    profile.join("examples").join(format!("relay{}", std::env::consts::EXE_SUFFIX))
+}
+
+fn perf(address: &str, options: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_warrenmq"))
+        .args(["perf", "throughput", "--uri", &format!("amqp://{address}")])
+        .args(options.split_whitespace())
+        .output()
+        .expect("the program starts")
+}
+
+#[test]
+fn every_message_arrives_in_order_and_is_confirmed() {
+    let relay = Relay::start();
+    // Options, messages, whether confirms and latencies are expected.
+    let cases = [
+        ("-C 100000", 100_000, false, true),
+        ("-C 100000 -c 1000 -A 100 -q 1000", 100_000, true, true),
+        ("-C 3001 -c 1 -A 7", 3_001, true, true),
+        ("-C 5000 -s 0", 5_000, false, false),
+        ("-C 200 -s 300000 -c 10 -f persistent", 200, true, true),
+        ("-C 100 -r 1000 -c 5", 100, true, true),
+    ];
+    for (options, messages, confirms, latencies) in cases {
+        let report = relay.measure(options);
+        assert_eq!(report["published"]["messages"], messages, "{options}");
+        assert_eq!(report["consumed"]["messages"], messages, "{options}");
+        let confirmed = if confirms { Value::from(messages) } else { Value::Null };
+        assert_eq!(report["confirmed"]["messages"], confirmed, "{options}");
+        assert_eq!(report["confirm_latency_us"]["samples"], confirmed, "{options}");
+        assert_eq!(report["consumer_latency_us"].is_object(), latencies, "{options}");
+        for zero in ["order_violations", "unexpected_confirms", "redelivered", "stale", "nacked", "returned"]
+        {
+            assert_eq!(report[zero], 0, "{zero} of {options}");
+        }
+        assert!(report["broker"]["rss_bytes"].as_u64() > Some(100_000), "{options}");
+    }
+}
+
+#[test]
+fn time_and_rate_are_kept() {
+    let report = Relay::start().measure("-r 2000 -z 0.5 -i 0.2");
+    let elapsed = report["elapsed_s"].as_f64().expect("a number");
+    let published = report["published"]["messages"].as_f64().expect("a number");
+    // A machine with other work may be late, never early.
+    assert!((0.5..5.0).contains(&elapsed), "{elapsed} s");
+    assert!((500.0..=elapsed * 2000.0 + 2.0).contains(&published), "{published} messages in {elapsed} s");
+    assert!(report["consumed"]["messages"].as_f64() <= Some(published));
+}
+
+#[test]
+fn failures_are_one_line_and_a_code() {
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+    let cases = [("", "cannot connect to 127.0.0.1"), ("-x 0 -y 0", "nothing to do")];
+    for (options, message) in cases {
+        let output = perf(&nobody.to_string(), options);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{options}");
+        assert!(stderr.contains(message) && stderr.lines().count() == 1, "{options}: {stderr}");
+        assert!(output.stdout.is_empty(), "{options}");
+    }
+}
