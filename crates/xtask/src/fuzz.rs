@@ -33,6 +33,7 @@ pub(crate) fn run(root: &Path) -> Tally {
 /// One target, started from its corpus; no sanitizer, as the workspace has no `unsafe` for one to find.
 fn run_target(root: &Path, target: &str) -> std::io::Result<bool> {
     let found = tempfile::tempdir()?;
+    println!("fuzzing {target} for {SECONDS_PER_TARGET} s");
     let mut command = cargo_fuzz(root, &["run", "--sanitizer", "none", target]);
     command.arg(found.path());
     let corpus = root.join("fuzz/corpus").join(target);
@@ -40,7 +41,12 @@ fn run_target(root: &Path, target: &str) -> std::io::Result<bool> {
         command.arg(corpus);
     }
     command.arg("--").arg(format!("-max_total_time={SECONDS_PER_TARGET}"));
-    Ok(command::succeeds(&mut command))
+    // libFuzzer says a lot; it is of interest only when something was found.
+    let output = command.output()?;
+    if !output.status.success() {
+        println!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(output.status.success())
 }
 
 /// `cargo fuzz` of the nightly toolchain; the toolchain that runs us is named in the environment and has to be forgotten.
