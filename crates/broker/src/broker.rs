@@ -238,6 +238,7 @@ impl Broker {
             "exchange_exchange_bindings",
             "basic.nack",
             "consumer_cancel_notify",
+            "consumer_priorities",
             "per_consumer_qos",
             "authentication_failure_close",
         ] {

@@ -94,7 +94,12 @@ pub(crate) fn same_argument(
         },
         (a, b) => a == b,
     };
-    if equal { Ok(()) } else { Err(inequivalent(what, key, &shown(received), &shown(current))) }
+    match (received, current) {
+        _ if equal => Ok(()),
+        // RabbitMQ shows types only when one side has no value at all.
+        (Some(a), Some(b)) => Err(inequivalent(what, key, &format!("'{}'", text(a)), &format!("'{}'", text(b)))),
+        _ => Err(inequivalent(what, key, &shown(received), &shown(current))),
+    }
 }
 
 /// The value of any integer type.
@@ -148,13 +153,18 @@ fn inequivalent(what: Named<'_>, field: &str, received: &str, current: &str) -> 
 }
 
 fn shown(value: Option<&AMQPValue>) -> String {
-    let Some(value) = value else { return "none".to_owned() };
-    let text = match value {
+    match value {
+        None => "none".to_owned(),
+        Some(value) => format!("the value '{}' of type '{}'", text(value), type_name(value)),
+    }
+}
+
+fn text(value: &AMQPValue) -> String {
+    match value {
         AMQPValue::Boolean(v) => v.to_string(),
         AMQPValue::Float(v) => v.to_string(),
         AMQPValue::Double(v) => v.to_string(),
         AMQPValue::Timestamp(v) => v.to_string(),
         other => integer(other).map(|v| v.to_string()).or_else(|| string(other)).unwrap_or_else(|| format!("{other:?}")),
-    };
-    format!("the value '{text}' of type '{}'", type_name(value))
+    }
 }

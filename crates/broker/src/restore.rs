@@ -14,7 +14,7 @@ use crate::broker::{Broker, Options};
 use crate::changes;
 use crate::definitions::{self, Definitions, DestinationType, Record, RecordError, UserPermissions};
 use crate::refusal;
-use crate::vhost::{Asker, ExchangeDeclare, QueueDeclare};
+use crate::vhost::{Asker, ExchangeDeclare, QueueDeclare, is_durable};
 
 /// Why definitions could not be brought back.
 #[derive(Debug, Error)]
@@ -205,15 +205,6 @@ fn permissions_change(user: &str, vhost: &str, permissions: &Permissions) -> Cha
     let Permissions { configure, write, read } = permissions.clone();
     let (user, vhost) = (user.to_owned(), vhost.to_owned());
     changes::put(&Record::Permissions(UserPermissions { user, vhost, configure, write, read }))
-}
-
-fn is_durable(picture: &crate::vhost::Picture, binding: &Binding) -> bool {
-    let source = picture.topology.exchange(&binding.source).is_some_and(|exchange| exchange.durable);
-    source
-        && match &binding.destination {
-            Destination::Queue(name) => picture.queue(name).is_some_and(|queue| queue.info.durable),
-            Destination::Exchange(name) => picture.topology.exchange(name).is_some_and(|exchange| exchange.durable),
-        }
 }
 
 fn routing_exchange(exchange: &definitions::Exchange) -> Result<Exchange, RestoreError> {

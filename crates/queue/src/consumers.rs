@@ -1,7 +1,8 @@
 //! The consumers of one queue and whose turn it is.
 //!
 //! Invariant: a consumer stands in `turns` exactly when it may get a message now ([`Consumer::may_receive`]), and only
-//! once. Whoever runs out of credit leaves and comes back at the end, as in RabbitMQ.
+//! once; higher priorities stand in front. Whoever runs out of credit leaves and comes back at the end of its
+//! priority, as in RabbitMQ.
 
 use std::collections::VecDeque;
 
@@ -26,6 +27,8 @@ pub struct Consumer {
     pub ack: bool,
     /// Nobody else may consume beside it.
     pub exclusive: bool,
+    /// Those of the highest priority that can take something are served; 0 is normal.
+    pub priority: i32,
     /// Its prefetch.
     pub credit: Credit,
     /// Octets that may be on their way to it; the message that crosses the limit still goes.
@@ -41,6 +44,7 @@ pub(crate) struct Active {
     pub(crate) told: bool,
     pub(crate) credit: Option<u32>,
     pub(crate) window: i64,
+    priority: i32,
     in_turn: bool,
 }
 
@@ -70,6 +74,8 @@ pub(crate) struct Consumers {
     count: u32,
     /// How many of them pull.
     pulling: u32,
+    /// Which of them is told first: they take turns too.
+    told_first: usize,
 }
 
 impl Consumers {
@@ -93,6 +99,7 @@ impl Consumers {
             told: false,
             credit,
             window: consumer.window,
+            priority: consumer.priority,
             in_turn: false,
         };
         self.count += 1;
@@ -145,13 +152,27 @@ impl Consumers {
             && !active.in_turn
         {
             active.in_turn = true;
-            self.turns.push_back(slot);
+            let priority = active.priority;
+            // Nearly always all have the same priority, and the place is the end.
+            let mut at = self.turns.len();
+            while at > 0 && self.turns.get(at - 1).is_some_and(|other| self.priority(*other) < priority) {
+                at -= 1;
+            }
+            self.turns.insert(at, slot);
         }
     }
 
-    /// Who may receive now.
-    pub(crate) fn in_turn(&self) -> usize {
-        self.turns.len()
+    /// Whether anybody may receive now.
+    pub(crate) fn any_in_turn(&self) -> bool {
+        !self.turns.is_empty()
+    }
+
+    /// Whether only one may receive now: it is alone, or above all others.
+    pub(crate) fn one_in_turn(&self) -> bool {
+        match (self.turns.front(), self.turns.get(1)) {
+            (Some(first), Some(second)) => self.priority(*first) > self.priority(*second),
+            (first, _) => first.is_some(),
+        }
     }
 
     /// Whose turn it is, without moving on.
@@ -169,13 +190,24 @@ impl Consumers {
         }
     }
 
+    /// After this consumer the others are told first.
+    pub(crate) fn pulled(&mut self, slot: ConsumerSlot) {
+        self.told_first = slot.0 as usize + 1;
+    }
+
+    fn priority(&self, slot: ConsumerSlot) -> i32 {
+        self.slots.get(slot.0 as usize).and_then(Option::as_ref).map_or(0, |active| active.priority)
+    }
+
     /// Every pull consumer that has not been told yet that there is something is told now.
     pub(crate) fn tell(&mut self, hungry: &mut Vec<ConsumerSlot>) {
         if self.pulling == 0 {
             return;
         }
-        for (at, active) in self.slots.iter_mut().enumerate() {
-            if let Some(active) = active
+        let count = self.slots.len();
+        for step in 0..count {
+            let at = (self.told_first + step) % count;
+            if let Some(active) = self.slots.get_mut(at).and_then(Option::as_mut)
                 && active.pull
                 && !active.told
             {

@@ -140,6 +140,9 @@ impl Queue {
             given += span.count;
             self.hand_over(slot, span, effects);
         }
+        if given > 0 {
+            self.consumers.pulled(slot);
+        }
         if self.ready > 0 {
             // More is here than the limit allows: the consumer comes back by itself when it can take more.
             if let Some(active) = self.consumers.get_mut(slot) {
@@ -202,12 +205,8 @@ impl Queue {
 
     /// Hands ready messages to consumers that may receive: all to the only one, one by one in turn to several.
     pub fn hand_out(&mut self, effects: &mut Effects) {
-        while self.ready > 0 {
-            match self.consumers.in_turn() {
-                0 => break,
-                1 => self.serve_only(effects),
-                _ => self.serve_round(effects),
-            }
+        while self.ready > 0 && self.consumers.any_in_turn() {
+            if self.consumers.one_in_turn() { self.serve_only(effects) } else { self.serve_round(effects) }
         }
         if self.ready > 0 {
             self.consumers.tell(&mut effects.hungry);
@@ -218,7 +217,7 @@ impl Queue {
     pub fn check(&self) {
         let empty = self.levels.iter().all(Level::is_empty);
         assert_eq!(empty, self.ready == 0, "ready count and levels disagree");
-        assert!(self.ready == 0 || self.consumers.in_turn() == 0, "a consumer with credit waits beside ready messages");
+        assert!(self.ready == 0 || !self.consumers.any_in_turn(), "a consumer with credit waits beside ready messages");
         assert!(empty == (self.ready_size == 0), "ready size and levels disagree");
     }
 

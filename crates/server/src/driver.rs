@@ -22,8 +22,10 @@ const READS_PER_TURN: usize = 2;
 const WRITES_PER_TURN: usize = 16;
 /// Up to this size a frame that is not whole is copied in front of the next read; a larger one grows in place.
 const SMALL_REST_OCTETS: usize = 4096;
-/// How long a closed connection is read on, so that the peer sees our last octets and no reset.
+/// How long a connection that we closed is read on, so that the peer sees our last octets and no reset.
 const LINGER_MS: u64 = 2_000;
+/// How long a peer that said connection.close may take to close its socket (RabbitMQ: 12 s and more).
+const AWAIT_END_MS: u64 = 15_000;
 
 /// The task of one connection.
 pub(crate) struct Driver {
@@ -81,8 +83,9 @@ impl Driver {
         let Some(read_more) = self.read(cx, now, buffers) else { return Turn::Over };
         let Some(write_more) = self.write(cx, now) else { return Turn::Over };
         if self.session.is_finished() && self.session.transmit().is_empty() {
-            self.lingering = Some(now + LINGER_MS);
-            return self.linger(cx, now, now + LINGER_MS, buffers);
+            let until = now + if self.session.awaits_end_of_input() { AWAIT_END_MS } else { LINGER_MS };
+            self.lingering = Some(until);
+            return self.linger(cx, now, until, buffers);
         }
         if read_more || write_more || self.session.inbox().is_notified() { Turn::Again } else { Turn::Idle }
     }
@@ -156,9 +159,15 @@ impl Driver {
         Some(true)
     }
 
-    /// Our side is done: says so to the peer and throws away what still comes, for a while.
+    /// Our side is done: throws away what still comes until the peer closes, or for a while. A peer that did not close by
+    /// itself is told the end at once.
     fn linger(&mut self, cx: &mut Context<'_>, now: u64, until: u64, buffers: &mut Buffers) -> Turn {
-        if now >= until || matches!(Pin::new(&mut self.stream).poll_shutdown(cx), Poll::Ready(Err(_))) {
+        if now >= until {
+            return Turn::Over;
+        }
+        if !self.session.awaits_end_of_input()
+            && matches!(Pin::new(&mut self.stream).poll_shutdown(cx), Poll::Ready(Err(_)))
+        {
             return Turn::Over;
         }
         for _ in 0..READS_PER_TURN {

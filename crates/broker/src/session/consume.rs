@@ -7,7 +7,7 @@ use std::sync::Arc;
 use warrenmq_protocol::Exception;
 use warrenmq_queue::{Consumer, Credit, Got};
 use warrenmq_wire::basic;
-use warrenmq_wire::method::{Method, ShortString, basic_cold as cold};
+use warrenmq_wire::method::{FieldTable, Method, ShortString, basic_cold as cold};
 
 use super::Session;
 use super::channel::SharedPrefetch;
@@ -15,7 +15,7 @@ use super::consumers::Source;
 use crate::access::{Access, Resource};
 use crate::inbox::ConsumerKey;
 use crate::queue_cell::QueueCell;
-use crate::refusal::not_allowed;
+use crate::refusal::{self, not_allowed};
 
 impl Session {
     pub(super) fn basic_method(&mut self, number: u16, method: cold::AMQPMethod) -> Result<(), Exception> {
@@ -100,6 +100,7 @@ impl Session {
         }
         let (prefetch, shared) = (u32::from(channel.prefetch), channel.shared.is_some() && !consume.no_ack);
         let queue = self.readable_queue(number, consume.queue.as_str())?;
+        let priority = priority(&consume.arguments, &queue)?;
         let tag = match consume.consumer_tag.as_str() {
             "" => self.broker.names.generate("amq.ctag"),
             given => given.to_owned(),
@@ -112,6 +113,7 @@ impl Session {
         let consumer = Consumer {
             ack: !consume.no_ack,
             exclusive: consume.exclusive,
+            priority,
             credit,
             window: i64::from(self.limits().consumer_window_octets),
         };
@@ -271,6 +273,17 @@ impl Session {
             }
         }
     }
+}
+
+/// The consumer argument `x-priority`: any integer, 0 when absent (<https://www.rabbitmq.com/docs/consumer-priority>).
+fn priority(arguments: &FieldTable, queue: &QueueCell) -> Result<i32, Exception> {
+    let Some(value) = arguments.inner().get("x-priority") else { return Ok(0) };
+    let Some(number) = refusal::integer(value) else {
+        let (queue, kind) = (queue.named(), refusal::type_name(value));
+        let text = format!("invalid arg 'x-priority' for {queue}: {{unacceptable_type,{kind}}}");
+        return Err(refusal::precondition(text));
+    };
+    Ok(i32::try_from(number).unwrap_or(if number < 0 { i32::MIN } else { i32::MAX }))
 }
 
 /// get-ok with the one message that was fetched.

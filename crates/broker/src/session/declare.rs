@@ -176,7 +176,8 @@ impl Session {
         let vhost = self.vhost()?;
         let nowait = declare.nowait;
         let cell = if declare.passive {
-            let name = self.queue_name(number, declare.queue.as_str())?;
+            // An empty name is not short for anything here.
+            let name = strip(declare.queue.as_str());
             self.permit_any(Resource::queue(&name))?;
             self.existing_queue(&name)?
         } else {

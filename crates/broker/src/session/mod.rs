@@ -66,6 +66,7 @@ pub struct Session {
     exclusive_queues: Vec<Arc<QueueCell>>,
     now: Millis,
     released: bool,
+    closed_by_peer: bool,
 }
 
 /// Where the user is and what it may do.
@@ -101,6 +102,7 @@ impl Session {
             exclusive_queues: Vec::new(),
             now,
             released: false,
+            closed_by_peer: false,
         }
     }
 
@@ -189,7 +191,12 @@ impl Session {
 
     /// Whether the connection is over: the socket goes once everything is written.
     pub fn is_finished(&self) -> bool {
-        self.connection.is_gone()
+        self.connection.is_gone() && self.out.len() == 0
+    }
+
+    /// Whether the peer closes the socket: after its connection.close RabbitMQ leaves that to it.
+    pub fn awaits_end_of_input(&self) -> bool {
+        self.closed_by_peer
     }
 
     fn limits(&self) -> &Limits {
@@ -235,6 +242,7 @@ impl Session {
             Event::Fault(fault) => self.fail(&fault),
             Event::Close => {
                 self.release();
+                self.closed_by_peer = true;
                 self.connection.close_ok(self.out.buffer());
             }
             Event::Gone => self.release(),

@@ -94,10 +94,10 @@ impl Session {
         publish: &Publish<'_>,
         header: &ContentHeader<'_>,
     ) -> Result<(), Exception> {
-        self.check_user_id(header)?;
         check_expiration(header)?;
         let headers = header.headers();
         let extra = sender_selected(headers)?;
+        self.check_user_id(header)?;
         let lane = match known {
             Known::Lane(lane) if extra.is_empty() => lane,
             _ => {
@@ -284,7 +284,7 @@ fn check_expiration(header: &ContentHeader<'_>) -> Result<(), Exception> {
             let rest = &text[digits.len()..];
             invalid(format!("{{leftover_string,{rest:?}}}"))
         }
-        Ok(number) if number > EXPIRY_MS_MAX => invalid(format!("{{value_too_big,{number}}}")),
+        Ok(number) if number > EXPIRY_MS_MAX => invalid(format!("{{value_too_large,{number}}}")),
         Ok(_) => Ok(()),
     }
 }

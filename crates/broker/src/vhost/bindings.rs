@@ -7,7 +7,7 @@ use warrenmq_routing::{Binding, Destination};
 use warrenmq_store::CommitSeq;
 
 use super::exchanges::{checked, submit};
-use super::{Asker, Master, Vhost};
+use super::{Asker, Master, Picture, Vhost};
 use crate::changes::{self, Journalist};
 use crate::refusal;
 
@@ -22,7 +22,7 @@ impl Vhost {
         let mut master = self.master.lock();
         self.check_ends(&master, &binding, asker)?;
         let mut changes = Vec::new();
-        if is_durable(&master, &binding) {
+        if is_durable(&master.picture, &binding) {
             changes.push(checked(changes::put(&changes::binding_record(&self.name, &binding)))?);
         }
         if !master.picture.topology.bind(binding) {
@@ -40,9 +40,13 @@ impl Vhost {
         journalist: &Journalist,
     ) -> Result<Option<CommitSeq>, Exception> {
         let mut master = self.master.lock();
-        self.check_ends(&master, binding, asker)?;
-        let durable = is_durable(&master, binding);
-        let before = master.picture.topology.clone();
+        if let Destination::Queue(name) = &binding.destination
+            && let Some(cell) = master.picture.queues.get(name)
+        {
+            cell.check_access(asker.connection)?;
+        }
+        let durable = is_durable(&master.picture, binding);
+        let before = master.picture.clone();
         let (existed, removed) = master.picture.topology.unbind(binding);
         if !existed {
             return Ok(None);
@@ -83,10 +87,12 @@ impl Vhost {
     }
 }
 
-fn is_durable(master: &Master, binding: &Binding) -> bool {
+/// Both ends are durable, so the binding is stored.
+pub(crate) fn is_durable(picture: &Picture, binding: &Binding) -> bool {
+    let durable_exchange = |name: &str| picture.topology.exchange(name).is_some_and(|exchange| exchange.durable);
     let destination = match &binding.destination {
-        Destination::Exchange(name) => master.is_durable_exchange(name),
-        Destination::Queue(name) => master.picture.queues.get(name).is_some_and(|cell| cell.info.durable),
+        Destination::Exchange(name) => durable_exchange(name),
+        Destination::Queue(name) => picture.queue(name).is_some_and(|cell| cell.info.durable),
     };
-    destination && master.is_durable_exchange(&binding.source)
+    destination && durable_exchange(&binding.source)
 }

@@ -9,7 +9,8 @@ use warrenmq_routing::{Exchange, ExchangeKind, Removed};
 use warrenmq_store::{Change, CommitSeq};
 use warrenmq_wire::method::FieldTable;
 
-use super::{Master, Vhost};
+use super::bindings::is_durable;
+use super::{Picture, Vhost};
 use crate::changes::{self, Journalist};
 use crate::refusal;
 
@@ -68,7 +69,7 @@ impl Vhost {
         if if_unused && master.picture.topology.exchange_in_use(name) {
             return Err(refusal::precondition(format!("{} in use", refusal::exchange(name, &self.name))));
         }
-        let before = master.picture.topology.clone();
+        let before = master.picture.clone();
         let Some(removed) = master.picture.topology.delete_exchange(name) else { return Ok(None) };
         let changes = self.forgotten(&before, &removed);
         self.publish(&master);
@@ -76,14 +77,13 @@ impl Vhost {
     }
 
     /// Deletions for everything durable that a removal took with it. `before` still knows it.
-    pub(super) fn forgotten(&self, before: &warrenmq_routing::Topology, removed: &Removed) -> Vec<Change> {
+    pub(super) fn forgotten(&self, before: &Picture, removed: &Removed) -> Vec<Change> {
         let mut changes = Vec::new();
-        for binding in &removed.bindings {
-            // Deleting a record that was never written is harmless, and cheaper than to know.
+        for binding in removed.bindings.iter().filter(|binding| is_durable(before, binding)) {
             changes.push(changes::delete(&changes::binding_record(&self.name, binding).key()));
         }
         for name in &removed.exchanges {
-            if let Some(exchange) = before.exchange(name)
+            if let Some(exchange) = before.topology.exchange(name)
                 && exchange.durable
             {
                 changes.push(changes::delete(&changes::exchange_record(&self.name, exchange).key()));
@@ -108,12 +108,6 @@ impl Vhost {
             master.picture.topology.declare_exchange(exchange);
             self.publish(&master);
         }
-    }
-}
-
-impl Master {
-    pub(super) fn is_durable_exchange(&self, name: &str) -> bool {
-        self.picture.topology.exchange(name).is_some_and(|exchange| exchange.durable)
     }
 }
 

@@ -17,6 +17,7 @@ use warrenmq_routing::{QueueId, Topology};
 use crate::lock::{Guard, Rank, Ranked};
 use crate::queue_cell::{ConnectionId, QueueCell};
 
+pub(crate) use bindings::is_durable;
 pub(crate) use exchanges::ExchangeDeclare;
 pub(crate) use queues::{Deletion, QueueDeclare};
 

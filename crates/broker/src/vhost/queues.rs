@@ -125,17 +125,14 @@ impl Vhost {
         )?;
         let Some(ready) = ready else { return Ok((0, None)) };
         let name = &cell.info.name;
+        let before = master.picture.clone();
         master.picture.queues.remove(name);
         master.picture.cells.remove(&cell.info.id);
-        let before = master.picture.topology.clone();
         let removed = master.picture.topology.remove_queue(name).unwrap_or_default();
         self.publish(&master);
-        let mut changes = Vec::new();
+        let mut changes = self.forgotten(&before, &removed);
         if cell.info.durable {
-            changes = self.forgotten(&before, &removed);
             changes.push(changes::delete(&changes::queue_record(&cell.info).key()));
-        } else if !removed.exchanges.is_empty() {
-            changes = self.forgotten(&before, &removed);
         }
         Ok((ready, submit(journalist, changes)?))
     }
