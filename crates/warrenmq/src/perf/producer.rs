@@ -32,6 +32,8 @@ use super::{
 
 /// Without confirms the broker has nothing to say but why it closes; this many writes go by between two looks.
 const WRITES_UNHEARD: u32 = 64;
+/// So many [`connection::TURN`]s without progress a write may take after the end of the run: 5 s.
+const TURNS_OVER_MAX: u32 = 50;
 /// A window is filled in so many writes, so that the broker works on one while the next is written.
 const WRITES_PER_WINDOW: u64 = 4;
 
@@ -145,7 +147,8 @@ impl Producer {
         window.saturating_sub(progress.confirms.outstanding()).min(part)
     }
 
-    /// Writes up to `count` messages; false when the run was stopped in the middle of one.
+    /// Writes up to `count` messages; false when the run was stopped in the middle of one and the broker
+    /// would not take the rest.
     fn publish(&mut self, count: u64, now: u64, progress: &mut Progress) -> Result<bool, PerfError> {
         let (bytes, count) = self.batch.next(count, now, self.number, progress.sequence);
         if self.window.is_some() {
@@ -154,6 +157,7 @@ impl Producer {
         progress.sequence += count;
         progress.pacer.sent(count);
         let mut rest = bytes;
+        let mut turns_over = 0;
         loop {
             let written = self.connection.send_some(rest)?;
             rest = rest.get(written..).unwrap_or_default();
@@ -161,8 +165,10 @@ impl Producer {
                 break;
             }
             if written == 0 {
-                // The broker takes nothing: is it waiting for us to read, or is the run over?
-                if self.stop.load(Relaxed) {
+                // The broker takes nothing: is it waiting for us to read, or is the run over? After the end it still
+                // gets time to take whole messages, for what it has of them must not fall into the next run.
+                turns_over += u32::from(self.stop.load(Relaxed));
+                if turns_over > TURNS_OVER_MAX {
                     return Ok(false);
                 }
                 self.connection.receive_now()?;
