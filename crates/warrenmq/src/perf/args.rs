@@ -47,7 +47,7 @@ pub(crate) struct ThroughputArgs {
     /// Queue name; with several queues the stem of their names (NAME-1, NAME-2, ...).
     #[arg(short = 'u', long, default_value = "perf", value_name = "NAME", help_heading = "Topology")]
     pub(crate) queue: String,
-    /// Number of queues; the same as --queue-pattern-to N with the pattern <QUEUE>-%d.
+    /// Number of queues; the same as --queue-pattern-to N with the pattern NAME-%d.
     #[arg(long, value_name = "N", help_heading = "Topology", conflicts_with_all = ["queue_pattern_to"],
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) queues: Option<u32>,
