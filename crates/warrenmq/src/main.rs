@@ -4,24 +4,36 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod allocator;
+mod config;
 mod perf;
+mod serve;
 
-/// An AMQP 0-9-1 message broker.
+/// An AMQP 0-9-1 message broker that programs written for RabbitMQ can use unchanged.
+///
+/// Without a command it serves: `warrenmq` and `warrenmq serve` are the same.
 #[derive(Debug, Parser)]
-#[command(name = "warrenmq", version)]
+#[command(name = "warrenmq", version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::ServeArgs,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the broker (what happens when no command is given).
+    Serve(serve::ServeArgs),
     /// Measure a broker.
     Perf(perf::PerfArgs),
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Perf(args) => perf::run(args),
+    let cli = Cli::parse();
+    match cli.command {
+        None => serve::run(cli.serve),
+        Some(Command::Serve(args)) => serve::run(args),
+        Some(Command::Perf(args)) => perf::run(args),
     }
 }

@@ -1,0 +1,198 @@
+//! `warrenmq serve`: puts the broker together, runs it, and takes it apart again.
+//!
+//! Invariant: what fails at the start is one line on stderr and exit code 1, and leaves nothing behind: addresses are bound
+//! and files are read before the data folder is touched. A stop ends with everything on disk and exit code 0.
+
+mod args;
+mod export;
+mod log;
+mod machine;
+mod signals;
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use warrenmq_broker::{Broker, Commits, Options, RestoreError};
+use warrenmq_server::{BindError, Listeners, Stop};
+use warrenmq_store::{DataDir, DataDirError, DefinitionError, SledDefinitions};
+
+use crate::config::{self, Config, ConfigError};
+use export::Export;
+
+pub(crate) use args::ServeArgs;
+pub(crate) use log::parse_log_level;
+
+/// Why the broker did not start, or did not end well. `Display` is one line.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("definitions file {} cannot be read: {source}", path.display())]
+    DefinitionsFile { path: PathBuf, source: io::Error },
+    #[error("definitions file {}: {source}", path.display())]
+    Definitions { path: PathBuf, source: RestoreError },
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Store(#[from] DefinitionError),
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    #[error("the system refused what the broker needs: {0}")]
+    System(#[from] io::Error),
+    #[error("stopped because definitions could not be written; the log says why")]
+    Failed,
+}
+
+/// Runs the broker until it is asked to stop.
+pub(crate) fn run(args: ServeArgs) -> ExitCode {
+    match serve(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("warrenmq: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: ServeArgs) -> Result<(), ServeError> {
+    let started = Instant::now();
+    let config = config::load(args.into_overrides(), std::env::vars_os())?;
+    start_log(&config);
+    machine::raise_open_files();
+    let stop = Arc::new(Stop::new());
+    signals::listen(Arc::clone(&stop))?;
+
+    let listeners = bind(&config.listen, Listeners::bind)?;
+    let definitions = read_definitions(&config)?;
+    let data_dir = DataDir::open(&config.data_dir)?;
+    let failed = Arc::new(AtomicBool::new(false));
+    let broker = open_broker(&config, &data_dir, &stop, &failed)?;
+    if let Some((path, json)) = definitions {
+        let loaded = broker.load_definitions(&json);
+        for warning in loaded.map_err(|source| ServeError::Definitions { path, source })? {
+            tracing::warn!("definitions: {warning}");
+        }
+    }
+
+    let ready = ready_line(&listeners, &data_dir);
+    let export = Export::start(Arc::clone(&broker), data_dir)?;
+    let workers = Some(usize::from(config.workers)).filter(|workers| *workers > 0);
+    let on_ready = || announce(&ready, started);
+    let report = warrenmq_server::run(
+        listeners,
+        Arc::clone(&broker),
+        workers.unwrap_or_else(machine::processors),
+        on_ready,
+        &stop,
+    )?;
+    if report.cut_connections > 0 {
+        tracing::warn!("{} connections did not close in time and were cut", report.cut_connections);
+    }
+
+    // The lock on the folder is given back last.
+    let data_dir = export.finish();
+    let closed = broker.close();
+    drop(data_dir);
+    if failed.load(Ordering::Relaxed) {
+        return Err(ServeError::Failed);
+    }
+    closed?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn start_log(config: &Config) {
+    let levels = parse_log_level(&config.log).expect("invariant: the configuration was checked");
+    log::start(levels);
+    for variable in config::unknown_variables(std::env::vars_os().map(|(name, _)| name)) {
+        tracing::warn!("environment variable {variable} is none of this program's and has no effect");
+    }
+}
+
+/// Binds all addresses. On a machine without IPv6, `[::]` beside `0.0.0.0` on the same port is left out.
+fn bind<T>(
+    addresses: &[SocketAddr],
+    bind: impl Fn(&[SocketAddr]) -> Result<T, BindError>,
+) -> Result<T, BindError> {
+    let error = match bind(addresses) {
+        Err(error) if error.is_unsupported() => error,
+        result => return result,
+    };
+    let has_twin = |address: &SocketAddr| {
+        let twin = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
+        address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && addresses.contains(&twin)
+    };
+    let left: Vec<SocketAddr> = addresses.iter().copied().filter(|address| !has_twin(address)).collect();
+    if left.len() == addresses.len() {
+        return Err(error);
+    }
+    tracing::info!("this machine has no IPv6, listening on IPv4 alone");
+    bind(&left)
+}
+
+fn read_definitions(config: &Config) -> Result<Option<(PathBuf, Vec<u8>)>, ServeError> {
+    let Some(path) = config.definitions_file() else { return Ok(None) };
+    let path = path.to_owned();
+    match std::fs::read(&path) {
+        Ok(json) => Ok(Some((path, json))),
+        Err(source) => Err(ServeError::DefinitionsFile { path, source }),
+    }
+}
+
+fn open_broker(
+    config: &Config,
+    data_dir: &DataDir,
+    stop: &Arc<Stop>,
+    failed: &Arc<AtomicBool>,
+) -> Result<Arc<Broker>, ServeError> {
+    let store = SledDefinitions::open(data_dir)?;
+    let on_failure = {
+        let (stop, failed) = (Arc::clone(stop), Arc::clone(failed));
+        move |error: DefinitionError| {
+            tracing::error!("{error}");
+            failed.store(true, Ordering::Relaxed);
+            stop.request("definitions cannot be written");
+        }
+    };
+    Ok(Broker::open(options(config)?, Box::new(store), Commits::Threaded, Box::new(on_failure))?)
+}
+
+fn options(config: &Config) -> io::Result<Options> {
+    let cluster_name = match config.cluster_name.as_str() {
+        "" => format!("warrenmq@{}", machine::host_name()),
+        name => name.to_owned(),
+    };
+    Ok(Options {
+        limits: config.limits.clone(),
+        loopback_users: config.loopback_users.clone(),
+        default_user: config.default_user.clone(),
+        default_pass: config.default_pass.clone(),
+        default_vhost: config.default_vhost.clone(),
+        cluster_name,
+        product: config.server_properties.product.clone(),
+        version: config.server_properties.version.clone(),
+        seed: machine::seed()?,
+    })
+}
+
+fn ready_line(listeners: &Listeners, data_dir: &DataDir) -> String {
+    let addresses: Vec<String> = listeners.addresses().iter().map(SocketAddr::to_string).collect();
+    let (version, folder) = (env!("CARGO_PKG_VERSION"), data_dir.path().display());
+    format!("WarrenMQ {version} is ready: AMQP 0-9-1 on {}; data in {folder}", addresses.join(", "))
+}
+
+/// Tells whoever waits for it. Nobody may be reading: then there is nobody to tell.
+fn announce(ready: &str, started: Instant) {
+    let line = format!("{ready}; started in {} ms\n", started.elapsed().as_millis());
+    let mut stdout = io::stdout().lock();
+    if let Err(error) = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
+        tracing::debug!("stdout: {error}");
+    }
+}
