@@ -199,7 +199,7 @@ impl Consumers {
         self.slots.get(slot.0 as usize).and_then(Option::as_ref).map_or(0, |active| active.priority)
     }
 
-    /// Every pull consumer that has not been told yet that there is something is told now.
+    /// Every pull consumer that could take something and has not been told yet is told now.
     pub(crate) fn tell(&mut self, hungry: &mut Vec<ConsumerSlot>) {
         if self.pulling == 0 {
             return;
@@ -209,6 +209,7 @@ impl Consumers {
             let at = (self.told_first + step) % count;
             if let Some(active) = self.slots.get_mut(at).and_then(Option::as_mut)
                 && active.pull
+                && active.window > 0
                 && !active.told
             {
                 active.told = true;

@@ -126,11 +126,13 @@ impl Queue {
         self.hand_out(effects);
     }
 
-    /// Hands at most `limit` messages to a consumer that pulls; it is told again when there is more. Returns how many.
+    /// Hands at most `limit` messages to a consumer that pulls and returns how many. After fewer than `limit` it is told
+    /// when there is more; after `limit` it has to come back by itself.
     pub fn pull(&mut self, slot: ConsumerSlot, limit: u32, effects: &mut Effects) -> u32 {
         let mut given = 0;
-        if let Some(active) = self.consumers.get_mut(slot) {
-            active.told = false;
+        match self.consumers.get_mut(slot) {
+            Some(active) if active.pull => active.told = false,
+            _ => return 0,
         }
         while given < limit && self.ready > 0 {
             if self.consumers.get_mut(slot).is_none_or(|c| c.window <= 0) {
@@ -143,11 +145,11 @@ impl Queue {
         if given > 0 {
             self.consumers.pulled(slot);
         }
-        if self.ready > 0 {
-            // More is here than the limit allows: the consumer comes back by itself when it can take more.
-            if let Some(active) = self.consumers.get_mut(slot) {
-                active.told = true;
-            }
+        if self.ready > 0
+            && given == limit
+            && let Some(active) = self.consumers.get_mut(slot)
+        {
+            active.told = true;
         }
         given
     }

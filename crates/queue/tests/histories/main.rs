@@ -1,0 +1,227 @@
+//! Histories of commands against a model of plain lists: every small one, and many random ones.
+
+mod choices;
+mod model;
+mod subject;
+
+use choices::exhaust;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use subject::{Command, Draft, Subject};
+use warrenmq_queue::{Consumer, Credit, Effects, Position, Queue};
+
+/// No window at all, but for the tests of windows.
+const WIDE: i64 = i64::MAX / 2;
+const READER: Consumer =
+    Consumer { ack: true, exclusive: false, priority: 0, credit: Credit::Messages(None), window: WIDE };
+
+/// The consumers of small histories.
+const READERS: [Consumer; 5] = [
+    Consumer { credit: Credit::Messages(Some(1)), ..READER },
+    Consumer { ack: false, ..READER },
+    Consumer { credit: Credit::Pull, ..READER },
+    Consumer { exclusive: true, credit: Credit::Messages(Some(2)), ..READER },
+    Consumer { priority: 1, credit: Credit::Messages(Some(1)), ..READER },
+];
+
+const COMMANDS: usize = 5;
+const CONSUMERS: usize = 2;
+const MESSAGES: u64 = 3;
+
+#[test]
+fn every_small_history() {
+    let runs = exhaust(|choices| {
+        let mut subject = Subject::new(1);
+        for _ in 0..COMMANDS {
+            let mut commands = small_commands(&subject);
+            let command = commands.swap_remove(choices.choose(commands.len()));
+            subject.apply(&command);
+        }
+        subject.empty();
+    });
+    println!("{runs} histories");
+}
+
+/// Everything that can be done next, within the bounds of a small history.
+fn small_commands(subject: &Subject) -> Vec<Command> {
+    let model = &subject.model;
+    let mut commands = vec![Command::Get(true), Command::Purge, Command::Delete];
+    let left = MESSAGES - model.published;
+    for count in 1..=left {
+        // The second message is above the others, where the queue knows priorities.
+        let draft = |index| Draft { priority: u8::from(model.published + index == 1), padding: 0 };
+        commands.push(Command::Publish(vec![(0..count).map(draft).collect()]));
+    }
+    if model.readers.iter().flatten().count() < CONSUMERS {
+        commands.extend(READERS.map(Command::Consume));
+    }
+    for (slot, reader) in (0..).zip(&model.readers) {
+        let Some(reader) = reader else { continue };
+        commands.push(Command::Cancel(slot));
+        match reader.consumer.credit {
+            Credit::Pull => commands.extend([Command::Pull(slot, 1), Command::Pull(slot, 3)]),
+            Credit::Messages(Some(_)) => commands.push(Command::Credit(slot, 1, 0)),
+            Credit::Messages(None) => {}
+        }
+    }
+    for message in &model.unacked {
+        let at = message.position;
+        commands.extend([Command::Settle(at, at), Command::Requeue(vec![(at, at)], true)]);
+    }
+    if model.unacked.len() > 1 {
+        commands.push(Command::Requeue(vec![(0, Position::MAX)], false));
+    }
+    for (which, delivery) in subject.away.iter().enumerate() {
+        commands.extend((0..delivery.count()).map(|sent| Command::GiveBack(which, sent)));
+    }
+    commands
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_histories(highest in 0..4u8, numbers in vec(any::<u16>(), 0..300)) {
+        let mut subject = Subject::new(highest);
+        let mut numbers = numbers.into_iter();
+        while numbers.len() > 0 {
+            let command = large_command(&subject, &mut |count| usize::from(numbers.next().unwrap_or(0)) % count);
+            subject.apply(&command);
+        }
+        subject.empty();
+    }
+}
+
+/// Any command; `choose` gives a number below its argument.
+fn large_command(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> Command {
+    let slots = subject.model.readers.len() + 1;
+    match choose(20) {
+        0..=4 => Command::Publish(vec![drafts(choose, 6); 1 + choose(2)]),
+        // Enough small runs for a backlog, where they are copied together.
+        5 => Command::Publish((0..choose(60)).map(|_| drafts(choose, 2)).collect()),
+        6 | 7 => Command::Consume(consumer(choose)),
+        8 => Command::Cancel(choose(slots) as u32),
+        9 | 10 => Command::Credit(choose(slots) as u32, choose(5) as u32, 0),
+        11 => Command::Recredit(choose(slots) as u32, credit(choose)),
+        12 | 13 => Command::Pull(choose(slots) as u32, choose(8) as u32),
+        14 => Command::Get(choose(2) == 0),
+        15 | 16 => {
+            let (first, last) = range(subject, choose);
+            Command::Settle(first, last)
+        }
+        17 => {
+            let ranges = (0..1 + choose(3)).map(|_| range(subject, choose)).collect();
+            Command::Requeue(ranges, choose(3) > 0)
+        }
+        18 if !subject.away.is_empty() => {
+            let which = choose(subject.away.len());
+            Command::GiveBack(which, choose(subject.away[which].count() as usize + 1) as u32)
+        }
+        _ => match choose(8) {
+            0 => Command::Delete,
+            1 | 2 => Command::Purge,
+            _ => Command::Get(true),
+        },
+    }
+}
+
+fn drafts(choose: &mut dyn FnMut(usize) -> usize, most: usize) -> Vec<Draft> {
+    let count = 1 + choose(most);
+    let priority = choose(6);
+    let draft = |index| Draft {
+        priority: ((priority + index / 2) % 6) as u8,
+        // Now and then a run above the size that is copied.
+        padding: if priority == 5 && index == 0 { 5000 } else { 0 },
+    };
+    (0..count).map(draft).collect()
+}
+
+fn consumer(choose: &mut dyn FnMut(usize) -> usize) -> Consumer {
+    Consumer {
+        ack: choose(3) > 0,
+        exclusive: choose(8) == 7,
+        priority: [0, 0, 0, 5, -1][choose(5)],
+        credit: credit(choose),
+        window: WIDE,
+    }
+}
+
+fn credit(choose: &mut dyn FnMut(usize) -> usize) -> Credit {
+    match choose(6) {
+        0 => Credit::Pull,
+        1 => Credit::Messages(None),
+        some => Credit::Messages(Some([0, 1, 2, 7][some - 2])),
+    }
+}
+
+/// Positions around those that are unacked, sometimes far beyond.
+fn range(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> (Position, Position) {
+    let unacked = &subject.model.unacked;
+    let first = match choose(unacked.len() + 1) {
+        0 => choose(10) as Position,
+        some => unacked[some - 1].position,
+    };
+    (first, first + [0, 0, 1, 3, 20, 1000][choose(6)])
+}
+
+/// A window closes with the message that crosses it: what goes at once to a consumer that is alone is a run.
+#[test]
+fn windows_hold_consumers_back() {
+    for alone in [true, false] {
+        let (mut queue, mut effects) = (Queue::new(0), Effects::new());
+        let reader = Consumer { ack: false, window: 1, ..READER };
+        let slot = queue.consume(reader, &mut effects).expect("nobody is exclusive");
+        if !alone {
+            queue.consume(reader, &mut effects).expect("nobody is exclusive");
+        }
+        for first in [0, 10] {
+            queue.publish(subject::run_of(first..first + 10, 100), &mut effects);
+        }
+        let counts: Vec<u32> = effects.deliveries.drain(..).map(|(_, delivery)| delivery.count()).collect();
+        assert_eq!(counts, if alone { vec![10] } else { vec![1, 1] });
+        queue.check();
+        // Still below zero: nothing goes.
+        queue.credit(slot, 0, 100, &mut effects);
+        assert!(effects.is_empty());
+        queue.credit(slot, 0, 10_000, &mut effects);
+        let rest: u32 = effects.deliveries.drain(..).map(|(_, delivery)| delivery.count()).sum();
+        assert_eq!(u64::from(rest) + queue.ready(), if alone { 10 } else { 18 });
+        queue.check();
+    }
+}
+
+/// A consumer that pulls and whose window is full is told again once it is open; pulling up to the limit, it comes back by
+/// itself.
+#[test]
+fn windows_hold_pulls_back() {
+    let (mut queue, mut effects) = (Queue::new(0), Effects::new());
+    let reader = Consumer { credit: Credit::Pull, window: 1, ..READER };
+    let slot = queue.consume(reader, &mut effects).expect("nobody is exclusive");
+    for number in 0..3 {
+        queue.publish(subject::run_of(number..number + 1, 100), &mut effects);
+    }
+    assert_eq!(std::mem::take(&mut effects.hungry), [slot]);
+    assert_eq!(queue.pull(slot, 3, &mut effects), 1);
+    queue.hand_out(&mut effects);
+    queue.credit(slot, 0, 100, &mut effects);
+    assert_eq!(effects.hungry, [], "the window is not open yet");
+    queue.credit(slot, 0, 100, &mut effects);
+    assert_eq!(std::mem::take(&mut effects.hungry), [slot]);
+    assert_eq!(queue.pull(slot, 1, &mut effects), 1);
+    queue.credit(slot, 0, 1000, &mut effects);
+    assert_eq!(effects.hungry, [], "its own limit was reached");
+    assert_eq!(queue.pull(slot, 2, &mut effects), 1);
+    queue.publish(subject::run_of(3..4, 0), &mut effects);
+    assert_eq!(effects.hungry, [slot]);
+}
+
+/// Credit in messages is not pulled.
+#[test]
+fn only_those_who_pull_can() {
+    let (mut queue, mut effects) = (Queue::new(0), Effects::new());
+    let reader = Consumer { credit: Credit::Messages(Some(0)), ..READER };
+    let slot = queue.consume(reader, &mut effects).expect("nobody is exclusive");
+    queue.publish(subject::run_of(0..1, 0), &mut effects);
+    assert_eq!(queue.pull(slot, 1, &mut effects), 0);
+    assert!(effects.is_empty());
+}

@@ -1,0 +1,257 @@
+//! The queue and its model side by side: each command goes to both, and what they cause is compared.
+//!
+//! Invariant: after every command `Queue::check` holds, and counts and octets are those of the model.
+
+use std::collections::BTreeMap;
+
+use warrenmq_queue::{
+    Consumer, ConsumerSlot, Credit, Delivery, Effects, Pick, Picks, Position, Queue, Record, Run, RunBuilder,
+};
+
+use crate::model::{Caused, Message, Model};
+
+/// Route and header of every record; what they say means nothing to a queue.
+const ROUTE: &[u8] = b"\x00\x01q";
+const HEADER: &[u8] = b"header";
+/// Octets of a record with an empty body but for its number, as `run.rs` lays them out.
+const RECORD_OCTETS: u64 = 12 + 3 + 6 + 8;
+
+/// One message to publish.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draft {
+    pub(crate) priority: u8,
+    /// Octets of its body beside its number.
+    pub(crate) padding: usize,
+}
+
+/// What is done to a queue.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// One run after the other.
+    Publish(Vec<Vec<Draft>>),
+    Consume(Consumer),
+    Cancel(u32),
+    Credit(u32, u32, u64),
+    Recredit(u32, Credit),
+    Pull(u32, u32),
+    Get(bool),
+    Settle(Position, Position),
+    /// Several ranges come back together.
+    Requeue(Vec<(Position, Position)>, bool),
+    /// A delivery that was handed over for good, of which so many messages were sent.
+    GiveBack(usize, u32),
+    Purge,
+    Delete,
+}
+
+#[derive(Debug)]
+pub(crate) struct Subject {
+    queue: Queue,
+    pub(crate) model: Model,
+    /// Deliveries without acknowledgement, which can be given back.
+    pub(crate) away: Vec<Delivery>,
+    next_number: u64,
+}
+
+impl Subject {
+    pub(crate) fn new(highest: u8) -> Subject {
+        Subject { queue: Queue::new(highest), model: Model::new(highest), away: Vec::new(), next_number: 1 }
+    }
+
+    pub(crate) fn apply(&mut self, command: &Command) {
+        let mut effects = Effects::new();
+        let mut caused = Caused::default();
+        self.carry_out(command, &mut effects, &mut caused);
+        self.queue.hand_out(&mut effects);
+        self.model.hand_out(&mut caused);
+        self.compare(effects, &caused);
+        self.queue.check();
+        self.model.check();
+    }
+
+    /// Takes everything that is left out of both; nothing may be missing and nothing may be too much.
+    pub(crate) fn empty(mut self) {
+        for slot in 0..self.model.readers.len() as u32 {
+            self.apply(&Command::Cancel(slot));
+        }
+        self.apply(&Command::Requeue(vec![(0, Position::MAX)], true));
+        while !self.model.ready.is_empty() {
+            self.apply(&Command::Get(false));
+        }
+        assert!(self.queue.get(true).is_none());
+    }
+
+    fn carry_out(&mut self, command: &Command, effects: &mut Effects, caused: &mut Caused) {
+        let Subject { queue, model, .. } = self;
+        match command {
+            Command::Publish(runs) => runs.iter().for_each(|drafts| self.publish(drafts, effects, caused)),
+            Command::Consume(consumer) => {
+                let slot = queue.consume(*consumer, effects).ok().map(|slot| slot.0 as usize);
+                assert_eq!(slot, model.consume(*consumer));
+            }
+            Command::Cancel(slot) => {
+                assert_eq!(queue.cancel(ConsumerSlot(*slot)), model.cancel(*slot as usize));
+            }
+            Command::Credit(slot, messages, octets) => {
+                queue.credit(ConsumerSlot(*slot), *messages, *octets, effects);
+                model.credit(*slot as usize, *messages, *octets);
+            }
+            Command::Recredit(slot, credit) => {
+                queue.recredit(ConsumerSlot(*slot), *credit, effects);
+                model.recredit(*slot as usize, *credit);
+            }
+            Command::Pull(slot, limit) => {
+                let given = queue.pull(ConsumerSlot(*slot), *limit, effects);
+                assert_eq!(given, model.pull(*slot as usize, *limit, caused));
+            }
+            Command::Get(ack) => self.get(*ack),
+            Command::Settle(first, last) => {
+                queue.settle(*first, *last);
+                model.settle(*first, *last);
+            }
+            Command::Requeue(ranges, redelivered) => {
+                for (first, last) in ranges {
+                    queue.requeue(*first, *last, *redelivered);
+                    model.requeue(*first, *last, *redelivered);
+                }
+            }
+            Command::GiveBack(which, sent) => self.give_back(*which, *sent),
+            Command::Purge => assert_eq!(queue.purge(), model.purge()),
+            Command::Delete => {
+                queue.delete();
+                model.delete();
+                // What a deleted queue has handed over does not come back: its owner sees to that.
+                self.away.clear();
+            }
+        }
+    }
+
+    fn publish(&mut self, drafts: &[Draft], effects: &mut Effects, caused: &mut Caused) {
+        let mut builder = RunBuilder::new();
+        for Draft { priority, padding } in drafts {
+            let mut body = self.next_number.to_be_bytes().to_vec();
+            body.resize(8 + padding, 0);
+            let (persistent, priority) = (self.next_number % 2 == 0, *priority);
+            builder.push(Record { route: ROUTE, header: HEADER, body: &body, persistent, priority });
+            self.model.publish(self.next_number, priority, RECORD_OCTETS + *padding as u64);
+            self.next_number += 1;
+        }
+        let Some(run) = builder.finish() else { return };
+        self.queue.publish(run, effects);
+        self.model.hand_out(caused);
+    }
+
+    fn get(&mut self, ack: bool) {
+        let expected = self.model.get(ack);
+        let got = self.queue.get(ack);
+        let found = got.as_ref().map(|got| messages(&got.delivery));
+        assert_eq!(found, expected.map(|message| vec![told(&message)]));
+        if let Some(got) = got {
+            assert_eq!(got.remaining, self.model.ready.len() as u64);
+            if !ack {
+                self.away.push(got.delivery);
+            }
+        }
+    }
+
+    fn give_back(&mut self, which: usize, sent: u32) {
+        let delivery = self.away.remove(which);
+        let rest = messages(&delivery).split_off(sent as usize);
+        rest.into_iter().for_each(|(position, ..)| self.model.give_back(position));
+        if let Some(delivery) = without_sent(delivery, sent) {
+            self.queue.give_back(delivery);
+        }
+    }
+
+    fn compare(&mut self, effects: Effects, caused: &Caused) {
+        let hungry: Vec<usize> = effects.hungry.iter().map(|slot| slot.0 as usize).collect();
+        assert_eq!(hungry, caused.hungry);
+        // What matters is what each consumer sees, in its order; the queue gathers it by run.
+        let mut found: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+        let mut expected: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+        for (slot, delivery) in &effects.deliveries {
+            assert!(delivery.count() > 0, "an empty delivery");
+            found.entry(slot.0 as usize).or_default().extend(messages(delivery));
+        }
+        for (slot, message) in &caused.deliveries {
+            expected.entry(*slot).or_default().push(told(message));
+        }
+        assert_eq!(found, expected);
+        for (slot, delivery) in effects.deliveries {
+            if !self.model.readers[slot.0 as usize].as_ref().is_some_and(|r| r.consumer.ack) {
+                self.away.push(delivery);
+            }
+        }
+        let size = |messages: &[Message]| messages.iter().map(|m| m.size).sum::<u64>();
+        let Subject { queue, model, .. } = self;
+        let counts = (queue.ready(), queue.ready_size(), queue.unacked(), queue.unacked_size());
+        let (ready, unacked) = (&model.ready, &model.unacked);
+        assert_eq!(counts, (ready.len() as u64, size(ready), unacked.len() as u64, size(unacked)));
+        assert_eq!(queue.consumers() as usize, model.readers.iter().flatten().count());
+    }
+}
+
+/// Position, number and redelivered flag, as a consumer sees a message.
+type Told = (Position, u64, bool);
+
+fn told(message: &Message) -> Told {
+    (message.position, message.number, message.redelivered)
+}
+
+fn messages(delivery: &Delivery) -> Vec<Told> {
+    let at = |offset: u32| {
+        let (record, next) = delivery.run.record(offset);
+        assert_eq!((record.route, record.header), (ROUTE, HEADER));
+        let number = u64::from_be_bytes(*record.body.first_chunk().expect("a number in each body"));
+        assert_eq!(record.persistent, number % 2 == 0);
+        (number, next)
+    };
+    match &delivery.picks {
+        Picks::Range { offset, count } => {
+            let mut offset = *offset;
+            let each = (0..u64::from(*count)).map(|index| {
+                let (number, next) = at(offset);
+                offset = next;
+                (delivery.first + index, number, delivery.redelivered)
+            });
+            each.collect()
+        }
+        Picks::List(list) => {
+            assert!(list.is_sorted_by_key(|pick| pick.index));
+            let each = |pick: &Pick| {
+                (delivery.first + u64::from(pick.index), at(pick.offset).0, delivery.redelivered)
+            };
+            list.iter().map(each).collect()
+        }
+    }
+}
+
+/// The rest of a delivery of which `sent` messages have left.
+fn without_sent(delivery: Delivery, sent: u32) -> Option<Delivery> {
+    let Delivery { run, first, picks, redelivered } = delivery;
+    Some(match picks {
+        Picks::Range { count, .. } if sent >= count => return None,
+        Picks::List(list) if sent as usize >= list.len() => return None,
+        Picks::Range { mut offset, count } => {
+            for _ in 0..sent {
+                offset = run.record(offset).1;
+            }
+            let picks = Picks::Range { offset, count: count - sent };
+            Delivery { run, first: first + u64::from(sent), picks, redelivered }
+        }
+        Picks::List(list) => {
+            Delivery { run, first, picks: Picks::List(list[sent as usize..].into()), redelivered }
+        }
+    })
+}
+
+/// A run of such messages, for tests that need no model.
+pub(crate) fn run_of(numbers: std::ops::Range<u64>, padding: usize) -> Run {
+    let mut builder = RunBuilder::new();
+    for number in numbers {
+        let mut body = number.to_be_bytes().to_vec();
+        body.resize(8 + padding, 0);
+        builder.push(Record { route: ROUTE, header: HEADER, body: &body, persistent: false, priority: 0 });
+    }
+    builder.finish().expect("at least one message")
+}
