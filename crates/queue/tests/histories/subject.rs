@@ -131,7 +131,7 @@ impl Subject {
         for Draft { priority, padding } in drafts {
             let mut body = self.next_number.to_be_bytes().to_vec();
             body.resize(8 + padding, 0);
-            let (persistent, priority) = (self.next_number % 2 == 0, *priority);
+            let (persistent, priority) = (self.next_number.is_multiple_of(2), *priority);
             builder.push(Record { route: ROUTE, header: HEADER, body: &body, persistent, priority });
             self.model.publish(self.next_number, priority, RECORD_OCTETS + *padding as u64);
             self.next_number += 1;
@@ -203,7 +203,7 @@ fn messages(delivery: &Delivery) -> Vec<Told> {
         let (record, next) = delivery.run.record(offset);
         assert_eq!((record.route, record.header), (ROUTE, HEADER));
         let number = u64::from_be_bytes(*record.body.first_chunk().expect("a number in each body"));
-        assert_eq!(record.persistent, number % 2 == 0);
+        assert_eq!(record.persistent, number.is_multiple_of(2));
         (number, next)
     };
     match &delivery.picks {
