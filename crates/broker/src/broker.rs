@@ -15,14 +15,16 @@ use warrenmq_wire::method::{AMQPValue, FieldTable, LongString, ShortString};
 
 use crate::access::{Credentials, LoginRefusal, LoopbackUsers, Permissions, User};
 use crate::changes::Journalist;
+use crate::dead_letter;
 use crate::directory::Directory;
 use crate::inbox::{Inbox, Notice};
 use crate::limits::Limits;
 use crate::names::Names;
-use crate::queue_cell::ConnectionId;
+use crate::queue_cell::{ConnectionId, Scratch};
 use crate::restore::{self, RestoreError};
 use crate::session::Session;
-use crate::vhost::Vhost;
+use crate::timers::Timers;
+use crate::vhost::{Deletion, Vhost};
 
 /// How a node is set up.
 #[derive(Clone, Debug)]
@@ -46,6 +48,8 @@ pub struct Options {
     pub version: String,
     /// Where made-up names and salts come from.
     pub seed: [u8; 32],
+    /// Unix time in milliseconds when the time that the broker is told was 0; for timestamps that clients see.
+    pub epoch_ms: u64,
 }
 
 /// How definitions are written.
@@ -69,6 +73,7 @@ pub struct Broker {
     waiting: Arc<Waiting>,
     connections: Mutex<HashMap<ConnectionId, Arc<Inbox>>>,
     next_connection: AtomicU64,
+    timers: Arc<Timers>,
 }
 
 /// Connections that wait for definitions to be on disk.
@@ -110,6 +115,7 @@ impl Broker {
             waiting,
             connections: Mutex::default(),
             next_connection: AtomicU64::new(1),
+            timers: Arc::default(),
         };
         restore::records(&broker, records)?;
         restore::defaults(&broker, &broker.options)?;
@@ -174,6 +180,40 @@ impl Broker {
         &self.options.version
     }
 
+    /// Does what is due for queues at `now`: messages and queues that expire.
+    pub fn handle_timers(&self, now: Millis) {
+        let mut scratch = Scratch { now, ..Scratch::default() };
+        let window = self.limits.queue_window_octets;
+        while let Some(queue) = self.timers.take_due(now) {
+            let Some(queue) = queue.upgrade() else { continue };
+            if queue.deadline(window, &mut scratch)
+                && let Some(vhost) = self.vhost(&queue.info.vhost)
+            {
+                let unused = Deletion { if_unused: true, if_empty: false };
+                if let Err(exception) = vhost.delete_queue(&queue, unused, &self.journalist, &mut scratch) {
+                    tracing::debug!("{} did not expire: {}", queue.named(), exception.explanation);
+                }
+            }
+            self.finish(&mut scratch);
+        }
+    }
+
+    /// When [`Broker::handle_timers`] is next due; `waker` is woken when that becomes sooner.
+    pub fn next_timer(&self, waker: &std::task::Waker) -> Option<Millis> {
+        self.timers.register(waker);
+        self.timers.next()
+    }
+
+    /// Sends dead letters on, then wakes whom they and others have reached.
+    pub(crate) fn finish(&self, scratch: &mut Scratch) {
+        dead_letter::publish(self, scratch);
+        scratch.touched.wake_all();
+    }
+
+    pub(crate) fn epoch_ms(&self) -> u64 {
+        self.options.epoch_ms
+    }
+
     pub(crate) fn disconnected(&self, id: ConnectionId) {
         self.connections.lock().remove(&id);
     }
@@ -195,7 +235,11 @@ impl Broker {
         }
     }
 
-    pub(crate) fn log_in(&self, credentials: &Credentials<'_>, peer: IpAddr) -> Result<Arc<User>, LoginRefusal> {
+    pub(crate) fn log_in(
+        &self,
+        credentials: &Credentials<'_>,
+        peer: IpAddr,
+    ) -> Result<Arc<User>, LoginRefusal> {
         self.directory.log_in(credentials, peer)
     }
 
@@ -225,7 +269,7 @@ impl Broker {
         if let Some(vhost) = vhosts.get(name) {
             return (Arc::clone(vhost), false);
         }
-        let vhost = Arc::new(Vhost::new(name));
+        let vhost = Arc::new(Vhost::new(name, &self.timers));
         vhosts.insert(name.to_owned(), Arc::clone(&vhost));
         (vhost, true)
     }

@@ -36,7 +36,11 @@ impl Directory {
         self.generation.load(Ordering::Acquire)
     }
 
-    pub(crate) fn log_in(&self, credentials: &Credentials<'_>, peer: IpAddr) -> Result<Arc<User>, LoginRefusal> {
+    pub(crate) fn log_in(
+        &self,
+        credentials: &Credentials<'_>,
+        peer: IpAddr,
+    ) -> Result<Arc<User>, LoginRefusal> {
         let found = credentials.user().and_then(|name| self.entries.read().users.get(name).cloned());
         let Some(user) = found else {
             return Err(LoginRefusal::InvalidCredentials { user: credentials.user_lossy() });
@@ -71,6 +75,10 @@ impl Directory {
 
     pub(crate) fn all_permissions(&self) -> Vec<(String, String, Arc<Permissions>)> {
         let entries = self.entries.read();
-        entries.permissions.iter().map(|((user, vhost), p)| (user.clone(), vhost.clone(), Arc::clone(p))).collect()
+        entries
+            .permissions
+            .iter()
+            .map(|((user, vhost), p)| (user.clone(), vhost.clone(), Arc::clone(p)))
+            .collect()
     }
 }

@@ -7,6 +7,7 @@
 pub mod access;
 mod broker;
 mod changes;
+mod dead_letter;
 pub mod definitions;
 mod directory;
 mod inbox;
@@ -17,6 +18,7 @@ mod queue_cell;
 mod refusal;
 mod restore;
 mod session;
+mod timers;
 mod vhost;
 
 pub use broker::{Broker, Commits, Options};

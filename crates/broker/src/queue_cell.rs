@@ -3,16 +3,20 @@
 //! Invariant: what a command causes is put into the consumers' inboxes while the queue is locked, so that no later
 //! command can overtake it; everything after `deleted` is a no-op.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use warrenmq_protocol::Exception;
-use warrenmq_queue::{ConsumeError, Consumer, ConsumerSlot, Credit, Delivery, Effects, Got, Queue, Run};
+use warrenmq_protocol::{Exception, Millis};
+use warrenmq_queue::{
+    ConsumeError, Consumer, ConsumerSlot, Credit, Dead, Delivery, Effects, Got, Queue, Run, Settings,
+};
 use warrenmq_routing::QueueId;
 use warrenmq_wire::method::FieldTable;
 
+use crate::dead_letter::DeadLetters;
 use crate::inbox::{ConsumerKey, Inbox, Notice, Touched};
-use crate::lock::{Rank, Ranked};
+use crate::lock::{Guard, Rank, Ranked};
 use crate::refusal;
+use crate::timers::Timers;
 
 /// Number of a connection, never reused while the node runs.
 pub(crate) type ConnectionId = u64;
@@ -30,10 +34,22 @@ pub(crate) struct QueueInfo {
     pub(crate) arguments: FieldTable,
 }
 
+/// What the arguments of a queue make of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Traits {
+    pub(crate) settings: Settings,
+    /// The queue goes when it was not used for so long (`x-expires`), in milliseconds.
+    pub(crate) expires: Option<Millis>,
+    pub(crate) dead_letters: Option<Arc<DeadLetters>>,
+}
+
 /// A queue that connections share.
 #[derive(Debug)]
 pub(crate) struct QueueCell {
     pub(crate) info: QueueInfo,
+    traits: Traits,
+    timers: Arc<Timers>,
+    me: Weak<QueueCell>,
     state: Ranked<State>,
 }
 
@@ -47,6 +63,10 @@ struct State {
     waiting: Vec<Arc<Inbox>>,
     /// The window was full for longer than publishers wait: this is a backlog until it has drained.
     backlog: bool,
+    /// The deadline that the timers know.
+    armed: Option<Millis>,
+    /// When it was last declared, read or consumed from; counts for `x-expires` without consumers.
+    used: Millis,
 }
 
 #[derive(Debug)]
@@ -60,6 +80,10 @@ struct Link {
 pub(crate) struct Scratch {
     pub(crate) effects: Effects,
     pub(crate) touched: Touched,
+    /// Messages that wait for their dead-letter exchange, until all locks are free.
+    pub(crate) dead: Vec<(Arc<DeadLetters>, Dead)>,
+    /// The time of the present batch.
+    pub(crate) now: Millis,
 }
 
 /// Numbers of a queue.
@@ -79,15 +103,26 @@ pub(crate) enum Left {
 }
 
 impl QueueCell {
-    pub(crate) fn new(info: QueueInfo, max_priority: u8) -> QueueCell {
+    /// A queue that was declared at `now`.
+    pub(crate) fn new(info: QueueInfo, traits: Traits, timers: &Arc<Timers>, now: Millis) -> Arc<QueueCell> {
         let state = State {
-            queue: Queue::new(max_priority),
+            queue: Queue::new(traits.settings),
             links: Vec::new(),
             deleted: false,
             waiting: Vec::new(),
             backlog: false,
+            armed: None,
+            used: now,
         };
-        QueueCell { info, state: Ranked::new(Rank::Queue, state) }
+        let cell = Arc::new_cyclic(|me| QueueCell {
+            info,
+            traits,
+            timers: Arc::clone(timers),
+            me: Weak::clone(me),
+            state: Ranked::new(Rank::Queue, state),
+        });
+        cell.arm(&mut cell.state.lock());
+        cell
     }
 
     pub(crate) fn named(&self) -> refusal::Named<'_> {
@@ -108,13 +143,19 @@ impl QueueCell {
     }
 
     /// Appends a run. With `waiter`, says whether that publisher is to wait until it is told `Drained`.
-    pub(crate) fn publish(&self, run: Run, window: u64, waiter: Option<&Arc<Inbox>>, scratch: &mut Scratch) -> bool {
-        let mut state = self.state.lock();
+    pub(crate) fn publish(
+        &self,
+        run: Run,
+        window: u64,
+        waiter: Option<&Arc<Inbox>>,
+        scratch: &mut Scratch,
+    ) -> bool {
+        let mut state = self.begin(scratch);
         if state.deleted {
             return false;
         }
         state.queue.publish(run, &mut scratch.effects);
-        state.distribute(window, scratch);
+        self.finish(&mut state, window, scratch);
         let full = state.queue.ready_size() > window && state.queue.consumers() > 0 && !state.backlog;
         match waiter {
             Some(inbox) if full => {
@@ -140,50 +181,80 @@ impl QueueCell {
         window: u64,
         scratch: &mut Scratch,
     ) -> Result<ConsumerSlot, Exception> {
-        let mut state = self.state.lock();
+        let mut state = self.begin(scratch);
         if state.deleted {
             return Err(refusal::not_found(self.named()));
         }
-        let slot = state.queue.consume(consumer, &mut scratch.effects).map_err(|ConsumeError::ExclusiveUse| {
-            refusal::refused(format!("{} in exclusive use", self.named()))
-        })?;
+        state.used = scratch.now;
+        let slot =
+            state.queue.consume(consumer, &mut scratch.effects).map_err(|ConsumeError::ExclusiveUse| {
+                refusal::refused(format!("{} in exclusive use", self.named()))
+            })?;
         let at = slot.0 as usize;
         if state.links.len() <= at {
             state.links.resize_with(at + 1, || None);
         }
         state.links[at] = Some(Link { inbox: Arc::clone(inbox), key });
-        state.distribute(window, scratch);
+        self.finish(&mut state, window, scratch);
         Ok(slot)
     }
 
     /// Removes a consumer. After this nothing more comes for it.
-    pub(crate) fn cancel(&self, slot: ConsumerSlot) -> Left {
-        let mut state = self.state.lock();
+    pub(crate) fn cancel(&self, slot: ConsumerSlot, scratch: &mut Scratch) -> Left {
+        let mut state = self.begin(scratch);
         if !state.queue.cancel(slot) {
             return Left::Stays;
         }
+        state.used = scratch.now;
+        self.arm(&mut state);
         if let Some(link) = state.links.get_mut(slot.0 as usize) {
             *link = None;
         }
-        if self.info.auto_delete && !state.deleted && state.queue.consumers() == 0 { Left::Unused } else { Left::Stays }
+        if self.info.auto_delete && !state.deleted && state.queue.consumers() == 0 {
+            Left::Unused
+        } else {
+            Left::Stays
+        }
     }
 
     pub(crate) fn get(&self, ack: bool, window: u64, scratch: &mut Scratch) -> Option<Got> {
-        let mut state = self.state.lock();
-        let got = state.queue.get(ack);
-        state.distribute(window, scratch);
+        let mut state = self.begin(scratch);
+        state.used = scratch.now;
+        let got = state.queue.get(ack, &mut scratch.effects);
+        self.finish(&mut state, window, scratch);
         got
     }
 
     /// Runs queue verbs under one lock, then hands out what they free.
-    pub(crate) fn with(&self, window: u64, scratch: &mut Scratch, verbs: impl FnOnce(&mut Queue, &mut Effects)) {
-        let mut state = self.state.lock();
+    pub(crate) fn with(
+        &self,
+        window: u64,
+        scratch: &mut Scratch,
+        verbs: impl FnOnce(&mut Queue, &mut Effects),
+    ) {
+        let mut state = self.begin(scratch);
         if state.deleted {
             return;
         }
         verbs(&mut state.queue, &mut scratch.effects);
         state.queue.hand_out(&mut scratch.effects);
-        state.distribute(window, scratch);
+        self.finish(&mut state, window, scratch);
+    }
+
+    /// A declare of a queue that is there counts as use.
+    pub(crate) fn touch(&self, now: Millis) {
+        let mut state = self.state.lock();
+        state.used = now;
+        self.arm(&mut state);
+    }
+
+    /// Its deadline has come: expired messages go. Says whether the queue itself has expired.
+    pub(crate) fn deadline(&self, window: u64, scratch: &mut Scratch) -> bool {
+        let mut state = self.begin(scratch);
+        state.armed = None;
+        let gone = !state.deleted && self.expires_at(&state).is_some_and(|at| at <= scratch.now);
+        self.finish(&mut state, window, scratch);
+        gone
     }
 
     pub(crate) fn recredit(&self, slot: ConsumerSlot, credit: Credit, window: u64, scratch: &mut Scratch) {
@@ -196,7 +267,12 @@ impl QueueCell {
         given
     }
 
-    pub(crate) fn give_back(&self, deliveries: impl Iterator<Item = Delivery>, window: u64, scratch: &mut Scratch) {
+    pub(crate) fn give_back(
+        &self,
+        deliveries: impl Iterator<Item = Delivery>,
+        window: u64,
+        scratch: &mut Scratch,
+    ) {
         self.with(window, scratch, |queue, _| deliveries.for_each(|delivery| queue.give_back(delivery)));
     }
 
@@ -229,10 +305,53 @@ impl QueueCell {
     }
 }
 
+impl QueueCell {
+    /// Locks the queue and tells it the time.
+    #[inline]
+    fn begin(&self, scratch: &mut Scratch) -> Guard<'_, State> {
+        let mut state = self.state.lock();
+        state.queue.advance(scratch.now, &mut scratch.effects);
+        state
+    }
+
+    /// Puts what was caused where it belongs, while the queue is still locked.
+    #[inline]
+    fn finish(&self, state: &mut State, window: u64, scratch: &mut Scratch) {
+        if let Some(to) = &self.traits.dead_letters {
+            scratch.dead.extend(scratch.effects.dead.drain(..).map(|dead| (Arc::clone(to), dead)));
+        }
+        state.distribute(window, scratch);
+        self.arm(state);
+    }
+
+    /// Tells the timers the next deadline, if it is sooner than what they know.
+    #[inline]
+    fn arm(&self, state: &mut State) {
+        if state.deleted {
+            return;
+        }
+        let next = match (state.queue.deadline(), self.expires_at(state)) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        if let Some(at) = next
+            && state.armed.is_none_or(|armed| at < armed)
+        {
+            state.armed = Some(at);
+            self.timers.arm(at, Weak::clone(&self.me));
+        }
+    }
+
+    fn expires_at(&self, state: &State) -> Option<Millis> {
+        let expires = self.traits.expires?;
+        (state.queue.consumers() == 0).then(|| state.used.saturating_add(expires))
+    }
+}
+
 impl State {
     /// Puts the effects of a command into the inboxes they are for.
     fn distribute(&mut self, window: u64, scratch: &mut Scratch) {
-        let Scratch { effects, touched } = scratch;
+        let Scratch { effects, touched, .. } = scratch;
         let mut deliveries = effects.deliveries.drain(..).peekable();
         while let Some((slot, delivery)) = deliveries.next() {
             let Some(link) = self.links.get(slot.0 as usize).and_then(Option::as_ref) else { continue };
@@ -253,7 +372,8 @@ impl State {
         if self.queue.ready_size() <= window / 2 {
             self.backlog = false;
         }
-        if !self.waiting.is_empty() && (self.queue.ready_size() <= window / 2 || self.queue.consumers() == 0) {
+        if !self.waiting.is_empty() && (self.queue.ready_size() <= window / 2 || self.queue.consumers() == 0)
+        {
             self.release(scratch);
         }
     }

@@ -97,7 +97,9 @@ pub(crate) fn same_argument(
     match (received, current) {
         _ if equal => Ok(()),
         // RabbitMQ shows types only when one side has no value at all.
-        (Some(a), Some(b)) => Err(inequivalent(what, key, &format!("'{}'", text(a)), &format!("'{}'", text(b)))),
+        (Some(a), Some(b)) => {
+            Err(inequivalent(what, key, &format!("'{}'", text(a)), &format!("'{}'", text(b))))
+        }
         _ => Err(inequivalent(what, key, &shown(received), &shown(current))),
     }
 }
@@ -149,7 +151,9 @@ pub(crate) fn type_name(value: &AMQPValue) -> &'static str {
 }
 
 fn inequivalent(what: Named<'_>, field: &str, received: &str, current: &str) -> Exception {
-    precondition(format!("inequivalent arg '{field}' for {what}: received {received} but current is {current}"))
+    precondition(format!(
+        "inequivalent arg '{field}' for {what}: received {received} but current is {current}"
+    ))
 }
 
 fn shown(value: Option<&AMQPValue>) -> String {
@@ -165,6 +169,9 @@ fn text(value: &AMQPValue) -> String {
         AMQPValue::Float(v) => v.to_string(),
         AMQPValue::Double(v) => v.to_string(),
         AMQPValue::Timestamp(v) => v.to_string(),
-        other => integer(other).map(|v| v.to_string()).or_else(|| string(other)).unwrap_or_else(|| format!("{other:?}")),
+        other => integer(other)
+            .map(|v| v.to_string())
+            .or_else(|| string(other))
+            .unwrap_or_else(|| format!("{other:?}")),
     }
 }

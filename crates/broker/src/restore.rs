@@ -13,6 +13,7 @@ use crate::access::{Permissions, SALT_LENGTH};
 use crate::broker::{Broker, Options};
 use crate::changes;
 use crate::definitions::{self, Definitions, DestinationType, Record, RecordError, UserPermissions};
+use crate::queue_cell::Scratch;
 use crate::refusal;
 use crate::vhost::{Asker, ExchangeDeclare, QueueDeclare, is_durable};
 
@@ -73,7 +74,9 @@ pub(crate) fn records(broker: &Broker, records: Vec<Record>) -> Result<(), Resto
                 vhost.restore_exchange(routing_exchange(&exchange)?);
             }
             Record::Queue(queue) => vhost(broker, &queue.vhost)?.restore_queue(queue_declare(&queue))?,
-            Record::Binding(binding) => vhost(broker, &binding.vhost)?.restore_binding(routing_binding(&binding))?,
+            Record::Binding(binding) => {
+                vhost(broker, &binding.vhost)?.restore_binding(routing_binding(&binding))?
+            }
         }
     }
     Ok(())
@@ -95,7 +98,8 @@ pub(crate) fn defaults(broker: &Broker, options: &Options) -> Result<(), Restore
             permissions: std::collections::BTreeMap::new(),
         };
         let user = user.to_user(broker.names.octets::<SALT_LENGTH>());
-        let all = Permissions::new(".*", ".*", ".*").map_err(|error| RestoreError::Refused(error.to_string()))?;
+        let all =
+            Permissions::new(".*", ".*", ".*").map_err(|error| RestoreError::Refused(error.to_string()))?;
         changes.push(changes::put(&Record::User(user.clone())));
         changes.push(permissions_change(&user.name, &options.default_vhost, &all));
         broker.directory().put_permissions(&user.name, &options.default_vhost, all);
@@ -136,7 +140,8 @@ pub(crate) fn export(broker: &Broker) -> Vec<u8> {
     all.rabbit_version = Some(broker.follows().to_owned());
     all.product_name = Some("WarrenMQ".to_owned());
     all.product_version = Some(env!("CARGO_PKG_VERSION").to_owned());
-    all.users = broker.directory().users().iter().map(|user| definitions::UserDefinition::from_user(user)).collect();
+    all.users =
+        broker.directory().users().iter().map(|user| definitions::UserDefinition::from_user(user)).collect();
     for (user, vhost, p) in broker.directory().all_permissions() {
         let (configure, write, read) = (p.configure.clone(), p.write.clone(), p.read.clone());
         all.permissions.push(UserPermissions { user, vhost, configure, write, read });
@@ -144,7 +149,9 @@ pub(crate) fn export(broker: &Broker) -> Vec<u8> {
     for vhost in broker.vhosts() {
         all.vhosts.push(definitions::Vhost::new(&vhost.name));
         let picture = vhost.picture();
-        let durable = |exchange: &Exchange| exchange.durable && !exchange.name.starts_with("amq.") && !exchange.name.is_empty();
+        let durable = |exchange: &Exchange| {
+            exchange.durable && !exchange.name.starts_with("amq.") && !exchange.name.is_empty()
+        };
         for exchange in picture.topology.exchanges().filter(|exchange| durable(exchange)) {
             if let Record::Exchange(record) = changes::exchange_record(&vhost.name, exchange) {
                 all.exchanges.push(record);
@@ -182,8 +189,13 @@ fn resources(broker: &Broker, all: &Definitions, warnings: &mut Vec<String>) -> 
     }
     for queue in &all.queues {
         let vhost = vhost(broker, &queue.vhost)?;
-        if let Err(exception) = vhost.declare_queue(queue_declare(queue), nobody, journalist) {
-            warnings.push(format!("queue '{}' in vhost '{}' left out: {}", queue.name, queue.vhost, exception.explanation));
+        if let Err(exception) =
+            vhost.declare_queue(queue_declare(queue), nobody, journalist, &Scratch::default())
+        {
+            warnings.push(format!(
+                "queue '{}' in vhost '{}' left out: {}",
+                queue.name, queue.vhost, exception.explanation
+            ));
         }
     }
     for binding in &all.bindings {
@@ -191,7 +203,10 @@ fn resources(broker: &Broker, all: &Definitions, warnings: &mut Vec<String>) -> 
         if let Err(exception) = vhost.bind(routing_binding(binding), nobody, journalist) {
             let (from, to) = (&binding.source, &binding.destination);
             let at = &binding.vhost;
-            warnings.push(format!("binding from '{from}' to '{to}' in vhost '{at}' left out: {}", exception.explanation));
+            warnings.push(format!(
+                "binding from '{from}' to '{to}' in vhost '{at}' left out: {}",
+                exception.explanation
+            ));
         }
     }
     Ok(())

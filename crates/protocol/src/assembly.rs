@@ -66,7 +66,12 @@ impl Assembly {
     }
 
     /// Takes a header frame (`kind` 2), a body frame (3), or complains about anything else.
-    pub(crate) fn frame(&mut self, kind: u8, payload: &[u8], settings: &Settings) -> Result<Progress, Exception> {
+    pub(crate) fn frame(
+        &mut self,
+        kind: u8,
+        payload: &[u8],
+        settings: &Settings,
+    ) -> Result<Progress, Exception> {
         match (self.missing, kind) {
             (None, warrenmq_wire::frame::HEADER) => self.header(payload, settings),
             (None, _) => Err(at_publish(unexpected(
@@ -112,7 +117,8 @@ pub(crate) fn check_header(payload: &[u8], settings: &Settings) -> Result<u64, E
     };
     let weight = payload.get(2..4).unwrap_or_default();
     if header.class_id != basic::CLASS && weight == [0, 0] {
-        let text = format!("expected content header for class 60, got one for class {} instead", header.class_id);
+        let text =
+            format!("expected content header for class 60, got one for class {} instead", header.class_id);
         return Err(at_publish(unexpected(&text)));
     }
     if weight != [0, 0] {

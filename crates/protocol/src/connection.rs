@@ -142,7 +142,10 @@ impl Connection {
                     return Some(Event::Fault(Fault::Connection(bad_frame(&error))));
                 }
             };
-            if frame.kind == frame::METHOD && self.state == State::Open && frame.payload.starts_with(&[0, 60, 0]) {
+            if frame.kind == frame::METHOD
+                && self.state == State::Open
+                && frame.payload.starts_with(&[0, 60, 0])
+            {
                 match self.hot(frame, used, input) {
                     Hot::Event(event) => return Some(event),
                     Hot::More => return None,
@@ -196,7 +199,11 @@ impl Connection {
 
     /// Answers [`Event::UpdateSecret`].
     pub fn update_secret_ok(&mut self, out: &mut Vec<u8>) {
-        put(out, 0, Method::Connection(connection::AMQPMethod::UpdateSecretOk(connection::UpdateSecretOk {})));
+        put(
+            out,
+            0,
+            Method::Connection(connection::AMQPMethod::UpdateSecretOk(connection::UpdateSecretOk {})),
+        );
     }
 
     /// Answers [`Event::ChannelOpen`].
@@ -288,7 +295,8 @@ impl Connection {
     fn header<'a>(&mut self, input: &mut &'a [u8]) -> Option<Event<'a>> {
         let Some((header, rest)) = input.split_first_chunk::<8>() else {
             // Wrong from the first octet on: no need to wait for all eight.
-            let wrong = !frame::PROTOCOL_HEADER.starts_with(input.get(..4.min(input.len())).unwrap_or_default());
+            let wrong =
+                !frame::PROTOCOL_HEADER.starts_with(input.get(..4.min(input.len())).unwrap_or_default());
             if wrong {
                 *input = &[];
             }
@@ -531,7 +539,8 @@ impl Connection {
     ) -> Result<Event<'static>, Exception> {
         let max = self.tuning.channel_max;
         if max != 0 && count >= usize::from(max) {
-            let text = format!("number of channels opened ({count}) has reached the negotiated channel_max ({max})");
+            let text =
+                format!("number of channels opened ({count}) has reached the negotiated channel_max ({max})");
             return Err(Exception::new(ReplyCode::NotAllowed, text));
         }
         match ids {

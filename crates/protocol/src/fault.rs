@@ -36,7 +36,11 @@ impl Exception {
 
     /// The fault that this is on a channel: hard codes and channel 0 reach the whole connection.
     pub fn on(self, channel: u16) -> Fault {
-        if channel == 0 || self.code.is_hard() { Fault::Connection(self) } else { Fault::Channel(channel, self) }
+        if channel == 0 || self.code.is_hard() {
+            Fault::Connection(self)
+        } else {
+            Fault::Channel(channel, self)
+        }
     }
 }
 
@@ -58,7 +62,10 @@ pub(crate) fn bad_frame(error: &FrameError) -> Exception {
     let (kind, payload, reason) = match error {
         FrameError::TooLarge { kind, size, max, .. } => (*kind, &[][..], {
             // RabbitMQ lets frames exceed the limit by 8 octets and names the limit without them.
-            format!("{{frame_too_large,{size},{}}}", max.saturating_sub(warrenmq_wire::frame::OVERHEAD as u32))
+            format!(
+                "{{frame_too_large,{size},{}}}",
+                max.saturating_sub(warrenmq_wire::frame::OVERHEAD as u32)
+            )
         }),
         FrameError::BadEnd { kind, end, first, size, .. } => {
             let shown = if *size <= 16 { first.as_slice() } else { first.get(..16).unwrap_or(first) };

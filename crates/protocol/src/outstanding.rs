@@ -59,7 +59,12 @@ impl<S: Copy + PartialEq> Outstanding<S> {
     /// are handed to `each`, oldest first.
     ///
     /// As in RabbitMQ the tag itself must be outstanding, also with `multiple`.
-    pub fn take(&mut self, tag: u64, multiple: bool, mut each: impl FnMut(Piece<S>)) -> Result<(), UnknownTag> {
+    pub fn take(
+        &mut self,
+        tag: u64,
+        multiple: bool,
+        mut each: impl FnMut(Piece<S>),
+    ) -> Result<(), UnknownTag> {
         if tag == 0 && multiple {
             self.take_all(each);
             return Ok(());
@@ -162,7 +167,9 @@ mod tests {
             let mut took = Ok(vec![]);
             for (tag, multiple) in acks {
                 let mut pieces = vec![];
-                took = outstanding.take(*tag, *multiple, |p| pieces.push((p.source, p.first_position, p.count))).map(|()| pieces);
+                took = outstanding
+                    .take(*tag, *multiple, |p| pieces.push((p.source, p.first_position, p.count)))
+                    .map(|()| pieces);
             }
             assert_eq!(took, expected, "{acks:?}");
         }

@@ -4,8 +4,8 @@
 
 use warrenmq_wire::reply::ReplyCode;
 
-use crate::fault::Exception;
 use crate::Millis;
+use crate::fault::Exception;
 
 /// Limits and offers for every connection. Zero means "no limit" where AMQP says so.
 #[derive(Clone, Debug)]
@@ -64,7 +64,8 @@ impl Tuning {
 
 fn check(field: &str, min: u32, max: u32, asked: u32) -> Result<(), Exception> {
     let refuse = |relation: &str, bound: &str, value: u32| {
-        let text = format!("negotiated {field} = {asked} is {relation} than the {bound} allowed value ({value})");
+        let text =
+            format!("negotiated {field} = {asked} is {relation} than the {bound} allowed value ({value})");
         Err(Exception::new(ReplyCode::NotAllowed, text).at(10, 30))
     };
     if asked != 0 && asked < min {

@@ -5,7 +5,7 @@
 
 use crate::consumers::ConsumerSlot;
 use crate::run::Run;
-use crate::Position;
+use crate::{Millis, Position};
 
 /// One record picked out of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,39 @@ pub struct Effects {
     /// Consumers that pull (see [`crate::Credit::Pull`]) and for which there is something now. Each is told once, until it
     /// pulls again.
     pub hungry: Vec<ConsumerSlot>,
+    /// Messages that left without being settled, of a queue that dead-letters.
+    pub dead: Vec<Dead>,
+}
+
+/// Messages on their way to the dead-letter exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dead {
+    /// The messages.
+    pub delivery: Delivery,
+    /// Why they left.
+    pub reason: Reason,
+}
+
+/// Why messages left, with RabbitMQ's names (<https://www.rabbitmq.com/docs/dlx>).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A consumer rejected them without requeueing.
+    Rejected,
+    /// Their time to live was over.
+    Expired,
+    /// The queue was full.
+    Maxlen,
+}
+
+impl Reason {
+    /// The name in `x-death`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Rejected => "rejected",
+            Reason::Expired => "expired",
+            Reason::Maxlen => "maxlen",
+        }
+    }
 }
 
 impl Effects {
@@ -71,7 +104,7 @@ impl Effects {
 
     /// Whether nothing was caused.
     pub fn is_empty(&self) -> bool {
-        self.deliveries.is_empty() && self.hungry.is_empty()
+        self.deliveries.is_empty() && self.hungry.is_empty() && self.dead.is_empty()
     }
 }
 
@@ -85,12 +118,24 @@ pub(crate) struct Span {
     /// Octets of its records.
     pub(crate) size: u32,
     pub(crate) redelivered: bool,
+    /// When they were published to this queue.
+    pub(crate) arrived: Millis,
 }
 
 impl Span {
-    pub(crate) fn of_run(run: Run, first: Position) -> Span {
+    pub(crate) fn of_run(run: Run, first: Position, arrived: Millis) -> Span {
         let (count, size) = (run.count(), run.len() as u32);
-        Span { run, first, offset: 0, count, size, redelivered: false }
+        Span { run, first, offset: 0, count, size, redelivered: false, arrived }
+    }
+
+    /// When the first message expires, with the queue's time to live.
+    pub(crate) fn expires(&self, queue_ttl: Option<Millis>) -> Option<Millis> {
+        let own = self.run.ttl_at(self.offset);
+        let ttl = match (own, queue_ttl) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        ttl.map(|ttl| self.arrived.saturating_add(ttl))
     }
 
     pub(crate) fn last(&self) -> Position {
@@ -119,19 +164,27 @@ impl Span {
         }
     }
 
-    /// The spans that a delivery was made of.
-    pub(crate) fn from_delivery(delivery: Delivery, mut each: impl FnMut(Span)) {
+    /// The spans that a delivery was made of. When they arrived is not known any more: they are `arrived` now.
+    pub(crate) fn from_delivery(delivery: Delivery, arrived: Millis, mut each: impl FnMut(Span)) {
         let Delivery { run, first, picks, redelivered } = delivery;
         match picks {
             Picks::Range { offset, count } => {
                 let size = run.skip(offset, count) - offset;
-                each(Span { run, first, offset, count, size, redelivered });
+                each(Span { run, first, offset, count, size, redelivered, arrived });
             }
             Picks::List(list) => {
                 for pick in list {
                     let size = run.size_at(pick.offset);
                     let first = first + u64::from(pick.index);
-                    each(Span { run: run.clone(), first, offset: pick.offset, count: 1, size, redelivered });
+                    each(Span {
+                        run: run.clone(),
+                        first,
+                        offset: pick.offset,
+                        count: 1,
+                        size,
+                        redelivered,
+                        arrived,
+                    });
                 }
             }
         }

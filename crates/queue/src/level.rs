@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::delivery::Span;
 use crate::run::RunBuilder;
-use crate::Position;
+use crate::{Millis, Position};
 
 /// Runs up to this size are copied together when they join a backlog.
 const SMALL_RUN_OCTETS: usize = 4 * 1024;
@@ -29,16 +29,21 @@ pub(crate) struct Level {
 struct Open {
     builder: RunBuilder,
     first: Position,
+    /// Of the first; the queue has no use for the others'.
+    arrived: Millis,
 }
 
 impl Level {
     pub(crate) fn is_empty(&self) -> bool {
-        self.returned.is_empty() && self.fifo.is_empty() && self.open.as_ref().is_none_or(|o| o.builder.is_empty())
+        self.returned.is_empty()
+            && self.fifo.is_empty()
+            && self.open.as_ref().is_none_or(|o| o.builder.is_empty())
     }
 
     /// Appends messages that were just published.
-    pub(crate) fn push(&mut self, span: Span) {
-        if self.fifo.len() >= BACKLOG_SPANS && (span.size as usize) <= SMALL_RUN_OCTETS && !span.redelivered {
+    /// With `gather` small runs of a backlog may be copied together; not where each message has its own time.
+    pub(crate) fn push(&mut self, span: Span, gather: bool) {
+        if gather && self.fifo.len() >= BACKLOG_SPANS && (span.size as usize) <= SMALL_RUN_OCTETS {
             self.gather(span);
         } else {
             self.seal();
@@ -76,6 +81,14 @@ impl Level {
         span
     }
 
+    /// The oldest messages, without taking them.
+    pub(crate) fn head(&mut self) -> Option<&Span> {
+        if self.returned.is_empty() && self.fifo.is_empty() {
+            self.seal();
+        }
+        self.returned.first_key_value().map(|(_, span)| span).or_else(|| self.fifo.front())
+    }
+
     pub(crate) fn clear(&mut self) {
         *self = Level::default();
     }
@@ -90,6 +103,7 @@ impl Level {
         let open = self.open.get_or_insert_default();
         if open.builder.is_empty() {
             open.first = span.first;
+            open.arrived = span.arrived;
         }
         open.builder.push_raw(span.run.slice(span.offset, span.offset + span.size), span.count);
     }
@@ -98,7 +112,7 @@ impl Level {
         if let Some(open) = &mut self.open
             && let Some(run) = open.builder.finish()
         {
-            self.fifo.push_back(Span::of_run(run, open.first));
+            self.fifo.push_back(Span::of_run(run, open.first, open.arrived));
         }
     }
 }

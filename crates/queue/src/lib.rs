@@ -5,7 +5,8 @@
 //!   publish(run) ────────►┌────────────┐──────► deliver(consumer, records of a run)
 //!   consume, cancel ─────►│            │──────► hungry(consumer)
 //!   credit, pull ────────►│   Queue    │
-//!   settle, requeue ─────►│            │
+//!   settle, requeue ─────►│            │──────► dead(messages, reason)
+//!   discard, advance ────►│            │
 //!   give_back, get, purge►└────────────┘
 //! ```
 //!
@@ -24,9 +25,12 @@ mod run;
 mod unacked;
 
 pub use consumers::{Consumer, ConsumerSlot, Credit};
-pub use delivery::{Delivery, Effects, Pick, Picks};
-pub use queue::{ConsumeError, Got, Queue};
+pub use delivery::{Dead, Delivery, Effects, Pick, Picks, Reason};
+pub use queue::{ConsumeError, Got, Queue, Settings};
 pub use run::{Record, Records, Run, RunBuilder};
 
 /// Where a message stands in its queue: the number of its publish, counted from 0. Never used twice.
 pub type Position = u64;
+
+/// Milliseconds since some start; only differences count.
+pub type Millis = u64;

@@ -3,11 +3,11 @@
 //! Invariant: after every verb either nothing is ready or no consumer may receive ([`Queue::check`] says so in tests).
 
 use crate::consumers::{Consumer, ConsumerSlot, Consumers, Credit};
-use crate::delivery::{Delivery, Effects, Pick, Picks, Span};
+use crate::delivery::{Dead, Delivery, Effects, Pick, Picks, Reason, Span};
 use crate::level::Level;
 use crate::run::Run;
 use crate::unacked::Unacked;
-use crate::Position;
+use crate::{Millis, Position};
 
 /// Why a consumer was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,19 @@ pub struct Got {
     pub remaining: u64,
 }
 
+/// What a queue is declared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Priorities go from 0 to this; 0 is a plain queue (`x-max-priority`).
+    pub max_priority: u8,
+    /// Time to live of every message, in milliseconds (`x-message-ttl`).
+    pub message_ttl: Option<Millis>,
+    /// Most ready messages; beyond it the oldest of the lowest priority go (`x-max-length`, drop-head).
+    pub max_length: Option<u64>,
+    /// Messages that leave unsettled are handed out as [`crate::Dead`] instead of being dropped.
+    pub dead_letters: bool,
+}
+
 /// One queue: its ready messages, its unacked messages and its consumers.
 #[derive(Debug)]
 pub struct Queue {
@@ -35,20 +48,31 @@ pub struct Queue {
     next: Position,
     ready: u64,
     ready_size: u64,
+    settings: Settings,
+    /// The time, as far as the queue was told.
+    now: Millis,
+    /// Some message here may expire: then messages are looked at one by one.
+    expirable: bool,
+    /// Messages from here on are being published right now and have not had their chance with consumers yet.
+    fresh: Position,
     /// Picks of the current round, by consumer; kept to be reused.
     round: Vec<(ConsumerSlot, Vec<Pick>)>,
 }
 
 impl Queue {
-    /// An empty queue with priorities 0 to `max_priority` (0 for a plain queue).
-    pub fn new(max_priority: u8) -> Queue {
+    /// An empty queue.
+    pub fn new(settings: Settings) -> Queue {
         Queue {
-            levels: (0..=max_priority).map(|_| Level::default()).collect(),
+            levels: (0..=settings.max_priority).map(|_| Level::default()).collect(),
             unacked: Unacked::default(),
             consumers: Consumers::default(),
             next: 0,
             ready: 0,
             ready_size: 0,
+            settings,
+            now: 0,
+            expirable: settings.message_ttl.is_some(),
+            fresh: Position::MAX,
             round: Vec::new(),
         }
     }
@@ -78,22 +102,52 @@ impl Queue {
         self.consumers.count()
     }
 
+    /// It is `now`: what has expired at the head leaves. To be told before any other verb, never going back.
+    pub fn advance(&mut self, now: Millis, effects: &mut Effects) {
+        self.now = self.now.max(now);
+        if self.expirable {
+            self.drop_expired(effects);
+        }
+    }
+
+    /// When the next message expires, if one can.
+    pub fn deadline(&mut self) -> Option<Millis> {
+        if !self.expirable {
+            return None;
+        }
+        let ttl = self.settings.message_ttl;
+        self.levels.iter_mut().filter_map(|level| level.head()?.expires(ttl)).min()
+    }
+
     /// Appends the messages of a run, in order, and hands out what consumers can take.
     pub fn publish(&mut self, run: Run, effects: &mut Effects) {
         let first = self.next;
         self.next += u64::from(run.count());
         self.ready += u64::from(run.count());
         self.ready_size += run.len() as u64;
+        self.expirable |= run.has_ttl();
+        let span = Span::of_run(run, first, self.now);
         if self.levels.len() == 1 {
-            self.levels[0].push(Span::of_run(run, first));
+            self.levels[0].push(span, !self.expirable);
         } else {
-            self.publish_by_priority(run, first);
+            self.publish_by_priority(span);
         }
+        // Even a time to live of 0 leaves the chance to be delivered at once.
+        self.fresh = first;
         self.hand_out(effects);
+        self.fresh = Position::MAX;
+        if self.expirable {
+            self.drop_expired(effects);
+        }
+        self.drop_overflow(effects);
     }
 
     /// Adds a consumer, which gets messages at once.
-    pub fn consume(&mut self, consumer: Consumer, effects: &mut Effects) -> Result<ConsumerSlot, ConsumeError> {
+    pub fn consume(
+        &mut self,
+        consumer: Consumer,
+        effects: &mut Effects,
+    ) -> Result<ConsumerSlot, ConsumeError> {
         if self.consumers.any_exclusive() || (consumer.exclusive && self.consumers.count() > 0) {
             return Err(ConsumeError::ExclusiveUse);
         }
@@ -138,7 +192,7 @@ impl Queue {
             if self.consumers.get_mut(slot).is_none_or(|c| c.window <= 0) {
                 break;
             }
-            let Some(span) = self.pop(limit - given) else { break };
+            let Some(span) = self.pop(limit - given, effects) else { break };
             given += span.count;
             self.hand_over(slot, span, effects);
         }
@@ -155,8 +209,8 @@ impl Queue {
     }
 
     /// Takes one message for `basic.get`; it stays unacked when `ack` is set.
-    pub fn get(&mut self, ack: bool) -> Option<Got> {
-        let span = self.pop(1)?;
+    pub fn get(&mut self, ack: bool, effects: &mut Effects) -> Option<Got> {
+        let span = self.pop(1, effects)?;
         if ack {
             self.unacked.insert(span.clone());
         }
@@ -166,6 +220,16 @@ impl Queue {
     /// The messages from `first` to `last` are done with. Positions that are not unacked are passed over.
     pub fn settle(&mut self, first: Position, last: Position) {
         self.unacked.take(first, last, drop);
+    }
+
+    /// The messages from `first` to `last` were rejected for good: they are dead-lettered, or dropped.
+    pub fn discard(&mut self, first: Position, last: Position, effects: &mut Effects) {
+        if !self.settings.dead_letters {
+            return self.settle(first, last);
+        }
+        self.unacked.take(first, last, |span| {
+            effects.dead.push(Dead { delivery: span.into_delivery(), reason: Reason::Rejected });
+        });
     }
 
     /// The unacked messages from `first` to `last` become ready again at their original place, marked as redelivered
@@ -182,7 +246,7 @@ impl Queue {
 
     /// Messages that were handed over for good (automatic acknowledgement) but never left: back to their place.
     pub fn give_back(&mut self, delivery: Delivery) {
-        Span::from_delivery(delivery, |span| {
+        Span::from_delivery(delivery, self.now, |span| {
             self.ready += u64::from(span.count);
             self.ready_size += u64::from(span.size);
             put_back(&mut self.levels, span);
@@ -219,13 +283,16 @@ impl Queue {
     pub fn check(&self) {
         let empty = self.levels.iter().all(Level::is_empty);
         assert_eq!(empty, self.ready == 0, "ready count and levels disagree");
-        assert!(self.ready == 0 || !self.consumers.any_in_turn(), "a consumer with credit waits beside ready messages");
+        assert!(
+            self.ready == 0 || !self.consumers.any_in_turn(),
+            "a consumer with credit waits beside ready messages"
+        );
         assert!(empty == (self.ready_size == 0), "ready size and levels disagree");
     }
 
-    fn publish_by_priority(&mut self, run: Run, first: Position) {
+    fn publish_by_priority(&mut self, mut rest: Span) {
         let highest = (self.levels.len() - 1) as u8;
-        let mut rest = Span::of_run(run, first);
+        let gather = !self.expirable;
         loop {
             let priority = rest.run.priority_at(rest.offset).min(highest);
             let mut same = 1;
@@ -236,14 +303,19 @@ impl Queue {
             }
             let level = &mut self.levels[priority as usize];
             if same == rest.count {
-                level.push(rest);
+                level.push(rest, gather);
                 return;
             }
-            level.push(rest.take_front(same));
+            level.push(rest.take_front(same), gather);
         }
     }
 
-    fn pop(&mut self, limit: u32) -> Option<Span> {
+    fn pop(&mut self, mut limit: u32, effects: &mut Effects) -> Option<Span> {
+        if self.expirable {
+            // The one behind the first may have expired already.
+            self.drop_expired(effects);
+            limit = limit.min(1);
+        }
         if self.ready == 0 {
             return None;
         }
@@ -254,7 +326,8 @@ impl Queue {
     }
 
     fn hand_over(&mut self, slot: ConsumerSlot, span: Span, effects: &mut Effects) {
-        let active = self.consumers.get_mut(slot).expect("invariant: only consumers of this queue are served");
+        let active =
+            self.consumers.get_mut(slot).expect("invariant: only consumers of this queue are served");
         active.charge(span.count, span.size);
         if active.ack {
             self.unacked.insert(span.clone());
@@ -265,15 +338,15 @@ impl Queue {
     fn serve_only(&mut self, effects: &mut Effects) {
         let Some(slot) = self.consumers.next() else { return };
         let allowance = self.consumers.get_mut(slot).map_or(0, |c| c.allowance());
-        if let Some(span) = self.pop(allowance) {
+        if let Some(span) = self.pop(allowance, effects) {
             self.hand_over(slot, span, effects);
+            self.consumers.advance();
         }
-        self.consumers.advance();
     }
 
     /// One span, message by message, to the consumers in turn.
     fn serve_round(&mut self, effects: &mut Effects) {
-        let Some(mut span) = self.pop(u32::MAX) else { return };
+        let Some(mut span) = self.pop(u32::MAX, effects) else { return };
         if span.count == 1 {
             let Some(slot) = self.consumers.next() else { return };
             self.hand_over(slot, span, effects);
@@ -287,11 +360,13 @@ impl Queue {
             && let Some(slot) = self.consumers.next()
         {
             let size = span.run.size_at(offset);
-            let active = self.consumers.get_mut(slot).expect("invariant: only consumers of this queue are served");
+            let active =
+                self.consumers.get_mut(slot).expect("invariant: only consumers of this queue are served");
             active.charge(1, size);
             if active.ack {
                 let (run, first) = (span.run.clone(), first + u64::from(index));
-                self.unacked.insert(Span { run, first, offset, count: 1, size, redelivered });
+                let arrived = span.arrived;
+                self.unacked.insert(Span { run, first, offset, count: 1, size, redelivered, arrived });
             }
             self.picks_of(slot).push(Pick { offset, index });
             self.consumers.advance();
@@ -302,7 +377,9 @@ impl Queue {
             if !picks.is_empty() {
                 let list = Picks::List(picks.as_slice().into());
                 picks.clear();
-                effects.deliveries.push((*slot, Delivery { run: span.run.clone(), first, picks: list, redelivered }));
+                effects
+                    .deliveries
+                    .push((*slot, Delivery { run: span.run.clone(), first, picks: list, redelivered }));
             }
         }
         if index < span.count {
@@ -311,6 +388,37 @@ impl Queue {
             self.ready += u64::from(span.count);
             self.ready_size += u64::from(span.size);
             put_back(&mut self.levels, span);
+        }
+    }
+
+    /// Takes expired messages off the heads, as RabbitMQ does: one that stands behind a living one waits.
+    fn drop_expired(&mut self, effects: &mut Effects) {
+        let (ttl, now, fresh) = (self.settings.message_ttl, self.now, self.fresh);
+        for at in 0..self.levels.len() {
+            while let Some(head) = self.levels[at].head()
+                && head.first < fresh
+                && head.expires(ttl).is_some_and(|expires| expires <= now)
+            {
+                self.drop_head(at, Reason::Expired, effects);
+            }
+        }
+    }
+
+    /// A full queue loses its oldest messages of the lowest priority.
+    fn drop_overflow(&mut self, effects: &mut Effects) {
+        let Some(max) = self.settings.max_length else { return };
+        while self.ready > max {
+            let Some(lowest) = self.levels.iter().position(|level| !level.is_empty()) else { return };
+            self.drop_head(lowest, Reason::Maxlen, effects);
+        }
+    }
+
+    fn drop_head(&mut self, level: usize, reason: Reason, effects: &mut Effects) {
+        let Some(span) = self.levels[level].pop(1) else { return };
+        self.ready -= u64::from(span.count);
+        self.ready_size -= u64::from(span.size);
+        if self.settings.dead_letters {
+            effects.dead.push(Dead { delivery: span.into_delivery(), reason });
         }
     }
 

@@ -5,14 +5,19 @@
 //!
 //! ```text
 //! 0        4      8       9          10          12
-//! ├ header ├ body ├ flags ├ priority ├ route len ├ route (len, exchange, len, key) ├ content header ├ body ┤
+//! ├ header ├ body ├ flags ├ priority ├ route len ├ (ttl, 8) ├ route (len, exchange, len, key) ├ content header ├ body ┤
 //! ```
+//! The ttl is there only with its flag.
 
 use bytes::Bytes;
 
 /// Octets before the variable part of a record.
 const HEAD: usize = 12;
 const PERSISTENT: u8 = 1;
+const EXPIRES: u8 = 2;
+const DEAD: u8 = 4;
+/// Octets of the ttl.
+const TTL: usize = 8;
 
 /// One message inside a run, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +32,10 @@ pub struct Record<'a> {
     pub persistent: bool,
     /// The `priority` property, 0 when absent.
     pub priority: u8,
+    /// The `expiration` property in milliseconds.
+    pub ttl: Option<u64>,
+    /// The broker has dead-lettered it: the `x-death` header is the broker's own.
+    pub dead: bool,
 }
 
 /// An immutable block of records. Cloning costs one reference count.
@@ -34,6 +43,7 @@ pub struct Record<'a> {
 pub struct Run {
     bytes: Bytes,
     count: u32,
+    has_ttl: bool,
 }
 
 impl Run {
@@ -57,7 +67,7 @@ impl Run {
     pub fn record(&self, offset: u32) -> (Record<'_>, u32) {
         let at = offset as usize;
         let head = Head::read(&self.bytes[at..at + HEAD]);
-        let route_at = at + HEAD;
+        let route_at = at + HEAD + head.ttl_len();
         let header_at = route_at + head.route_len;
         let body_at = header_at + head.header_len;
         let end = body_at + head.body_len;
@@ -67,6 +77,8 @@ impl Run {
             body: &self.bytes[body_at..end],
             persistent: head.flags & PERSISTENT != 0,
             priority: head.priority,
+            ttl: self.ttl_at(offset),
+            dead: head.flags & DEAD != 0,
         };
         (record, end as u32)
     }
@@ -90,7 +102,22 @@ impl Run {
     pub(crate) fn size_at(&self, offset: u32) -> u32 {
         let at = offset as usize;
         let head = Head::read(&self.bytes[at..at + HEAD]);
-        (HEAD + head.route_len + head.header_len + head.body_len) as u32
+        (HEAD + head.ttl_len() + head.route_len + head.header_len + head.body_len) as u32
+    }
+
+    /// Time to live of the record at `offset`, in milliseconds.
+    pub(crate) fn ttl_at(&self, offset: u32) -> Option<u64> {
+        let at = offset as usize;
+        if self.bytes[at + 8] & EXPIRES == 0 {
+            return None;
+        }
+        let octets = self.bytes[at + HEAD..].first_chunk::<TTL>()?;
+        Some(u64::from_le_bytes(*octets))
+    }
+
+    /// Whether any record may expire by itself.
+    pub(crate) fn has_ttl(&self) -> bool {
+        self.has_ttl
     }
 
     /// Priority of the record at `offset`.
@@ -132,6 +159,7 @@ pub struct RunBuilder {
     bytes: Vec<u8>,
     count: u32,
     expected: usize,
+    has_ttl: bool,
 }
 
 impl RunBuilder {
@@ -163,7 +191,7 @@ impl RunBuilder {
     /// Appends one message. `record.route` is at most 512 octets by construction of short strings.
     #[inline]
     pub fn push(&mut self, record: Record<'_>) {
-        let Record { route, header, body, persistent, priority } = record;
+        let Record { route, header, body, persistent, priority, ttl, dead } = record;
         debug_assert!(route.len() <= 512 && body.len() <= u32::MAX as usize);
         if self.bytes.capacity() == 0 {
             self.bytes.reserve_exact(self.expected.max(HEAD + route.len() + header.len() + body.len()));
@@ -171,11 +199,18 @@ impl RunBuilder {
         let mut head = [0u8; HEAD];
         head[0..4].copy_from_slice(&(header.len() as u32).to_le_bytes());
         head[4..8].copy_from_slice(&(body.len() as u32).to_le_bytes());
-        head[8] = if persistent { PERSISTENT } else { 0 };
+        head[8] = if persistent { PERSISTENT } else { 0 } | if dead { DEAD } else { 0 };
         head[9] = priority;
         head[10..12].copy_from_slice(&(route.len() as u16).to_le_bytes());
-        self.bytes.reserve(HEAD + route.len() + header.len() + body.len());
-        self.bytes.extend_from_slice(&head);
+        self.bytes.reserve(HEAD + TTL + route.len() + header.len() + body.len());
+        if let Some(ttl) = ttl {
+            head[8] |= EXPIRES;
+            self.has_ttl = true;
+            self.bytes.extend_from_slice(&head);
+            self.bytes.extend_from_slice(&ttl.to_le_bytes());
+        } else {
+            self.bytes.extend_from_slice(&head);
+        }
         self.bytes.extend_from_slice(route);
         self.bytes.extend_from_slice(header);
         self.bytes.extend_from_slice(body);
@@ -200,7 +235,7 @@ impl RunBuilder {
         if bytes.capacity() > 2 * bytes.len() {
             bytes.shrink_to_fit();
         }
-        Some(Run { bytes: Bytes::from(bytes), count })
+        Some(Run { bytes: Bytes::from(bytes), count, has_ttl: std::mem::take(&mut self.has_ttl) })
     }
 }
 
@@ -213,6 +248,10 @@ struct Head {
 }
 
 impl Head {
+    fn ttl_len(&self) -> usize {
+        if self.flags & EXPIRES == 0 { 0 } else { TTL }
+    }
+
     #[inline]
     fn read(head: &[u8]) -> Head {
         Head {
@@ -232,9 +271,33 @@ mod tests {
     #[test]
     fn records_come_back_as_they_went_in() {
         let messages = [
-            Record { route: b"\x00\x01q", header: b"", body: b"", persistent: false, priority: 0 },
-            Record { route: b"\x01x\x02rk", header: b"header", body: b"body", persistent: true, priority: 7 },
-            Record { route: b"\x00\x00", header: b"h", body: &[9; 70_000], persistent: false, priority: 255 },
+            Record {
+                route: b"\x00\x01q",
+                header: b"",
+                body: b"",
+                persistent: false,
+                priority: 0,
+                ttl: None,
+                dead: false,
+            },
+            Record {
+                route: b"\x01x\x02rk",
+                header: b"header",
+                body: b"body",
+                persistent: true,
+                priority: 7,
+                ttl: Some(5),
+                dead: true,
+            },
+            Record {
+                route: b"\x00\x00",
+                header: b"h",
+                body: &[9; 70_000],
+                persistent: false,
+                priority: 255,
+                ttl: None,
+                dead: false,
+            },
         ];
         let mut builder = RunBuilder::new();
         assert!(builder.finish().is_none());

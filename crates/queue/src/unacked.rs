@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::delivery::Span;
 use crate::Position;
+use crate::delivery::Span;
 
 #[derive(Debug, Default)]
 pub(crate) struct Unacked {

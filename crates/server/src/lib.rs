@@ -10,6 +10,7 @@ mod driver;
 mod listeners;
 mod run;
 mod stop;
+mod timers;
 
 pub use listeners::{BindError, Listeners};
 pub use run::{ExitReport, run};

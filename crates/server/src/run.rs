@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::driver::Driver;
 use crate::listeners::Listeners;
 use crate::stop::Stop;
+use crate::timers::Timers;
 
 /// Pause after a failed accept: the process may be out of descriptors for a while.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -62,12 +63,14 @@ async fn serve(
         .into_iter()
         .map(|listener| tokio::spawn(accept(listener, Arc::clone(&broker), clock)))
         .collect();
+    let timers = tokio::spawn(Timers::new(Arc::clone(&broker), clock));
     on_ready();
     let reason = stop.requested().await.to_owned();
     tracing::info!("stopping: {reason}");
     for task in &accepting {
         task.abort();
     }
+    timers.abort();
     broker.close_connections(&format!("broker forced connection closure with reason '{reason}'"));
     let deadline = tokio::time::Instant::now() + Duration::from_millis(broker.limits().shutdown_timeout_ms);
     while broker.connection_count() > 0 && tokio::time::Instant::now() < deadline {

@@ -58,7 +58,8 @@ impl Session {
             match &mut channel.shared {
                 Some(shared) => shared.limit = u64::from(prefetch),
                 None => {
-                    channel.shared = Some(SharedPrefetch { limit: u64::from(prefetch), used, ..Default::default() });
+                    channel.shared =
+                        Some(SharedPrefetch { limit: u64::from(prefetch), used, ..Default::default() });
                 }
             }
         } else {
@@ -181,7 +182,8 @@ impl Session {
     /// The source that messages of this queue are noted under when they are fetched on this channel.
     fn getter(&mut self, number: u16, queue: &Arc<QueueCell>) -> ConsumerKey {
         let known = self.channels.get_mut(number).and_then(|channel| {
-            let same = |key: &&ConsumerKey| self.sources.get(**key).is_some_and(|s| Arc::ptr_eq(&s.queue, queue));
+            let same =
+                |key: &&ConsumerKey| self.sources.get(**key).is_some_and(|s| Arc::ptr_eq(&s.queue, queue));
             channel.getters.iter().find(same).copied()
         });
         if let Some(source) = known.and_then(|key| self.sources.get_mut(key)) {
@@ -247,7 +249,8 @@ impl Session {
     fn serve_shared(&mut self, number: u16) {
         let window = self.window();
         loop {
-            let Some(shared) = self.channels.get_mut(number).and_then(|channel| channel.shared.as_mut()) else {
+            let Some(shared) = self.channels.get_mut(number).and_then(|channel| channel.shared.as_mut())
+            else {
                 return;
             };
             let free = shared.limit.saturating_sub(shared.used);
@@ -264,7 +267,8 @@ impl Session {
             };
             let limit = u32::try_from(share.min(own)).unwrap_or(u32::MAX);
             let given = source.queue.pull(slot, limit, window, &mut self.scratch);
-            let Some(shared) = self.channels.get_mut(number).and_then(|channel| channel.shared.as_mut()) else {
+            let Some(shared) = self.channels.get_mut(number).and_then(|channel| channel.shared.as_mut())
+            else {
                 return;
             };
             shared.used += u64::from(given);

@@ -16,7 +16,11 @@ use crate::refusal::{self, default_exchange, not_found, precondition};
 use crate::vhost::{Deletion, ExchangeDeclare, QueueDeclare};
 
 impl Session {
-    pub(super) fn exchange_method(&mut self, number: u16, method: exchange::AMQPMethod) -> Result<(), Exception> {
+    pub(super) fn exchange_method(
+        &mut self,
+        number: u16,
+        method: exchange::AMQPMethod,
+    ) -> Result<(), Exception> {
         use exchange::AMQPMethod as M;
         let (nowait, ok) = match method {
             M::Declare(declare) => {
@@ -187,6 +191,14 @@ impl Session {
                 name => name,
             };
             self.permit(Access::Configure, Resource::queue(&name))?;
+            let dead_letter =
+                declare.arguments.inner().get("x-dead-letter-exchange").and_then(refusal::string);
+            if let Some(exchange) = dead_letter
+                && vhost.picture().queue(&name).is_none()
+            {
+                self.permit(Access::Read, Resource::queue(&name))?;
+                self.permit(Access::Write, Resource::exchange(&exchange))?;
+            }
             let asked = QueueDeclare {
                 name,
                 durable: declare.durable,
@@ -194,7 +206,8 @@ impl Session {
                 auto_delete: declare.auto_delete,
                 arguments: declare.arguments,
             };
-            let (cell, seq) = vhost.declare_queue(asked, self.asker(), self.broker.journalist())?;
+            let asker = self.asker();
+            let (cell, seq) = vhost.declare_queue(asked, asker, self.broker.journalist(), &self.scratch)?;
             self.hold(seq);
             if cell.info.owner.is_some() && !self.exclusive_queues.iter().any(|own| Arc::ptr_eq(own, &cell)) {
                 self.exclusive_queues.push(Arc::clone(&cell));
@@ -206,7 +219,8 @@ impl Session {
         }
         if !nowait {
             let Counts { ready, consumers } = cell.counts();
-            let queue = ShortString::try_new(cell.info.name.to_string()).map_err(|_| super::unimplemented())?;
+            let queue =
+                ShortString::try_new(cell.info.name.to_string()).map_err(|_| super::unimplemented())?;
             let message_count = u32::try_from(ready).unwrap_or(u32::MAX);
             let ok = queue::DeclareOk { queue, message_count, consumer_count: consumers };
             self.reply(number, Method::Queue(queue::AMQPMethod::DeclareOk(ok)));
@@ -228,7 +242,8 @@ impl Session {
         let vhost = self.vhost()?;
         let Some(cell) = vhost.picture().queue(&name).cloned() else { return Ok(0) };
         cell.check_access(self.id)?;
-        let (ready, seq) = vhost.delete_queue(&cell, condition, self.broker.journalist(), &mut self.scratch)?;
+        let (ready, seq) =
+            vhost.delete_queue(&cell, condition, self.broker.journalist(), &mut self.scratch)?;
         self.exclusive_queues.retain(|own| !Arc::ptr_eq(own, &cell));
         self.hold(seq);
         Ok(u32::try_from(ready).unwrap_or(u32::MAX))
@@ -242,7 +257,9 @@ impl Session {
         let last = self.channels.get_mut(number).and_then(|channel| channel.last_queue.clone());
         match last {
             Some(name) => Ok(name.to_string()),
-            None => Err(Exception::new(warrenmq_wire::reply::ReplyCode::NotFound, "no previously declared queue")),
+            None => {
+                Err(Exception::new(warrenmq_wire::reply::ReplyCode::NotFound, "no previously declared queue"))
+            }
         }
     }
 
@@ -285,7 +302,12 @@ fn strip(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '\r' | '\n')).collect()
 }
 
-fn binding(source: &ShortString, destination: Destination, key: &ShortString, arguments: FieldTable) -> Binding {
+fn binding(
+    source: &ShortString,
+    destination: Destination,
+    key: &ShortString,
+    arguments: FieldTable,
+) -> Binding {
     let source = strip(source.as_str()).into();
     Binding { source, destination, routing_key: key.as_str().as_bytes().into(), arguments }
 }

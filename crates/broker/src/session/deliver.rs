@@ -100,7 +100,7 @@ impl Session {
             }
             self.return_window(key);
         }
-        self.scratch.touched.wake_all();
+        self.broker.finish(&mut self.scratch);
     }
 
     /// Tells the queue that octets have left, half a window at a time, so that it costs one lock per many messages.
@@ -113,7 +113,9 @@ impl Session {
         }
         let octets = std::mem::take(&mut source.window_used);
         if let Some(slot) = source.slot {
-            source.queue.with(window, &mut self.scratch, |queue, effects| queue.credit(slot, 0, octets, effects));
+            source
+                .queue
+                .with(window, &mut self.scratch, |queue, effects| queue.credit(slot, 0, octets, effects));
         }
     }
 }

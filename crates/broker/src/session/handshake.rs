@@ -99,8 +99,7 @@ impl Session {
         let generation = vhost.generation();
         let grants = Grants::default();
         let publisher = Publisher::default();
-        self.home =
-            Some(Box::new(Home { vhost, user, permissions, grants, picture, generation, publisher }));
+        self.home = Some(Box::new(Home { vhost, user, permissions, grants, picture, generation, publisher }));
         self.connection.open_ok(self.out.buffer());
         Ok(())
     }

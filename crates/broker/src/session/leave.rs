@@ -85,7 +85,7 @@ impl Session {
             queue.give_up(&self.inbox);
         }
         self.pending.clear();
-        self.scratch.touched.wake_all();
+        self.broker.finish(&mut self.scratch);
     }
 
     pub(super) fn forget_source(&mut self, key: ConsumerKey) {
@@ -109,7 +109,7 @@ impl Session {
         let slot = source.slot.take()?;
         let (queue, no_ack) = (Arc::clone(&source.queue), source.no_ack);
         let (number, shared) = (source.channel, source.shared);
-        let left = queue.cancel(slot);
+        let left = queue.cancel(slot, &mut self.scratch);
         // Nothing more comes for it now; what is here goes back.
         self.receive_mail_without(key);
         let (mine, others): (Vec<Pending>, Vec<Pending>) =
@@ -170,7 +170,9 @@ impl Session {
         let vhost = Arc::clone(&home.vhost);
         let condition = Deletion { if_unused: queue.info.owner.is_none(), if_empty: false };
         // Somebody may have begun to consume in the meantime: then the queue stays.
-        if let Ok((_, seq)) = vhost.delete_queue(queue, condition, self.broker.journalist(), &mut self.scratch) {
+        if let Ok((_, seq)) =
+            vhost.delete_queue(queue, condition, self.broker.journalist(), &mut self.scratch)
+        {
             self.hold(seq);
         }
     }

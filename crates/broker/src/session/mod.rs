@@ -82,7 +82,13 @@ struct Home {
 }
 
 impl Session {
-    pub(crate) fn new(broker: Arc<Broker>, id: ConnectionId, peer: SocketAddr, inbox: Arc<Inbox>, now: Millis) -> Session {
+    pub(crate) fn new(
+        broker: Arc<Broker>,
+        id: ConnectionId,
+        peer: SocketAddr,
+        inbox: Arc<Inbox>,
+        now: Millis,
+    ) -> Session {
         Session {
             connection: Connection::new(Arc::clone(&broker.settings), now),
             broker,
@@ -96,7 +102,7 @@ impl Session {
             sources: Sources::default(),
             pending: VecDeque::new(),
             settlements: Vec::new(),
-            scratch: Scratch::default(),
+            scratch: Scratch { now, ..Scratch::default() },
             mail: Mail::default(),
             waits: None,
             exclusive_queues: Vec::new(),
@@ -115,7 +121,7 @@ impl Session {
     /// last frame is not whole, or when too much waits to be written or this publisher has to wait: then the driver offers the rest
     /// again after [`Session::wants_input`].
     pub fn handle_input(&mut self, now: Millis, input: &[u8]) -> usize {
-        self.now = now;
+        self.set_now(now);
         self.connection.received(now);
         self.refresh();
         let mut rest = input;
@@ -129,14 +135,14 @@ impl Session {
 
     /// Takes in what others have put down.
     pub fn handle_inbox(&mut self, now: Millis) {
-        self.now = now;
+        self.set_now(now);
         self.receive_mail();
         self.finish_batch();
     }
 
     /// Does what is due at `now`. `Some`: the connection has to end.
     pub fn handle_timeout(&mut self, now: Millis) -> Option<Expired> {
-        self.now = now;
+        self.set_now(now);
         if let Some((queue, until)) = &self.waits
             && now >= *until
         {
@@ -197,6 +203,11 @@ impl Session {
     /// Whether the peer closes the socket: after its connection.close RabbitMQ leaves that to it.
     pub fn awaits_end_of_input(&self) -> bool {
         self.closed_by_peer
+    }
+
+    fn set_now(&mut self, now: Millis) {
+        self.now = now;
+        self.scratch.now = now;
     }
 
     fn limits(&self) -> &Limits {
@@ -289,7 +300,12 @@ impl Session {
         self.flush();
         match fault {
             Fault::Channel(number, exception) => {
-                tracing::info!(connection = self.id, channel = number, "channel closed: {}", exception.reply_text());
+                tracing::info!(
+                    connection = self.id,
+                    channel = number,
+                    "channel closed: {}",
+                    exception.reply_text()
+                );
                 self.connection.fail(self.now, fault, self.out.buffer());
                 self.leave_channel(*number);
             }
@@ -350,7 +366,7 @@ impl Session {
 
     fn finish_batch(&mut self) {
         self.flush();
-        self.scratch.touched.wake_all();
+        self.broker.finish(&mut self.scratch);
     }
 
     fn receive_mail(&mut self) {
@@ -390,7 +406,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.release();
-        self.scratch.touched.wake_all();
+        self.broker.finish(&mut self.scratch);
         self.broker.disconnected(self.id);
     }
 }

@@ -48,13 +48,20 @@ impl Session {
 
     /// The message goes into its lane, or waits in its transaction.
     #[inline]
-    fn enqueue(&mut self, lane: LaneId, publish: &Publish<'_>, header: &ContentHeader<'_>) -> Result<(), Exception> {
+    fn enqueue(
+        &mut self,
+        lane: LaneId,
+        publish: &Publish<'_>,
+        header: &ContentHeader<'_>,
+    ) -> Result<(), Exception> {
         let record = Record {
             route: publish.route,
             header: publish.header,
             body: publish.body,
             persistent: header.is_persistent(),
             priority: header.priority().unwrap_or(0),
+            ttl: header.expiration().and_then(milliseconds),
+            dead: false,
         };
         let Some(channel) = self.channels.get_mut(publish.channel) else { return Ok(()) };
         match &mut channel.mode {
@@ -263,6 +270,11 @@ fn tag_name(tag: u8) -> &'static str {
         b'x' => "binary",
         _ => "void",
     }
+}
+
+/// The value of an expiration that was checked.
+fn milliseconds(expiration: &[u8]) -> Option<u64> {
+    std::str::from_utf8(expiration).ok()?.parse().ok()
 }
 
 /// A per-message TTL has to be a number of milliseconds in decimal.

@@ -113,7 +113,8 @@ impl Publisher {
     /// The lane of these queues, which are sorted; made if need be.
     pub(super) fn lane_of(&mut self, targets: &[Arc<QueueCell>]) -> LaneId {
         let same_targets = |lane: &Lane| {
-            lane.targets.len() == targets.len() && lane.targets.iter().zip(targets).all(|(a, b)| Arc::ptr_eq(a, b))
+            lane.targets.len() == targets.len()
+                && lane.targets.iter().zip(targets).all(|(a, b)| Arc::ptr_eq(a, b))
         };
         if let Some(at) = self.lanes.iter().position(same_targets) {
             return at;
@@ -137,7 +138,9 @@ impl Publisher {
     /// Whether a message for `lane` can be added now, or another lane with the same queues has to be flushed first.
     #[inline]
     pub(super) fn must_flush_before(&self, lane: LaneId, octets: usize) -> bool {
-        self.lanes.get(lane).is_some_and(|lane| self.open & lane.overlaps != 0 || !lane.builder.has_room(octets))
+        self.lanes
+            .get(lane)
+            .is_some_and(|lane| self.open & lane.overlaps != 0 || !lane.builder.has_room(octets))
     }
 
     #[inline]

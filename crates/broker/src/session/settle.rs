@@ -13,8 +13,10 @@ use crate::refusal;
 /// What becomes of deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Done with: acknowledged, or rejected for good.
+    /// Done with.
     Settle,
+    /// Rejected for good: dead-lettered if the queue does that.
+    Discard,
     /// Back into the queue, redelivered.
     Requeue,
 }
@@ -33,12 +35,12 @@ impl Session {
     }
 
     pub(super) fn nack(&mut self, number: u16, nack: Nack) {
-        let verdict = if nack.requeue { Verdict::Requeue } else { Verdict::Settle };
+        let verdict = if nack.requeue { Verdict::Requeue } else { Verdict::Discard };
         self.settle(number, nack.delivery_tag, nack.multiple, verdict, basic::NACK);
     }
 
     pub(super) fn reject(&mut self, number: u16, reject: Reject) {
-        let verdict = if reject.requeue { Verdict::Requeue } else { Verdict::Settle };
+        let verdict = if reject.requeue { Verdict::Requeue } else { Verdict::Discard };
         self.settle(number, reject.delivery_tag, false, verdict, basic::REJECT);
     }
 
@@ -101,6 +103,7 @@ impl Session {
                 let (first, last) = (piece.first_position, piece.first_position + piece.count - 1);
                 match verdict {
                     Verdict::Settle => queue.settle(first, last),
+                    Verdict::Discard => queue.discard(first, last, effects),
                     Verdict::Requeue => queue.requeue(first, last, true),
                 }
             }
@@ -108,7 +111,8 @@ impl Session {
                 queue.credit(slot, u32::try_from(count).unwrap_or(u32::MAX), 0, effects);
             }
         });
-        let (number, shared, gone) = (source.channel, source.shared, source.slot.is_none() && source.unacked == 0);
+        let (number, shared, gone) =
+            (source.channel, source.shared, source.slot.is_none() && source.unacked == 0);
         if gone {
             self.forget_source(key);
         }

@@ -10,10 +10,10 @@ use warrenmq_queue::{Record, RunBuilder};
 use warrenmq_wire::method::{Method, confirm, tx};
 use warrenmq_wire::reply::ReplyCode;
 
+use super::Session;
 use super::channel::Mode;
 use super::publisher::LaneId;
 use super::settle::{Settlement, Verdict};
-use super::Session;
 use crate::queue_cell::QueueCell;
 use crate::refusal;
 
@@ -39,10 +39,14 @@ impl Transaction {
 
 impl Session {
     pub(super) fn confirm_select(&mut self, number: u16, method: &Method) -> Result<(), Exception> {
-        let Method::Confirm(confirm::AMQPMethod::Select(select)) = method else { return Err(super::unimplemented()) };
+        let Method::Confirm(confirm::AMQPMethod::Select(select)) = method else {
+            return Err(super::unimplemented());
+        };
         let Some(channel) = self.channels.get_mut(number) else { return Ok(()) };
         match channel.mode {
-            Mode::Transaction(_) => return Err(refusal::precondition("cannot switch from tx to confirm mode")),
+            Mode::Transaction(_) => {
+                return Err(refusal::precondition("cannot switch from tx to confirm mode"));
+            }
             Mode::Confirm(_) => {}
             Mode::Plain => channel.mode = Mode::Confirm(Confirms::new()),
         }

@@ -89,7 +89,8 @@ impl Vhost {
 
 /// Both ends are durable, so the binding is stored.
 pub(crate) fn is_durable(picture: &Picture, binding: &Binding) -> bool {
-    let durable_exchange = |name: &str| picture.topology.exchange(name).is_some_and(|exchange| exchange.durable);
+    let durable_exchange =
+        |name: &str| picture.topology.exchange(name).is_some_and(|exchange| exchange.durable);
     let destination = match &binding.destination {
         Destination::Exchange(name) => durable_exchange(name),
         Destination::Queue(name) => picture.queue(name).is_some_and(|cell| cell.info.durable),

@@ -7,6 +7,7 @@
 mod bindings;
 mod exchanges;
 mod queues;
+mod traits;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +17,7 @@ use warrenmq_routing::{QueueId, Topology};
 
 use crate::lock::{Guard, Rank, Ranked};
 use crate::queue_cell::{ConnectionId, QueueCell};
+use crate::timers::Timers;
 
 pub(crate) use bindings::is_durable;
 pub(crate) use exchanges::ExchangeDeclare;
@@ -36,6 +38,7 @@ pub(crate) struct Vhost {
     master: Ranked<Master>,
     picture: ArcSwap<Picture>,
     generation: AtomicU64,
+    timers: Arc<Timers>,
 }
 
 #[derive(Debug)]
@@ -59,7 +62,7 @@ impl Picture {
 }
 
 impl Vhost {
-    pub(crate) fn new(name: &str) -> Vhost {
+    pub(crate) fn new(name: &str, timers: &Arc<Timers>) -> Vhost {
         let picture =
             Picture { topology: Topology::new(), queues: imbl::HashMap::new(), cells: imbl::HashMap::new() };
         Vhost {
@@ -67,6 +70,7 @@ impl Vhost {
             picture: ArcSwap::from_pointee(picture.clone()),
             master: Ranked::new(Rank::Definitions, Master { picture, next_queue: 1 }),
             generation: AtomicU64::new(1),
+            timers: Arc::clone(timers),
         }
     }
 

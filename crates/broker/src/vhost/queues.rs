@@ -7,13 +7,14 @@ use std::sync::Arc;
 use warrenmq_protocol::Exception;
 use warrenmq_routing::QueueId;
 use warrenmq_store::CommitSeq;
-use warrenmq_wire::method::{AMQPValue, FieldTable};
+use warrenmq_wire::method::FieldTable;
 
 use super::exchanges::{checked, submit};
+use super::traits::traits;
 use super::{Asker, Vhost};
 use crate::changes::{self, Journalist};
 use crate::queue_cell::{QueueCell, QueueInfo, Scratch};
-use crate::refusal::{self, integer, same, same_argument, string, type_name};
+use crate::refusal::{self, same, same_argument, string};
 
 /// What queue.declare asks for; the name is final.
 #[derive(Clone, Debug)]
@@ -56,15 +57,17 @@ impl Vhost {
         asked: QueueDeclare,
         asker: Asker,
         journalist: &Journalist,
+        scratch: &Scratch,
     ) -> Result<(Arc<QueueCell>, Option<CommitSeq>), Exception> {
         let mut master = self.master.lock();
         // RabbitMQ never stores exclusive queues: they end with their connection.
         let durable = asked.durable && !asked.exclusive;
         if let Some(existing) = master.picture.queues.get(asked.name.as_str()) {
             same_queue(existing, &asked, durable, asker)?;
+            existing.touch(scratch.now);
             return Ok((Arc::clone(existing), None));
         }
-        let max_priority = check_arguments(&asked, &self.name)?;
+        let traits = traits(&asked, &self.name)?;
         let info = QueueInfo {
             id: QueueId(master.next_queue),
             vhost: Arc::clone(&self.name),
@@ -78,7 +81,7 @@ impl Vhost {
         if durable {
             changes.push(checked(changes::put(&changes::queue_record(&info)))?);
         }
-        let cell = Arc::new(QueueCell::new(info, max_priority));
+        let cell = QueueCell::new(info, traits, &self.timers, scratch.now);
         master.add(&cell);
         self.publish(&master);
         Ok((cell, submit(journalist, changes)?))
@@ -87,7 +90,7 @@ impl Vhost {
     /// Puts a queue back that the store has kept.
     pub(crate) fn restore_queue(&self, asked: QueueDeclare) -> Result<(), Exception> {
         let mut master = self.master.lock();
-        let max_priority = check_arguments(&asked, &self.name)?;
+        let traits = traits(&asked, &self.name)?;
         let info = QueueInfo {
             id: QueueId(master.next_queue),
             vhost: Arc::clone(&self.name),
@@ -97,7 +100,7 @@ impl Vhost {
             owner: None,
             arguments: asked.arguments,
         };
-        master.add(&Arc::new(QueueCell::new(info, max_priority)));
+        master.add(&QueueCell::new(info, traits, &self.timers, 0));
         self.publish(&master);
         Ok(())
     }
@@ -149,7 +152,12 @@ impl super::Master {
 }
 
 /// RabbitMQ's order: owner, durable, auto_delete, arguments.
-fn same_queue(existing: &QueueCell, asked: &QueueDeclare, durable: bool, asker: Asker) -> Result<(), Exception> {
+fn same_queue(
+    existing: &QueueCell,
+    asked: &QueueDeclare,
+    durable: bool,
+    asker: Asker,
+) -> Result<(), Exception> {
     let owner = asked.exclusive.then_some(asker.connection);
     if existing.info.owner != owner {
         return Err(refusal::locked(existing.named()));
@@ -165,31 +173,6 @@ fn same_queue(existing: &QueueCell, asked: &QueueDeclare, durable: bool, asker: 
 }
 
 /// `classic` and nothing mean the same.
-fn queue_type(arguments: &FieldTable) -> String {
+pub(super) fn queue_type(arguments: &FieldTable) -> String {
     arguments.inner().get("x-queue-type").and_then(string).unwrap_or_else(|| "classic".to_owned())
-}
-
-/// Refuses what RabbitMQ refuses, and queue types that do not exist here; returns the highest priority.
-fn check_arguments(asked: &QueueDeclare, vhost: &str) -> Result<u8, Exception> {
-    let what = refusal::queue(&asked.name, vhost);
-    let invalid = |key: &str, why: String| refusal::precondition(format!("invalid arg '{key}' for {what}: {why}"));
-    match queue_type(&asked.arguments).as_str() {
-        "classic" => {}
-        other => {
-            let why = format!("queue type '{other}' is not supported by this version; use 'classic'");
-            return Err(invalid("x-queue-type", why));
-        }
-    }
-    match asked.arguments.inner().get("x-max-priority") {
-        None => Ok(0),
-        Some(value) => max_priority(value).map_err(|why| invalid("x-max-priority", why)),
-    }
-}
-
-fn max_priority(value: &AMQPValue) -> Result<u8, String> {
-    let Some(number) = integer(value) else { return Err(format!("{{unacceptable_type,{}}}", type_name(value))) };
-    if number < 0 {
-        return Err(format!("{{value_negative,{number}}}"));
-    }
-    u8::try_from(number).map_err(|_| format!("{{max_value_exceeded,{number}}}"))
 }

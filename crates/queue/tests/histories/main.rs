@@ -8,7 +8,7 @@ use choices::exhaust;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use subject::{Command, Draft, Subject};
-use warrenmq_queue::{Consumer, Credit, Effects, Position, Queue};
+use warrenmq_queue::{Consumer, Credit, Effects, Position, Queue, Settings};
 
 /// No window at all, but for the tests of windows.
 const WIDE: i64 = i64::MAX / 2;
@@ -168,7 +168,8 @@ fn range(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> (Position
 #[test]
 fn windows_hold_consumers_back() {
     for alone in [true, false] {
-        let (mut queue, mut effects) = (Queue::new(0), Effects::new());
+        let (mut queue, mut effects) =
+            (Queue::new(Settings { max_priority: 0, ..Settings::default() }), Effects::new());
         let reader = Consumer { ack: false, window: 1, ..READER };
         let slot = queue.consume(reader, &mut effects).expect("nobody is exclusive");
         if !alone {
@@ -194,7 +195,8 @@ fn windows_hold_consumers_back() {
 /// itself.
 #[test]
 fn windows_hold_pulls_back() {
-    let (mut queue, mut effects) = (Queue::new(0), Effects::new());
+    let (mut queue, mut effects) =
+        (Queue::new(Settings { max_priority: 0, ..Settings::default() }), Effects::new());
     let reader = Consumer { credit: Credit::Pull, window: 1, ..READER };
     let slot = queue.consume(reader, &mut effects).expect("nobody is exclusive");
     for number in 0..3 {
@@ -218,7 +220,8 @@ fn windows_hold_pulls_back() {
 /// Credit in messages is not pulled.
 #[test]
 fn only_those_who_pull_can() {
-    let (mut queue, mut effects) = (Queue::new(0), Effects::new());
+    let (mut queue, mut effects) =
+        (Queue::new(Settings { max_priority: 0, ..Settings::default() }), Effects::new());
     let reader = Consumer { credit: Credit::Messages(Some(0)), ..READER };
     let slot = queue.consume(reader, &mut effects).expect("nobody is exclusive");
     queue.publish(subject::run_of(0..1, 0), &mut effects);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use warrenmq_queue::{
     Consumer, ConsumerSlot, Credit, Delivery, Effects, Pick, Picks, Position, Queue, Record, Run, RunBuilder,
+    Settings,
 };
 
 use crate::model::{Caused, Message, Model};
@@ -55,7 +56,12 @@ pub(crate) struct Subject {
 
 impl Subject {
     pub(crate) fn new(highest: u8) -> Subject {
-        Subject { queue: Queue::new(highest), model: Model::new(highest), away: Vec::new(), next_number: 1 }
+        Subject {
+            queue: Queue::new(Settings { max_priority: highest, ..Settings::default() }),
+            model: Model::new(highest),
+            away: Vec::new(),
+            next_number: 1,
+        }
     }
 
     pub(crate) fn apply(&mut self, command: &Command) {
@@ -78,7 +84,7 @@ impl Subject {
         while !self.model.ready.is_empty() {
             self.apply(&Command::Get(false));
         }
-        assert!(self.queue.get(true).is_none());
+        assert!(self.queue.get(true, &mut Effects::new()).is_none());
     }
 
     fn carry_out(&mut self, command: &Command, effects: &mut Effects, caused: &mut Caused) {
@@ -132,7 +138,15 @@ impl Subject {
             let mut body = self.next_number.to_be_bytes().to_vec();
             body.resize(8 + padding, 0);
             let (persistent, priority) = (self.next_number.is_multiple_of(2), *priority);
-            builder.push(Record { route: ROUTE, header: HEADER, body: &body, persistent, priority });
+            builder.push(Record {
+                route: ROUTE,
+                header: HEADER,
+                body: &body,
+                persistent,
+                priority,
+                ttl: None,
+                dead: false,
+            });
             self.model.publish(self.next_number, priority, RECORD_OCTETS + *padding as u64);
             self.next_number += 1;
         }
@@ -143,7 +157,7 @@ impl Subject {
 
     fn get(&mut self, ack: bool) {
         let expected = self.model.get(ack);
-        let got = self.queue.get(ack);
+        let got = self.queue.get(ack, &mut Effects::new());
         let found = got.as_ref().map(|got| messages(&got.delivery));
         assert_eq!(found, expected.map(|message| vec![told(&message)]));
         if let Some(got) = got {
@@ -251,7 +265,15 @@ pub(crate) fn run_of(numbers: std::ops::Range<u64>, padding: usize) -> Run {
     for number in numbers {
         let mut body = number.to_be_bytes().to_vec();
         body.resize(8 + padding, 0);
-        builder.push(Record { route: ROUTE, header: HEADER, body: &body, persistent: false, priority: 0 });
+        builder.push(Record {
+            route: ROUTE,
+            header: HEADER,
+            body: &body,
+            persistent: false,
+            priority: 0,
+            ttl: None,
+            dead: false,
+        });
     }
     builder.finish().expect("at least one message")
 }

@@ -30,6 +30,12 @@ pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// Unix time in milliseconds; 0 for a machine whose clock stands before 1970.
+pub(super) fn unix_time_ms() -> u64 {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Random octets, from which made-up names and salts come.
 ///
 /// # Errors

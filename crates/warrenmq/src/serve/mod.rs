@@ -179,6 +179,7 @@ fn options(config: &Config) -> io::Result<Options> {
         product: config.server_properties.product.clone(),
         version: config.server_properties.version.clone(),
         seed: machine::seed()?,
+        epoch_ms: machine::unix_time_ms(),
     })
 }
 

@@ -1,0 +1,100 @@
+//! Dead letters: from the queue they leave to the queues that their dead-letter exchange leads to.
+//!
+//! Invariants: it runs after all queue locks are free; a message that died of itself (not rejected) and comes back to a queue
+//! it died in is dropped, so a cycle ends (<https://www.rabbitmq.com/docs/dlx>).
+
+mod death;
+
+use std::sync::Arc;
+
+use warrenmq_queue::{Dead, Picks, Reason, Record, RunBuilder};
+use warrenmq_wire::basic;
+use warrenmq_wire::content;
+
+use crate::broker::Broker;
+use crate::queue_cell::{QueueCell, Scratch};
+use death::Death;
+
+/// Where the messages go that leave a queue unsettled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeadLetters {
+    pub(crate) vhost: Arc<str>,
+    pub(crate) queue: Arc<str>,
+    /// `x-dead-letter-exchange`; empty is the default exchange.
+    pub(crate) exchange: String,
+    /// `x-dead-letter-routing-key`; without it messages keep their keys.
+    pub(crate) routing_key: Option<String>,
+}
+
+/// Publishes what died; that may make others die, until nothing is left.
+pub(crate) fn publish(broker: &Broker, scratch: &mut Scratch) {
+    while !scratch.dead.is_empty() {
+        for (from, dead) in std::mem::take(&mut scratch.dead) {
+            let Dead { delivery, reason } = dead;
+            let mut offsets: Vec<u32> = Vec::new();
+            match &delivery.picks {
+                Picks::Range { offset, count } => {
+                    let mut at = *offset;
+                    for _ in 0..*count {
+                        offsets.push(at);
+                        at = delivery.run.record(at).1;
+                    }
+                }
+                Picks::List(list) => offsets.extend(list.iter().map(|pick| pick.offset)),
+            }
+            for offset in offsets {
+                publish_one(broker, &from, reason, delivery.run.record(offset).0, scratch);
+            }
+        }
+    }
+}
+
+fn publish_one(
+    broker: &Broker,
+    from: &DeadLetters,
+    reason: Reason,
+    record: Record<'_>,
+    scratch: &mut Scratch,
+) {
+    let Some(vhost) = broker.vhost(&from.vhost) else { return };
+    let picture = vhost.picture();
+    let (exchange, own_key) = basic::split_route(record.route);
+    let Ok(header) = content::parse_header(record.header) else { return };
+    let extra = header.headers().map(|headers| death::sender_selected(&headers)).unwrap_or_default();
+    let keys: Vec<&[u8]> = match &from.routing_key {
+        Some(key) => vec![key.as_bytes()],
+        None => std::iter::once(own_key).chain(extra.iter().copied()).collect(),
+    };
+    let time = (broker.epoch_ms() + scratch.now) / 1000;
+    let cc: Vec<&[u8]> = std::iter::once(own_key).chain(extra.iter().copied()).collect();
+    let death = Death {
+        queue: &from.queue,
+        reason: reason.name(),
+        time,
+        exchange,
+        routing_keys: &cc,
+        ttl: record.ttl,
+    };
+    let new_header = death.record(&header, record.dead);
+    let Ok(parsed) = content::parse_header(&new_header) else { return };
+    let mut targets = Vec::new();
+    if picture.topology.route(&from.exchange, &keys, parsed.headers(), &mut targets).is_err() {
+        return;
+    }
+    let mut route = Vec::new();
+    basic::put_route(&mut route, from.exchange.as_bytes(), keys.first().copied().unwrap_or_default());
+    let record = Record { route: &route, header: &new_header, ttl: None, dead: true, ..record };
+    let mut builder = RunBuilder::new();
+    builder.push(record);
+    let Some(run) = builder.finish() else { return };
+    for cell in targets.iter().filter_map(|id| picture.cell(*id)) {
+        if reason == Reason::Rejected || !is_cycle(cell, &parsed) {
+            cell.publish(run.clone(), broker.limits().queue_window_octets, None, scratch);
+        }
+    }
+}
+
+/// Whether the message has died in this queue before and was never rejected on the way.
+fn is_cycle(cell: &QueueCell, header: &content::ContentHeader<'_>) -> bool {
+    header.headers().is_some_and(|headers| death::is_cycle(&headers, cell.info.name.as_bytes()))
+}
