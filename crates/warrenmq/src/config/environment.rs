@@ -21,14 +21,11 @@ pub(super) fn settings(variables: &[(OsString, OsString)]) -> Result<Vec<Setting
         let Some((_, text)) = variables.iter().find(|(name, _)| name.as_os_str() == variable.as_str()) else {
             continue;
         };
-        let wrong = |reason: &str| ConfigError::Value {
-            origin: format!("environment variable {variable}"),
-            key: key.name.clone(),
-            reason: reason.to_owned(),
+        let origin = format!("environment variable {variable}");
+        let Some(text) = text.to_str() else {
+            return Err(ConfigError::Value { origin, key: key.name, reason: "it is not UTF-8".to_owned() });
         };
-        let text = text.to_str().ok_or_else(|| wrong("it is not UTF-8"))?;
-        let value = value(&key.default, text).ok_or_else(|| wrong(&key.wanted()))?;
-        settings.push(Setting { origin: format!("environment variable {variable}"), key: key.name, value });
+        settings.push(Setting { origin, value: value(&key.default, text), key: key.name });
     }
     Ok(settings)
 }
@@ -48,16 +45,18 @@ pub(crate) fn unknown_variables(names: impl IntoIterator<Item = OsString>) -> Ve
     unknown
 }
 
-fn variable(key: &str) -> String {
+/// The variable of a key.
+pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "_").to_uppercase())
 }
 
-/// `text` as a value of the same kind as `like`; lists are separated by commas.
-fn value(like: &Value, text: &str) -> Option<Value> {
+/// `text` as a value of the same kind as `like`; lists are separated by commas. What is not of that kind stays a string, and is
+/// refused as one.
+fn value(like: &Value, text: &str) -> Value {
     let words = || text.split(',').map(str::trim).filter(|word| !word.is_empty());
-    Some(match like {
-        Value::Integer(_) => Value::Integer(text.trim().parse().ok()?),
+    match like {
+        Value::Integer(_) => text.trim().parse().map_or_else(|_| Value::from(text), Value::Integer),
         Value::Array(_) => Value::Array(words().map(Value::from).collect()),
         _ => Value::from(text),
-    })
+    }
 }

@@ -19,37 +19,52 @@ pub(super) fn read(path: &Path) -> Result<Vec<Setting>, ConfigError> {
 
 /// All settings of `text`; `name` is what messages call it.
 pub(super) fn parse(name: &str, text: &str) -> Result<Vec<Setting>, ConfigError> {
-    let syntax = |error: toml::de::Error| ConfigError::Syntax {
-        origin: origin(name, text, error.span().map_or(0, |span| span.start)),
-        reason: error.message().replace('\n', ", "),
-    };
-    let table = DeTable::parse(text).map_err(syntax)?.into_inner();
-    let mut settings = Vec::new();
-    flatten(&mut settings, "", table, &|at| origin(name, text, at)).map_err(syntax)?;
-    Ok(settings)
+    let table = DeTable::parse(text).map_err(|error| syntax(name, text, &error))?.into_inner();
+    let mut reader = Reader { name, text, settings: Vec::new() };
+    reader.table("", table)?;
+    Ok(reader.settings)
 }
 
-fn flatten(
-    settings: &mut Vec<Setting>,
-    prefix: &str,
-    table: DeTable<'_>,
-    origin: &dyn Fn(usize) -> String,
-) -> Result<(), toml::de::Error> {
-    for (name, value) in table {
-        let key = format!("{prefix}{}", name.get_ref());
-        let origin_of_key = origin(name.span().start);
-        if keys::is_table(&key) && value.get_ref().is_table() {
-            let DeValue::Table(inner) = value.into_inner() else { continue };
-            flatten(settings, &format!("{key}."), inner, origin)?;
-        } else {
-            settings.push(Setting { origin: origin_of_key, key, value: plain(value)? });
+struct Reader<'a> {
+    name: &'a str,
+    text: &'a str,
+    settings: Vec<Setting>,
+}
+
+impl Reader<'_> {
+    fn table(&mut self, prefix: &str, table: DeTable<'_>) -> Result<(), ConfigError> {
+        for (name, value) in table {
+            let key = format!("{prefix}{}", name.get_ref());
+            let origin = origin(self.name, self.text, name.span().start);
+            let (span, value) = (value.span(), value.into_inner());
+            match value {
+                DeValue::Table(inner)
+                    if keys::is_table(&key) || !inner.is_empty() && keys::find(&key).is_none() =>
+                {
+                    self.table(&format!("{key}."), inner)?;
+                }
+                value => {
+                    let value = ValueDeserializer::from(Spanned::new(span, value));
+                    let value = Value::deserialize(value).map_err(|error| ConfigError::Value {
+                        origin: origin.clone(),
+                        key: key.clone(),
+                        reason: error.message().to_owned(),
+                    })?;
+                    if keys::is_table(&key) {
+                        let reason = format!("{value} is not a table, [{key}]");
+                        return Err(ConfigError::Value { origin, key, reason });
+                    }
+                    self.settings.push(Setting { origin, key, value });
+                }
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
-fn plain(value: Spanned<DeValue<'_>>) -> Result<Value, toml::de::Error> {
-    Value::deserialize(ValueDeserializer::from(value))
+fn syntax(name: &str, text: &str, error: &toml::de::Error) -> ConfigError {
+    let at = error.span().map_or(0, |span| span.start);
+    ConfigError::Syntax { origin: origin(name, text, at), reason: error.message().replace('\n', ", ") }
 }
 
 fn origin(name: &str, text: &str, at: usize) -> String {

@@ -93,7 +93,8 @@ impl Key {
         }
     }
 
-    fn range(&self) -> (i64, i64) {
+    /// Smallest and largest value of a whole number.
+    pub(super) fn range(&self) -> (i64, i64) {
         let range = RANGES.iter().find(|(name, ..)| *name == self.name);
         let (_, least, most) = range.expect("invariant: every whole number has a range");
         (*least, *most)
@@ -153,7 +154,7 @@ pub(super) fn put(table: &mut Table, key: &str, value: Value) {
 /// An address to listen on.
 pub(crate) fn parse_address(text: &str) -> Result<std::net::SocketAddr, String> {
     text.parse().map_err(|_| {
-        format!("'{text}' is not an IP address with a port, such as 127.0.0.1:5672 or [::1]:5672 (0.0.0.0 and [::] are all addresses)")
+        format!("'{text}' is not an IP address with a port, such as 127.0.0.1:5672 or [::1]:5672")
     })
 }
 

@@ -178,3 +178,6 @@ impl Config {
         Table::try_from(self).expect("invariant: every key has a representation in TOML")
     }
 }
+
+#[cfg(test)]
+mod tests;

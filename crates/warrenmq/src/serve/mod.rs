@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use warrenmq_broker::{Broker, Commits, Options, RestoreError};
+use warrenmq_broker::{Broker, Commits, Options, RestoreError, definitions};
 use warrenmq_server::{BindError, Listeners, Stop};
 use warrenmq_store::{DataDir, DataDirError, DefinitionError, SledDefinitions};
 
@@ -70,11 +70,11 @@ fn serve(args: ServeArgs) -> Result<(), ServeError> {
     signals::listen(Arc::clone(&stop))?;
 
     let listeners = bind(&config.listen, Listeners::bind)?;
-    let definitions = read_definitions(&config)?;
+    let json = read_definitions(&config)?;
     let data_dir = DataDir::open(&config.data_dir)?;
     let failed = Arc::new(AtomicBool::new(false));
     let broker = open_broker(&config, &data_dir, &stop, &failed)?;
-    if let Some((path, json)) = definitions {
+    if let Some((path, json)) = json {
         let loaded = broker.load_definitions(&json);
         for warning in loaded.map_err(|source| ServeError::Definitions { path, source })? {
             tracing::warn!("definitions: {warning}");
@@ -97,9 +97,8 @@ fn serve(args: ServeArgs) -> Result<(), ServeError> {
     }
 
     // The lock on the folder is given back last.
-    let data_dir = export.finish();
     let closed = broker.close();
-    drop(data_dir);
+    drop(export.finish());
     if failed.load(Ordering::Relaxed) {
         return Err(ServeError::Failed);
     }
@@ -137,12 +136,17 @@ fn bind<T>(
     bind(&left)
 }
 
+/// The definitions file, found to be one.
 fn read_definitions(config: &Config) -> Result<Option<(PathBuf, Vec<u8>)>, ServeError> {
     let Some(path) = config.definitions_file() else { return Ok(None) };
     let path = path.to_owned();
-    match std::fs::read(&path) {
-        Ok(json) => Ok(Some((path, json))),
-        Err(source) => Err(ServeError::DefinitionsFile { path, source }),
+    let json = match std::fs::read(&path) {
+        Ok(json) => json,
+        Err(source) => return Err(ServeError::DefinitionsFile { path, source }),
+    };
+    match definitions::import(&json) {
+        Ok(_) => Ok(Some((path, json))),
+        Err(error) => Err(ServeError::Definitions { path, source: error.into() }),
     }
 }
 
@@ -195,5 +199,45 @@ fn announce(ready: &str, started: Instant) {
     let mut stdout = io::stdout().lock();
     if let Err(error) = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
         tracing::debug!("stdout: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// EAFNOSUPPORT.
+    const NO_IPV6: i32 = 97;
+
+    #[test]
+    fn a_machine_without_ipv6_listens_on_ipv4() {
+        let cases: [(&[&str], Option<&[&str]>); 5] = [
+            (&["0.0.0.0:5672", "[::]:5672"], Some(&["0.0.0.0:5672"])),
+            (&["127.0.0.1:1", "[::]:2", "0.0.0.0:2"], Some(&["127.0.0.1:1", "0.0.0.0:2"])),
+            (&["0.0.0.0:5672", "[::]:5673"], None),
+            (&["[::]:5672"], None),
+            (&["0.0.0.0:5672", "[::]:5672", "[::1]:1"], None),
+        ];
+        for (asked, expected) in cases {
+            let bound = bind(&addresses(asked), |addresses| match addresses.iter().find(|a| a.is_ipv6()) {
+                Some(&address) => {
+                    Err(BindError::Failed { address, error: io::Error::from_raw_os_error(NO_IPV6) })
+                }
+                None => Ok(addresses.to_vec()),
+            });
+            assert_eq!(bound.ok(), expected.map(addresses), "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_taken_is_not_left_out() {
+        let asked = addresses(&["0.0.0.0:5672", "[::]:5672"]);
+        let bound: Result<(), BindError> =
+            bind(&asked, |addresses| Err(BindError::InUse { address: addresses[1] }));
+        assert!(matches!(bound, Err(BindError::InUse { .. })));
+    }
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().expect("an address")).collect()
     }
 }
