@@ -106,8 +106,21 @@ fn doc(root: &Path) -> Tally {
     Tally::of(command::succeeds(command.env("RUSTDOCFLAGS", "-D warnings")))
 }
 
+/// Advisories apart from the rest: they come from a database that is not in the registry and cannot be had everywhere.
 fn deny(root: &Path) -> Tally {
-    cargo_component(root, "deny", &["deny", "--workspace", "check"])
+    let mut tally =
+        cargo_component(root, "deny", &["deny", "--workspace", "check", "licenses", "bans", "sources"]);
+    if tally.skipped > 0 {
+        return tally;
+    }
+    if command::is_available(&mut cargo(root, &["deny", "fetch", "db"])) {
+        let mut advisories = cargo(root, &["deny", "--workspace", "check", "advisories"]);
+        tally += Tally::of(command::succeeds(&mut advisories));
+    } else {
+        println!("skipped: the database of advisories cannot be fetched");
+        tally += Tally::skipped();
+    }
+    tally
 }
 
 fn check_tidy(root: &Path) -> Tally {
