@@ -10,8 +10,8 @@ use warrenmq_wire::basic;
 use warrenmq_wire::method::{FieldTable, Method, ShortString, basic_cold as cold};
 
 use super::Session;
-use super::channel::SharedPrefetch;
 use super::consumers::Source;
+use super::deliver::Pending;
 use crate::access::{Access, Resource};
 use crate::inbox::ConsumerKey;
 use crate::queue_cell::QueueCell;
@@ -54,39 +54,67 @@ impl Session {
             channel.prefetch = prefetch;
         }
         if global && prefetch > 0 {
-            let used = channel.outstanding.count();
-            match &mut channel.shared {
-                Some(shared) => shared.limit = u64::from(prefetch),
-                None => {
-                    channel.shared =
-                        Some(SharedPrefetch { limit: u64::from(prefetch), used, ..Default::default() });
-                }
+            let is_new = channel.shared.is_none();
+            channel.shared.get_or_insert_default().limit = u64::from(prefetch);
+            self.share_prefetch(number);
+            if is_new {
+                self.count_shared(number);
             }
         } else {
             channel.shared = None;
+            self.part_prefetch(number);
         }
-        let shared = channel.shared.is_some();
-        self.recredit_all(number, shared);
         self.reply(number, Method::Basic(cold::AMQPMethod::QosOk(cold::QosOk {})));
         self.serve_shared(number);
         Ok(())
     }
 
-    /// Moves the consumers of a channel under a shared limit, or out of it.
-    fn recredit_all(&mut self, number: u16, shared: bool) {
+    /// Moves the consumers of a channel under its shared limit.
+    fn share_prefetch(&mut self, number: u16) {
         let window = self.window();
         for key in self.sources.keys_of(number) {
             let Some(source) = self.sources.get_mut(key) else { continue };
-            let Some(slot) = source.slot else { continue };
-            if source.no_ack || source.shared == shared {
+            if source.no_ack || source.shared || source.is_getter() {
                 continue;
             }
-            source.shared = shared;
-            source.limited = !shared && source.prefetch > 0;
-            let own = (source.prefetch > 0)
-                .then(|| source.prefetch.saturating_sub(u32::try_from(source.unacked).unwrap_or(u32::MAX)));
-            let credit = if shared { Credit::Pull } else { Credit::Messages(own) };
-            source.queue.recredit(slot, credit, window, &mut self.scratch);
+            source.shared = true;
+            source.limited = false;
+            if let Some(slot) = source.slot {
+                source.queue.recredit(slot, Credit::Pull, window, &mut self.scratch);
+            }
+            // The queue sends nothing by itself any more: what it has sent before is here.
+            self.receive_deliveries(|_| true);
+            let mine = self.pending.iter().filter(|pending| pending.key == key);
+            let unsent = mine.map(Pending::left).sum();
+            if let Some(source) = self.sources.get_mut(key) {
+                source.unsent = unsent;
+            }
+        }
+    }
+
+    /// Lets the consumers of a channel go by their own limits again.
+    fn part_prefetch(&mut self, number: u16) {
+        let window = self.window();
+        for key in self.sources.keys_of(number) {
+            let Some(source) = self.sources.get_mut(key).filter(|source| source.shared) else { continue };
+            let credit = Credit::Messages(source.allowance());
+            source.shared = false;
+            source.limited = source.prefetch > 0;
+            source.unsent = 0;
+            if let Some(slot) = source.slot {
+                source.queue.recredit(slot, credit, window, &mut self.scratch);
+            }
+        }
+    }
+
+    /// A shared limit that is new counts what its channel has already.
+    fn count_shared(&mut self, number: u16) {
+        let sources = self.sources.keys_of(number).into_iter().filter_map(|key| self.sources.get(key));
+        let unsent: u64 = sources.map(|source| source.unsent).sum();
+        if let Some(channel) = self.channels.get_mut(number)
+            && let Some(shared) = &mut channel.shared
+        {
+            shared.used = channel.outstanding.count() + unsent;
         }
     }
 
@@ -143,6 +171,7 @@ impl Session {
             shared,
             prefetch: if consume.no_ack { 0 } else { prefetch },
             unacked: 0,
+            unsent: 0,
             window_used: 0,
         };
         self.sources.insert(key, source);
@@ -201,6 +230,7 @@ impl Session {
                 shared: false,
                 prefetch: 0,
                 unacked: 1,
+                unsent: 0,
                 window_used: 0,
             };
             self.sources.insert(key, source);
@@ -245,36 +275,34 @@ impl Session {
         self.free_shared(number, unsent);
     }
 
-    /// Shares what the limit allows among the consumers that wait, in turn.
+    /// Shares what the limit allows among the consumers that wait, in turn. Who has reached its own limit goes on waiting.
     fn serve_shared(&mut self, number: u16) {
         let window = self.window();
+        let mut full = 0;
         loop {
-            let Some(shared) = self.channels.get_mut(number).and_then(|channel| channel.shared.as_mut())
-            else {
-                return;
-            };
+            let shared = self.channels.get_mut(number).and_then(|channel| channel.shared.as_mut());
+            let Some(shared) = shared else { return };
             let free = shared.limit.saturating_sub(shared.used);
-            if free == 0 {
+            if free == 0 || full == shared.hungry.len() {
                 return;
             }
-            let share = free.div_ceil(shared.hungry.len().max(1) as u64);
+            let share = u32::try_from(free.div_ceil(shared.hungry.len() as u64)).unwrap_or(u32::MAX);
             let Some(key) = shared.hungry.pop_front() else { return };
-            let Some(source) = self.sources.get(key) else { continue };
-            let Some(slot) = source.slot.filter(|_| source.shared) else { continue };
-            let own = match source.prefetch {
-                0 => u64::MAX,
-                limit => u64::from(limit).saturating_sub(source.unacked),
-            };
-            let limit = u32::try_from(share.min(own)).unwrap_or(u32::MAX);
+            let Some(source) = self.sources.get_mut(key).filter(|source| source.shared) else { continue };
+            let Some(slot) = source.slot else { continue };
+            let limit = source.allowance().map_or(share, |own| own.min(share));
+            if limit == 0 {
+                full += 1;
+                shared.hungry.push_back(key);
+                continue;
+            }
             let given = source.queue.pull(slot, limit, window, &mut self.scratch);
-            let Some(shared) = self.channels.get_mut(number).and_then(|channel| channel.shared.as_mut())
-            else {
-                return;
-            };
+            source.unsent += u64::from(given);
             shared.used += u64::from(given);
-            if given > 0 && given == limit {
+            if given == limit {
                 shared.hungry.push_back(key);
             }
+            full = 0;
         }
     }
 }

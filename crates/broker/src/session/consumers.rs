@@ -26,6 +26,8 @@ pub(super) struct Source {
     pub(super) prefetch: u32,
     /// Deliveries sent and not settled.
     pub(super) unacked: u64,
+    /// Under a shared prefetch: deliveries that the queue has handed out and that are not sent yet.
+    pub(super) unsent: u64,
     /// Octets encoded since the queue last heard of it.
     pub(super) window_used: u64,
 }
@@ -33,6 +35,19 @@ pub(super) struct Source {
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     list: Vec<Option<Source>>,
+}
+
+impl Source {
+    /// What its own prefetch leaves; `None` is no limit.
+    pub(super) fn allowance(&self) -> Option<u32> {
+        let out = u32::try_from(self.unacked + self.unsent).unwrap_or(u32::MAX);
+        (self.prefetch > 0).then(|| self.prefetch.saturating_sub(out))
+    }
+
+    /// Whether it stands for what was fetched with basic.get; consumers always have a tag.
+    pub(super) fn is_getter(&self) -> bool {
+        self.tag.is_empty()
+    }
 }
 
 impl Sources {

@@ -24,6 +24,11 @@ impl Pending {
         Pending { key, delivery, done: 0 }
     }
 
+    /// Messages that are left of it.
+    pub(super) fn left(&self) -> u64 {
+        u64::from(self.delivery.count()) - self.done as u64
+    }
+
     /// What is left of it.
     pub(super) fn into_rest(self) -> Delivery {
         let Pending { mut delivery, done, .. } = self;
@@ -92,10 +97,14 @@ impl Session {
                 limit: limit + written,
                 redelivered: pending.delivery.redelivered,
             };
+            let before = source.unacked;
             let ack = (!source.no_ack).then_some((&mut source.unacked, &mut channel.outstanding));
             let octets = encode(pending, &mut encoder, ack);
+            if source.shared {
+                source.unsent = source.unsent.saturating_sub(source.unacked - before);
+            }
             source.window_used += u64::from(octets);
-            if is_done(pending) {
+            if pending.left() == 0 {
                 self.pending.pop_front();
             }
             self.return_window(key);
@@ -117,13 +126,6 @@ impl Session {
                 .queue
                 .with(window, &mut self.scratch, |queue, effects| queue.credit(slot, 0, octets, effects));
         }
-    }
-}
-
-fn is_done(pending: &Pending) -> bool {
-    match &pending.delivery.picks {
-        Picks::Range { count, .. } => *count == 0,
-        Picks::List(list) => pending.done >= list.len(),
     }
 }
 

@@ -110,8 +110,8 @@ impl Session {
         let (queue, no_ack) = (Arc::clone(&source.queue), source.no_ack);
         let (number, shared) = (source.channel, source.shared);
         let left = queue.cancel(slot, &mut self.scratch);
-        // Nothing more comes for it now; what is here goes back.
-        self.receive_mail_without(key);
+        // Nothing more comes for it now; what is here goes back. Its key may be used again.
+        self.receive_deliveries(|notice| *notice != Notice::Cancelled(key) && *notice != Notice::Hungry(key));
         let (mine, others): (Vec<Pending>, Vec<Pending>) =
             std::mem::take(&mut self.pending).into_iter().partition(|pending| pending.key == key);
         self.pending = others.into();
@@ -119,6 +119,9 @@ impl Session {
         let count = unsent.iter().map(|delivery| u64::from(delivery.count())).sum();
         self.return_unsent(&queue, no_ack, unsent);
         if shared {
+            if let Some(source) = self.sources.get_mut(key) {
+                source.unsent = 0;
+            }
             self.leave_shared(number, key, count);
         }
         Some((queue, left))
@@ -149,14 +152,14 @@ impl Session {
         });
     }
 
-    /// Takes the mail in, without notices for a consumer that has just ended: its key may be used again.
-    fn receive_mail_without(&mut self, key: ConsumerKey) {
+    /// Takes the deliveries in; of the notices those that are to be kept stay in the inbox.
+    pub(super) fn receive_deliveries(&mut self, keep: impl Fn(&Notice) -> bool) {
         let mut mail = std::mem::take(&mut self.mail);
         let notified = self.inbox.swap(&mut mail);
         for (to, delivery) in mail.deliveries.drain(..) {
             self.pending.push_back(Pending::new(to, delivery));
         }
-        mail.notices.retain(|notice| *notice != Notice::Cancelled(key) && *notice != Notice::Hungry(key));
+        mail.notices.retain(keep);
         if notified && !mail.notices.is_empty() {
             // Back into the inbox: they are looked at when the present method is done.
             let notices = std::mem::take(&mut mail.notices);

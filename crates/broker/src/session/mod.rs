@@ -149,7 +149,7 @@ impl Session {
             queue.give_up(&self.inbox);
             self.waits = None;
         }
-        if !self.connection.timeout().is_some_and(|at| now >= at) {
+        if self.connection.timeout().is_none_or(|at| now < at) {
             return None;
         }
         self.connection.handle_timeout(now, self.out.buffer())

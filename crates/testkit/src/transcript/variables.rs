@@ -40,8 +40,7 @@ impl Variables {
         }
     }
 
-    /// What a name is bound to.
-    pub(crate) fn value_of(&self, name: &str) -> Result<&Value, String> {
+    fn value_of(&self, name: &str) -> Result<&Value, String> {
         self.bound.get(name).ok_or(format!("${name} is not bound yet"))
     }
 

@@ -1,0 +1,236 @@
+//! A broker in one thread: its connections are buffers, its clock is a number.
+//!
+//! Invariant: after each call of a client everything that could happen without time passing has happened, on all connections;
+//! sessions are driven as the server's driver does it.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use warrenmq_broker::{Broker, Commits, Limits, Options, Session};
+use warrenmq_store::DefinitionStore;
+use warrenmq_testkit::transcript::{Arrival, Peer};
+
+/// Octets of one write.
+const WRITE_OCTETS: usize = 128 * 1024;
+/// How long a connection that was closed by its peer waits for the end of the stream.
+const AWAIT_END_MS: u64 = 15_000;
+/// More rounds than this without rest are a busy loop.
+const ROUNDS_MAX: usize = 100_000;
+
+/// A broker with its connections.
+#[derive(Clone)]
+pub(crate) struct Node {
+    state: Rc<RefCell<State>>,
+}
+
+struct State {
+    broker: Arc<Broker>,
+    now: u64,
+    links: Vec<Option<Link>>,
+    spare: Vec<u8>,
+}
+
+/// The broker's end of one connection.
+struct Link {
+    session: Option<Session>,
+    /// What the client has sent and the session has not used.
+    input: Vec<u8>,
+    /// New input has come, or the session stopped although it had more.
+    offer: bool,
+    /// What the client has not read yet.
+    output: Vec<u8>,
+    /// Written everything and waits for the client to go.
+    lingers_until: Option<u64>,
+    shut: bool,
+}
+
+/// The client's end of one connection.
+pub(crate) struct Client {
+    node: Node,
+    at: usize,
+}
+
+impl Node {
+    /// A broker on what the store has, with RabbitMQ's defaults.
+    pub(crate) fn open(store: Box<dyn DefinitionStore>, commits: Commits) -> Node {
+        Node::with_limits(store, commits, Limits::default())
+    }
+
+    pub(crate) fn with_limits(store: Box<dyn DefinitionStore>, commits: Commits, limits: Limits) -> Node {
+        let options = Options { limits, ..options() };
+        let broker = Broker::open(options, store, commits, Box::new(|_| {})).expect("the broker opens");
+        let state = State { broker, now: 1_000, links: Vec::new(), spare: Vec::new() };
+        Node { state: Rc::new(RefCell::new(state)) }
+    }
+
+    pub(crate) fn broker(&self) -> Arc<Broker> {
+        Arc::clone(&self.state.borrow().broker)
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        let mut state = self.state.borrow_mut();
+        let peer = SocketAddr::from(([127, 0, 0, 1], 40_000));
+        let session = Some(state.broker.connect(peer, state.now));
+        let (input, output) = (Vec::new(), Vec::new());
+        state.links.push(Some(Link {
+            session,
+            input,
+            offer: false,
+            output,
+            lingers_until: None,
+            shut: false,
+        }));
+        Client { node: self.clone(), at: state.links.len() - 1 }
+    }
+}
+
+impl State {
+    fn settle(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            let mut moved = self.next_timer().is_some_and(|at| at <= self.now);
+            if moved {
+                self.broker.handle_timers(self.now);
+            }
+            for link in self.links.iter_mut().flatten() {
+                moved |= link.turn(self.now, &mut self.spare);
+            }
+            if !moved {
+                return;
+            }
+        }
+        panic!("the broker does not come to rest");
+    }
+
+    fn next_deadline(&self) -> Option<u64> {
+        self.links.iter().flatten().filter_map(Link::deadline).chain(self.next_timer()).min()
+    }
+
+    fn next_timer(&self) -> Option<u64> {
+        self.broker.next_timer(Waker::noop())
+    }
+}
+
+impl Link {
+    fn deadline(&self) -> Option<u64> {
+        let session = self.session.as_ref()?;
+        self.lingers_until.or_else(|| session.timeout())
+    }
+
+    /// One turn as the driver has it; says whether anything happened.
+    fn turn(&mut self, now: u64, spare: &mut Vec<u8>) -> bool {
+        let Some(session) = &mut self.session else { return false };
+        if let Some(until) = self.lingers_until {
+            if now < until {
+                return false;
+            }
+            self.end();
+            return true;
+        }
+        session.lend(spare);
+        let mut moved = session.inbox().is_notified();
+        if moved {
+            session.handle_inbox(now);
+        }
+        if session.timeout().is_some_and(|at| now >= at) {
+            moved = true;
+            if session.handle_timeout(now).is_some() {
+                self.end();
+                return true;
+            }
+        }
+        if self.offer && session.wants_input() && !session.is_finished() {
+            moved = true;
+            let used = session.handle_input(now, &self.input);
+            self.input.drain(..used);
+            self.offer = !self.input.is_empty() && !session.wants_input();
+        }
+        loop {
+            session.fill(WRITE_OCTETS);
+            let octets = session.transmit();
+            if octets.is_empty() {
+                break;
+            }
+            moved = true;
+            let count = octets.len();
+            self.output.extend_from_slice(octets);
+            session.sent(now, count);
+        }
+        if session.is_finished() {
+            moved = true;
+            if session.awaits_end_of_input() {
+                self.lingers_until = Some(now + AWAIT_END_MS);
+            } else {
+                self.end();
+                return true;
+            }
+        }
+        session.reclaim(spare);
+        moved
+    }
+
+    fn end(&mut self) {
+        self.session = None;
+        self.shut = true;
+    }
+
+    fn take(&mut self) -> Option<Arrival> {
+        if !self.output.is_empty() {
+            return Some(Arrival::Bytes(std::mem::take(&mut self.output)));
+        }
+        self.shut.then_some(Arrival::Closed)
+    }
+}
+
+impl Peer for Client {
+    fn send(&mut self, bytes: &[u8]) {
+        let mut state = self.node.state.borrow_mut();
+        if let Some(link) = &mut state.links[self.at] {
+            link.input.extend_from_slice(bytes);
+            link.offer = true;
+        }
+        state.settle();
+    }
+
+    fn receive(&mut self, timeout: Duration) -> Arrival {
+        let mut state = self.node.state.borrow_mut();
+        let end = state.now + u64::try_from(timeout.as_millis()).expect("a short time");
+        loop {
+            state.settle();
+            let arrival = state.links[self.at].as_mut().map_or(Some(Arrival::Closed), Link::take);
+            if let Some(arrival) = arrival {
+                return arrival;
+            }
+            if state.now >= end {
+                return Arrival::Nothing;
+            }
+            state.now = state.next_deadline().map_or(end, |at| at.clamp(state.now + 1, end));
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let mut state = self.node.state.borrow_mut();
+        state.links[self.at] = None;
+        state.settle();
+    }
+}
+
+fn options() -> Options {
+    Options {
+        limits: Limits::default(),
+        loopback_users: vec!["guest".to_owned()],
+        default_user: "guest".to_owned(),
+        default_pass: "guest".to_owned(),
+        default_vhost: "/".to_owned(),
+        cluster_name: "memory".to_owned(),
+        product: "RabbitMQ".to_owned(),
+        version: "3.13.7".to_owned(),
+        seed: [7; 32],
+        epoch_ms: 1_700_000_000_000,
+    }
+}
