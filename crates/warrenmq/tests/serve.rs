@@ -85,13 +85,13 @@ fn a_wrong_option_is_refused_by_the_command_line() {
 #[test]
 fn a_data_folder_belongs_to_one_broker() {
     let folder = folder();
-    let broker = Broker::start(&folder, &["--listen", "127.0.0.1:0"]);
-    let second = run(&folder, &["--listen", "127.0.0.1:0"]);
+    let broker = Broker::start(&folder, &[]);
+    let second = run(&folder, &[]);
     assert_eq!(second.status.code(), Some(1));
     let line = String::from_utf8(second.stderr).expect("UTF-8");
     assert!(line.lines().count() == 1 && line.contains("in use by another running broker"), "{line}");
     assert!(broker.stop(Signal::TERM).0.success());
-    assert!(Broker::start(&folder, &["--listen", "127.0.0.1:0"]).stop(Signal::TERM).0.success());
+    assert!(Broker::start(&folder, &[]).stop(Signal::TERM).0.success());
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn the_environment_stands_in_for_options() {
 fn both_signals_tell_clients_and_end_well() {
     for (signal, is_answered) in [(Signal::TERM, true), (Signal::INT, true), (Signal::TERM, false)] {
         let folder = folder();
-        let broker = Broker::start(&folder, &["--listen", "127.0.0.1:0"]);
+        let broker = Broker::start(&folder, &[]);
         let mut client = broker.connect();
         log_in(&mut client);
         let client = std::thread::spawn(move || {
@@ -141,16 +141,47 @@ fn both_signals_tell_clients_and_end_well() {
 }
 
 #[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let folder = folder();
+    let broker = Broker::start(&folder, &[]);
+    let mut client = broker.connect();
+    log_in(&mut client);
+    kill_process(Pid::from_child(&broker.child), Signal::INT).expect("it runs");
+    // The broker waits for this client to answer.
+    read_until(&mut client, "reason 'shutdown'");
+    assert_eq!(broker.stop(Signal::TERM).0.code(), Some(0));
+}
+
+#[test]
+fn a_disk_that_takes_no_more_ends_the_broker() {
+    let folder = folder();
+    let json = folder.path().join("d.json");
+    let queue = |n: u32| format!(r#"{{"name":"queue-{n}","vhost":"/","durable":true}}"#);
+    let queues: Vec<String> = (0..5000).map(queue).collect();
+    fs::write(&json, format!(r#"{{"vhosts":[{{"name":"/"}}],"queues":[{}]}}"#, queues.join(",")))
+        .expect("written");
+    // No file may grow beyond so many blocks of 512 octets: less than the definitions need.
+    let serve = r#"trap '' XFSZ; ulimit -f 1024; exec "$0" --listen 127.0.0.1:0 --data-dir "$1" --load-definitions "$2""#;
+    let mut command = Command::new("sh");
+    command.args(["-c", serve, env!("CARGO_BIN_EXE_warrenmq")]).arg(data_dir(&folder)).arg(json);
+    let output = command.stdin(Stdio::null()).output().expect("sh is there");
+    let log = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(log.lines().any(|line| line.contains("ERROR") && line.contains("definitions")), "{log}");
+    assert!(log.ends_with("stopped because definitions could not be written; the log says why\n"), "{log}");
+}
+
+#[test]
 fn definitions_are_taken_in_stay_and_are_written_beside_the_database() {
     let folder = folder();
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/definitions.sample.json");
-    let load = ["--listen", "127.0.0.1:0", "--load-definitions", sample];
+    let load = ["--load-definitions", sample];
     assert!(Broker::start(&folder, &load).stop(Signal::TERM).0.success());
     let path = data_dir(&folder).join("definitions.json");
     let first = fs::read_to_string(&path).expect("written at the stop");
     assert!(first.contains("shop-app"), "{first}");
     fs::remove_file(&path).expect("removed");
-    assert!(Broker::start(&folder, &["--listen", "127.0.0.1:0"]).stop(Signal::TERM).0.success());
+    assert!(Broker::start(&folder, &[]).stop(Signal::TERM).0.success());
     let second = fs::read_to_string(&path).expect("written again");
     assert_eq!(entries(&second), entries(&first));
 }
@@ -162,10 +193,7 @@ fn what_is_not_supported_is_named_in_the_log() {
     let policy =
         r#"{"vhost":"/","name":"p","pattern":"^q","apply-to":"queues","definition":{"max-length":1}}"#;
     fs::write(&json, format!(r#"{{"vhosts":[{{"name":"/"}}],"policies":[{policy}]}}"#)).expect("written");
-    let mut broker = Broker::start(
-        &folder,
-        &["--listen", "127.0.0.1:0", "--load-definitions", &json.display().to_string()],
-    );
+    let mut broker = Broker::start(&folder, &["--load-definitions", &json.display().to_string()]);
     let mut stderr = broker.child.stderr.take().expect("piped");
     assert!(broker.stop(Signal::TERM).0.success());
     let mut log = String::new();

@@ -122,6 +122,7 @@ fn the_environment_sets_every_kind_of_value() {
         ("WARRENMQ_DEFAULT_PASS", "a,b "),
         ("WARRENMQ_LIMITS_FRAME_MAX", "65536"),
         ("WARRENMQ_SERVER_PROPERTIES_PRODUCT", "WarrenMQ"),
+        ("WARRENMQ_LOOPBACK_USERS", ","),
         ("WARRENMQ_WORKERS", ""),
     ];
     let config = load(Overrides::default(), environment(&variables)).expect("all of it is right");
@@ -130,6 +131,7 @@ fn the_environment_sets_every_kind_of_value() {
     assert_eq!(config.default_pass, "a,b ");
     assert_eq!(config.limits.frame_max, 65_536);
     assert_eq!(config.server_properties.product, "WarrenMQ");
+    assert!(config.loopback_users.is_empty());
     assert_eq!(config.workers, 0, "an empty variable is one that is not set");
 }
 

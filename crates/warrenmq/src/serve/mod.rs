@@ -55,7 +55,8 @@ pub(crate) fn run(args: ServeArgs) -> ExitCode {
     match serve(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("warrenmq: {error}");
+            // Without anybody to read it, the exit code is all that can be told.
+            let _ = writeln!(io::stderr(), "warrenmq: {error}");
             ExitCode::FAILURE
         }
     }
@@ -76,6 +77,9 @@ fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let broker = open_broker(&config, &data_dir, &stop, &failed)?;
     if let Some((path, json)) = json {
         let loaded = broker.load_definitions(&json);
+        if failed.load(Ordering::Relaxed) {
+            return Err(ServeError::Failed);
+        }
         for warning in loaded.map_err(|source| ServeError::Definitions { path, source })? {
             tracing::warn!("definitions: {warning}");
         }
