@@ -81,7 +81,10 @@ impl Driver {
             return Turn::Over;
         }
         let Some(read_more) = self.read(cx, now, buffers) else { return Turn::Over };
+        let refused_input = !self.session.wants_input();
         let Some(write_more) = self.write(cx, now) else { return Turn::Over };
+        // What was written has made room for input, and nobody has asked the socket for it yet.
+        let read_more = read_more || (refused_input && self.session.wants_input());
         if self.session.is_finished() && self.session.transmit().is_empty() {
             let until = now + if self.session.awaits_end_of_input() { AWAIT_END_MS } else { LINGER_MS };
             self.lingering = Some(until);
