@@ -283,6 +283,7 @@ impl Broker {
             "basic.nack",
             "consumer_cancel_notify",
             "consumer_priorities",
+            "direct_reply_to",
             "per_consumer_qos",
             "authentication_failure_close",
         ] {

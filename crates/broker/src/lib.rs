@@ -14,6 +14,7 @@ mod inbox;
 mod limits;
 mod lock;
 mod names;
+mod properties;
 mod queue_cell;
 mod refusal;
 mod restore;

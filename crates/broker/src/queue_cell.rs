@@ -7,7 +7,8 @@ use std::sync::{Arc, Weak};
 
 use warrenmq_protocol::{Exception, Millis};
 use warrenmq_queue::{
-    ConsumeError, Consumer, ConsumerSlot, Credit, Dead, Delivery, Effects, Got, Queue, Run, Settings,
+    ConsumeError, Consumer, ConsumerSlot, Credit, Dead, Delivery, Effects, Got, Overflow, Queue, Run,
+    Settings,
 };
 use warrenmq_routing::QueueId;
 use warrenmq_wire::method::FieldTable;
@@ -93,6 +94,16 @@ pub(crate) struct Counts {
     pub(crate) consumers: u32,
 }
 
+/// What became of a published run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Published {
+    Taken,
+    /// Taken, but the window is full: the waiter is to wait until it is told `Drained`.
+    Wait,
+    /// The queue is full and refuses.
+    Rejected,
+}
+
 /// What ended with a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
@@ -142,27 +153,36 @@ impl QueueCell {
         Counts { ready: state.queue.ready(), consumers: state.queue.consumers() }
     }
 
-    /// Appends a run. With `waiter`, says whether that publisher is to wait until it is told `Drained`.
+    /// Whether it may refuse messages: then they are published one by one, so that each gets its own answer.
+    pub(crate) fn may_reject(&self) -> bool {
+        let Settings { max_length, overflow, .. } = self.traits.settings;
+        max_length.is_some() && overflow != Overflow::DropHead
+    }
+
+    /// Appends a run.
     pub(crate) fn publish(
         &self,
         run: Run,
         window: u64,
         waiter: Option<&Arc<Inbox>>,
         scratch: &mut Scratch,
-    ) -> bool {
+    ) -> Published {
         let mut state = self.begin(scratch);
         if state.deleted {
-            return false;
+            return Published::Taken;
         }
-        state.queue.publish(run, &mut scratch.effects);
+        let taken = state.queue.publish(run, &mut scratch.effects);
         self.finish(&mut state, window, scratch);
+        if !taken {
+            return Published::Rejected;
+        }
         let full = state.queue.ready_size() > window && state.queue.consumers() > 0 && !state.backlog;
         match waiter {
             Some(inbox) if full => {
                 state.waiting.push(Arc::clone(inbox));
-                true
+                Published::Wait
             }
-            _ => false,
+            _ => Published::Taken,
         }
     }
 

@@ -22,6 +22,14 @@ impl Confirms {
         self.published
     }
 
+    /// The last publish was refused, all before it are safe: the ack to send first, if there is one, and the tag to nack.
+    pub fn refuse_last(&mut self) -> (Option<(u64, bool)>, u64) {
+        let before = self.published - 1;
+        let newly = before - self.confirmed;
+        self.confirmed = self.published;
+        ((newly > 0).then_some((before, newly > 1)), self.published)
+    }
+
     /// Everything published so far is safe: the tag and the `multiple` flag of the ack to send, if there is one.
     pub fn confirm_all(&mut self) -> Option<(u64, bool)> {
         let newly = self.published - self.confirmed;
@@ -43,6 +51,10 @@ mod tests {
         confirms.publish();
         confirms.publish();
         assert_eq!(confirms.confirm_all(), Some((3, true)));
+        assert_eq!(confirms.confirm_all(), None);
+        confirms.publish();
+        confirms.publish();
+        assert_eq!(confirms.refuse_last(), (Some((4, false)), 5));
         assert_eq!(confirms.confirm_all(), None);
     }
 }

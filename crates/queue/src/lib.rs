@@ -26,7 +26,7 @@ mod unacked;
 
 pub use consumers::{Consumer, ConsumerSlot, Credit};
 pub use delivery::{Dead, Delivery, Effects, Pick, Picks, Reason};
-pub use queue::{ConsumeError, Got, Queue, Settings};
+pub use queue::{ConsumeError, Got, Overflow, Queue, Settings};
 pub use run::{Record, Records, Run, RunBuilder};
 
 /// Where a message stands in its queue: the number of its publish, counted from 0. Never used twice.

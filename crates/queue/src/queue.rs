@@ -32,10 +32,24 @@ pub struct Settings {
     pub max_priority: u8,
     /// Time to live of every message, in milliseconds (`x-message-ttl`).
     pub message_ttl: Option<Millis>,
-    /// Most ready messages; beyond it the oldest of the lowest priority go (`x-max-length`, drop-head).
+    /// Most ready messages (`x-max-length`).
     pub max_length: Option<u64>,
+    /// What happens beyond it.
+    pub overflow: Overflow,
     /// Messages that leave unsettled are handed out as [`crate::Dead`] instead of being dropped.
     pub dead_letters: bool,
+}
+
+/// What a full queue does (`x-overflow`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// The oldest messages of the lowest priority go.
+    #[default]
+    DropHead,
+    /// It takes no more.
+    RejectPublish,
+    /// It takes no more, and dead-letters what it did not take.
+    RejectPublishDlx,
 }
 
 /// One queue: its ready messages, its unacked messages and its consumers.
@@ -119,8 +133,16 @@ impl Queue {
         self.levels.iter_mut().filter_map(|level| level.head()?.expires(ttl)).min()
     }
 
-    /// Appends the messages of a run, in order, and hands out what consumers can take.
-    pub fn publish(&mut self, run: Run, effects: &mut Effects) {
+    /// Appends the messages of a run, in order, and hands out what consumers can take. A full queue that rejects takes the whole
+    /// run or nothing of it; says whether it was taken.
+    pub fn publish(&mut self, run: Run, effects: &mut Effects) -> bool {
+        if self.rejects() {
+            if self.settings.overflow == Overflow::RejectPublishDlx && self.settings.dead_letters {
+                let delivery = Span::of_run(run, self.next, self.now).into_delivery();
+                effects.dead.push(Dead { delivery, reason: Reason::Maxlen });
+            }
+            return false;
+        }
         let first = self.next;
         self.next += u64::from(run.count());
         self.ready += u64::from(run.count());
@@ -140,6 +162,7 @@ impl Queue {
             self.drop_expired(effects);
         }
         self.drop_overflow(effects);
+        true
     }
 
     /// Adds a consumer, which gets messages at once.
@@ -407,10 +430,18 @@ impl Queue {
     /// A full queue loses its oldest messages of the lowest priority.
     fn drop_overflow(&mut self, effects: &mut Effects) {
         let Some(max) = self.settings.max_length else { return };
+        if self.settings.overflow != Overflow::DropHead {
+            return;
+        }
         while self.ready > max {
             let Some(lowest) = self.levels.iter().position(|level| !level.is_empty()) else { return };
             self.drop_head(lowest, Reason::Maxlen, effects);
         }
+    }
+
+    fn rejects(&self) -> bool {
+        self.settings.overflow != Overflow::DropHead
+            && self.settings.max_length.is_some_and(|max| self.ready >= max)
     }
 
     fn drop_head(&mut self, level: usize, reason: Reason, effects: &mut Effects) {

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use tokio::sync::Notify;
 
-/// Asked to stop from any thread; [`crate::run`] listens.
+/// Asked to stop from any thread; [`crate::run()`] listens.
 #[derive(Debug, Default)]
 pub struct Stop {
     reason: OnceLock<String>,

@@ -6,6 +6,8 @@
 use warrenmq_wire::content::{ContentHeader, FIXED, flag};
 use warrenmq_wire::table::{RawTable, RawValue};
 
+use crate::properties::Properties;
+
 /// One death.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Death<'a> {
@@ -34,7 +36,7 @@ impl Death<'_> {
         let mut out = Vec::with_capacity(header.raw.len() + table.len());
         out.extend_from_slice(header.raw.get(..FIXED - 2).unwrap_or_default());
         out.extend_from_slice(&flags.to_be_bytes());
-        let mut properties = Properties { flags: header.flags, rest: header.properties };
+        let mut properties = Properties::of(header);
         for bit in [flag::CONTENT_TYPE, flag::CONTENT_ENCODING, flag::HEADERS] {
             let property = properties.take(bit);
             out.extend_from_slice(if bit == flag::HEADERS { &table } else { property });
@@ -43,7 +45,7 @@ impl Death<'_> {
             out.extend_from_slice(properties.take(bit));
         }
         properties.take(flag::EXPIRATION);
-        out.extend_from_slice(properties.rest);
+        out.extend_from_slice(properties.rest());
         out
     }
 
@@ -137,33 +139,6 @@ pub(super) fn is_cycle(headers: &RawTable<'_>, queue: &[u8]) -> bool {
 pub(super) fn sender_selected<'a>(headers: &RawTable<'a>) -> Vec<&'a [u8]> {
     let list = headers.get(b"CC").and_then(|value| value.as_array());
     list.map(|list| list.filter_map(|item| item.as_longstr()).collect()).unwrap_or_default()
-}
-
-/// The properties of a content header, taken one after the other.
-struct Properties<'a> {
-    flags: u16,
-    rest: &'a [u8],
-}
-
-impl<'a> Properties<'a> {
-    /// The octets of a property; properties have to be asked for in the order of their flags.
-    fn take(&mut self, bit: u16) -> &'a [u8] {
-        if self.flags & bit == 0 {
-            return &[];
-        }
-        let size = match bit {
-            flag::DELIVERY_MODE | flag::PRIORITY => 1,
-            flag::TIMESTAMP => 8,
-            flag::HEADERS => {
-                let length = self.rest.first_chunk::<4>().map_or(0, |octets| u32::from_be_bytes(*octets));
-                4 + length as usize
-            }
-            _ => 1 + self.rest.first().map_or(0, |length| usize::from(*length)),
-        };
-        let (property, rest) = self.rest.split_at_checked(size).unwrap_or((self.rest, &[]));
-        self.rest = rest;
-        property
-    }
 }
 
 fn text<'a>(table: &RawTable<'a>, key: &[u8]) -> Option<&'a [u8]> {

@@ -29,6 +29,8 @@ pub(super) struct Channel {
     pub(super) getters: Vec<ConsumerKey>,
     /// The queue that an empty name means.
     pub(super) last_queue: Option<Arc<str>>,
+    /// The queue behind this channel's direct reply-to.
+    pub(super) direct_reply: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -59,6 +61,7 @@ impl Channel {
             consumers: BTreeMap::new(),
             getters: Vec::new(),
             last_queue: None,
+            direct_reply: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use warrenmq_wire::method::{FieldTable, Method, ShortString, basic_cold as cold}
 use super::Session;
 use super::consumers::Source;
 use super::deliver::Pending;
+use super::direct_reply::REPLY_TO;
 use crate::access::{Access, Resource};
 use crate::inbox::ConsumerKey;
 use crate::queue_cell::QueueCell;
@@ -128,7 +129,10 @@ impl Session {
             return Err(not_allowed(format!("reached maximum ({max}) of consumers per channel")));
         }
         let (prefetch, shared) = (u32::from(channel.prefetch), channel.shared.is_some() && !consume.no_ack);
-        let queue = self.readable_queue(number, consume.queue.as_str())?;
+        let queue = match consume.queue.as_str() {
+            REPLY_TO => self.open_direct_reply(number, consume.no_ack)?,
+            name => self.readable_queue(number, name)?,
+        };
         let priority = priority(&consume.arguments, &queue)?;
         let tag = match consume.consumer_tag.as_str() {
             "" => self.broker.names.generate("amq.ctag"),

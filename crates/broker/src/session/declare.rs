@@ -179,6 +179,10 @@ impl Session {
     fn declare_queue(&mut self, number: u16, declare: queue::Declare) -> Result<(), Exception> {
         let vhost = self.vhost()?;
         let nowait = declare.nowait;
+        if let Some(name) = self.declare_direct_reply(number, declare.queue.as_str())? {
+            self.declare_ok(number, nowait, &name, Counts { ready: 0, consumers: 1 });
+            return Ok(());
+        }
         let cell = if declare.passive {
             // An empty name is not short for anything here.
             let name = strip(declare.queue.as_str());
@@ -217,15 +221,17 @@ impl Session {
         if let Some(channel) = self.channels.get_mut(number) {
             channel.last_queue = Some(Arc::clone(&cell.info.name));
         }
+        self.declare_ok(number, nowait, &cell.info.name, cell.counts());
+        Ok(())
+    }
+
+    fn declare_ok(&mut self, number: u16, nowait: bool, name: &str, counts: Counts) {
+        let Ok(queue) = ShortString::try_new(name) else { return };
         if !nowait {
-            let Counts { ready, consumers } = cell.counts();
-            let queue =
-                ShortString::try_new(cell.info.name.to_string()).map_err(|_| super::unimplemented())?;
-            let message_count = u32::try_from(ready).unwrap_or(u32::MAX);
-            let ok = queue::DeclareOk { queue, message_count, consumer_count: consumers };
+            let message_count = u32::try_from(counts.ready).unwrap_or(u32::MAX);
+            let ok = queue::DeclareOk { queue, message_count, consumer_count: counts.consumers };
             self.reply(number, Method::Queue(queue::AMQPMethod::DeclareOk(ok)));
         }
-        Ok(())
     }
 
     fn purge(&mut self, number: u16, name: &str) -> Result<u32, Exception> {

@@ -19,6 +19,11 @@ impl Session {
     /// Ends a consumer; what was sent stays outstanding, an auto-delete queue that nobody uses any more goes.
     pub(super) fn end_consumer(&mut self, key: ConsumerKey) {
         let Some((queue, left)) = self.detach(key) else { return };
+        for channel in self.channels.iter_mut() {
+            if channel.direct_reply.as_ref() == Some(&queue.info.name) {
+                channel.direct_reply = None;
+            }
+        }
         if self.sources.get(key).is_some_and(|source| source.unacked == 0) {
             self.forget_source(key);
         }

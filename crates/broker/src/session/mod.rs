@@ -11,6 +11,7 @@ mod consume;
 mod consumers;
 mod declare;
 mod deliver;
+mod direct_reply;
 mod handshake;
 mod leave;
 mod out;

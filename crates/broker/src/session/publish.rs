@@ -16,11 +16,11 @@ use super::Session;
 use super::channel::Mode;
 use super::publisher::{Known, LaneId};
 use crate::access::{Access, Resource};
-use crate::queue_cell::QueueCell;
+use crate::queue_cell::{Published, QueueCell};
 use crate::refusal;
 
 /// Properties that need more than passing on.
-const LOOKED_AT: u16 = flag::HEADERS | flag::EXPIRATION | flag::USER_ID;
+const LOOKED_AT: u16 = flag::HEADERS | flag::EXPIRATION | flag::USER_ID | flag::REPLY_TO;
 
 impl Session {
     #[inline]
@@ -72,7 +72,11 @@ impl Session {
             }
             Mode::Transaction(_) => return self.publish_in_transaction(lane, publish, record),
         }
-        self.push(lane, record, publish.mandatory.then_some(publish.channel));
+        if self.home.as_ref().is_some_and(|home| home.publisher.may_reject(lane)) {
+            self.publish_alone(lane, record, publish.channel);
+        } else {
+            self.push(lane, record, publish.mandatory.then_some(publish.channel));
+        }
         Ok(())
     }
 
@@ -94,7 +98,27 @@ impl Session {
         }
     }
 
-    /// Messages with headers, expiration or user-id, and those of headers exchanges.
+    /// Publishes to queues that may refuse: the answer is for this one message, and its nack comes after the confirms
+    /// of all before it.
+    fn publish_alone(&mut self, lane: LaneId, record: Record<'_>, number: u16) {
+        self.flush_lanes();
+        self.push(lane, record, None);
+        if !self.flush_lanes() {
+            return;
+        }
+        if let Some(channel) = self.channels.get_mut(number)
+            && let Mode::Confirm(confirms) = &mut channel.mode
+        {
+            let (acked, nacked) = confirms.refuse_last();
+            channel.unconfirmed = false;
+            if let Some((tag, multiple)) = acked {
+                basic::put_ack(self.out.buffer(), number, tag, multiple);
+            }
+            basic::put_nack(self.out.buffer(), number, nacked, false, false);
+        }
+    }
+
+    /// Messages with headers, expiration, user-id or reply-to, and those of headers exchanges.
     fn publish_with_care(
         &mut self,
         known: Known,
@@ -105,6 +129,9 @@ impl Session {
         let headers = header.headers();
         let extra = sender_selected(headers)?;
         self.check_user_id(header)?;
+        if let Some(header) = self.direct_reply_header(publish.channel, header)? {
+            return self.try_publish(&Publish { header: &header, ..*publish });
+        }
         let lane = match known {
             Known::Lane(lane) if extra.is_empty() => lane,
             _ => {
@@ -196,23 +223,30 @@ impl Session {
         }
     }
 
-    fn flush_lanes(&mut self) {
-        let Some(home) = self.home.as_mut() else { return };
+    /// Hands the open runs over; says whether a queue has refused one.
+    fn flush_lanes(&mut self) -> bool {
+        let Some(home) = self.home.as_mut() else { return false };
         if !home.publisher.is_open() {
-            return;
+            return false;
         }
+        let mut refused = false;
         let limits = &self.broker.limits;
         let window = limits.queue_window_octets;
         // A connection that has to acknowledge is never made to wait: its acks may be what drains the queue.
         let mut waiter = (self.waits.is_none() && !self.sources.any_acks()).then_some(&self.inbox);
         while let Some((targets, run)) = home.publisher.take_open() {
             for queue in targets {
-                if queue.publish(run.clone(), window, waiter, &mut self.scratch) {
-                    self.waits = Some((Arc::clone(queue), self.now + limits.queue_window_wait_ms));
-                    waiter = None;
+                match queue.publish(run.clone(), window, waiter, &mut self.scratch) {
+                    Published::Taken => {}
+                    Published::Wait => {
+                        self.waits = Some((Arc::clone(queue), self.now + limits.queue_window_wait_ms));
+                        waiter = None;
+                    }
+                    Published::Rejected => refused = true,
                 }
             }
         }
+        refused
     }
 
     fn check_user_id(&self, header: &ContentHeader<'_>) -> Result<(), Exception> {

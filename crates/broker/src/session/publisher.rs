@@ -49,6 +49,8 @@ struct Lane {
     targets: Box<[Arc<QueueCell>]>,
     /// Bits of the lanes that share a queue with this one.
     overlaps: u128,
+    /// A queue among them may refuse messages.
+    may_reject: bool,
     builder: RunBuilder,
 }
 
@@ -127,8 +129,14 @@ impl Publisher {
                 lane.overlaps |= 1 << at;
             }
         }
-        self.lanes.push(Lane { targets: targets.into(), overlaps, builder: RunBuilder::new() });
+        let may_reject = targets.iter().any(|queue| queue.may_reject());
+        self.lanes.push(Lane { targets: targets.into(), overlaps, may_reject, builder: RunBuilder::new() });
         at
+    }
+
+    /// Whether a queue of the lane may refuse messages.
+    pub(super) fn may_reject(&self, lane: LaneId) -> bool {
+        self.lanes.get(lane).is_some_and(|lane| lane.may_reject)
     }
 
     pub(super) fn targets(&self, lane: LaneId) -> &[Arc<QueueCell>] {

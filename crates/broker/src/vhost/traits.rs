@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use warrenmq_protocol::Exception;
-use warrenmq_queue::Settings;
+use warrenmq_queue::{Overflow, Settings};
 use warrenmq_wire::method::AMQPValue;
 
 use super::queues::{QueueDeclare, queue_type};
@@ -51,16 +51,19 @@ pub(super) fn traits(asked: &QueueDeclare, vhost: &Arc<str>) -> Result<Traits, E
         return Err(invalid("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined".to_owned()));
     }
     let overflow = text("x-overflow")?;
-    if !matches!(overflow.as_deref(), None | Some("drop-head" | "reject-publish" | "reject-publish-dlx")) {
-        return Err(invalid("x-overflow", "invalid_overflow".to_owned()));
-    }
-    let drops_head = matches!(overflow.as_deref(), None | Some("drop-head"));
-    warn_of_missing(asked, drops_head, &what);
+    let overflow = match overflow.as_deref() {
+        None | Some("drop-head") => Overflow::DropHead,
+        Some("reject-publish") => Overflow::RejectPublish,
+        Some("reject-publish-dlx") => Overflow::RejectPublishDlx,
+        Some(_) => return Err(invalid("x-overflow", "invalid_overflow".to_owned())),
+    };
+    warn_of_missing(asked, &what);
     Ok(Traits {
         settings: Settings {
             max_priority: u8::try_from(max_priority).unwrap_or(u8::MAX),
             message_ttl: message_ttl.map(i64::unsigned_abs),
-            max_length: max_length.filter(|_| drops_head).map(i64::unsigned_abs),
+            max_length: max_length.map(i64::unsigned_abs),
+            overflow,
             dead_letters: exchange.is_some(),
         },
         expires: expires.map(i64::unsigned_abs),
@@ -71,16 +74,11 @@ pub(super) fn traits(asked: &QueueDeclare, vhost: &Arc<str>) -> Result<Traits, E
     })
 }
 
-fn warn_of_missing(asked: &QueueDeclare, drops_head: bool, what: &refusal::Named<'_>) {
+fn warn_of_missing(asked: &QueueDeclare, what: &refusal::Named<'_>) {
     for key in WITHOUT_EFFECT {
         if asked.arguments.contains_key(key) {
             tracing::warn!("{what}: argument '{key}' has no effect in this version");
         }
-    }
-    if !drops_head {
-        tracing::warn!(
-            "{what}: 'x-overflow' other than drop-head has no effect in this version, nor has its limit"
-        );
     }
 }
 

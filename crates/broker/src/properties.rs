@@ -1,0 +1,64 @@
+//! Changing single properties of a content header.
+//!
+//! Invariant: everything that is not changed passes through byte for byte. The header has been checked before.
+
+use warrenmq_wire::content::{ContentHeader, FIXED, flag};
+
+/// The properties of a content header, taken one after the other.
+#[derive(Debug)]
+pub(crate) struct Properties<'a> {
+    flags: u16,
+    rest: &'a [u8],
+}
+
+impl<'a> Properties<'a> {
+    pub(crate) fn of(header: &ContentHeader<'a>) -> Properties<'a> {
+        Properties { flags: header.flags, rest: header.properties }
+    }
+
+    /// What was not taken.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The octets of a property; properties have to be asked for in the order of their flags.
+    pub(crate) fn take(&mut self, bit: u16) -> &'a [u8] {
+        if self.flags & bit == 0 {
+            return &[];
+        }
+        let size = match bit {
+            flag::DELIVERY_MODE | flag::PRIORITY => 1,
+            flag::TIMESTAMP => 8,
+            flag::HEADERS => {
+                let length = self.rest.first_chunk::<4>().map_or(0, |octets| u32::from_be_bytes(*octets));
+                4 + length as usize
+            }
+            _ => 1 + self.rest.first().map_or(0, |length| usize::from(*length)),
+        };
+        let (property, rest) = self.rest.split_at_checked(size).unwrap_or((self.rest, &[]));
+        self.rest = rest;
+        property
+    }
+}
+
+/// The header with another `reply-to`; `name` is at most 255 octets.
+pub(crate) fn with_reply_to(header: &ContentHeader<'_>, name: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(header.raw.len() + name.len());
+    out.extend_from_slice(header.raw.get(..FIXED).unwrap_or_default());
+    let mut properties = Properties::of(header);
+    for bit in [
+        flag::CONTENT_TYPE,
+        flag::CONTENT_ENCODING,
+        flag::HEADERS,
+        flag::DELIVERY_MODE,
+        flag::PRIORITY,
+        flag::CORRELATION_ID,
+    ] {
+        out.extend_from_slice(properties.take(bit));
+    }
+    properties.take(flag::REPLY_TO);
+    out.push(name.len() as u8);
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(properties.rest());
+    out
+}
