@@ -19,7 +19,7 @@ SIGTERM and SIGINT (Ctrl-C) stop the broker in order: clients are told, data is 
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct ServeArgs {
-    /// Address and port to listen on; may be repeated [default: 0.0.0.0:5672 and [::]:5672] [env: WARRENMQ_LISTEN, comma separated]
+    /// Address and port to listen on; may be repeated [default: 0.0.0.0:5672 and `[::]:5672`] [env: WARRENMQ_LISTEN, comma separated]
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_address)]
     listen: Vec<SocketAddr>,
     /// Folder of what has to outlive the process; made if it is not there [default: warrenmq-data] [env: WARRENMQ_DATA_DIR]
