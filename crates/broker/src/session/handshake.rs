@@ -95,8 +95,9 @@ impl Session {
             return refuse(vhost_refused(name, &user.name));
         }
         tracing::info!(connection = self.id, peer = %self.peer, user = user.name, vhost = name, "connection opened");
-        let picture = vhost.picture();
+        // In this order: a change in between is seen twice, not missed.
         let generation = vhost.generation();
+        let picture = vhost.picture();
         let grants = Grants::default();
         let publisher = Publisher::default();
         self.home = Some(Box::new(Home { vhost, user, permissions, grants, picture, generation, publisher }));
