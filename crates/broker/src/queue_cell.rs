@@ -331,15 +331,22 @@ impl QueueCell {
     fn begin(&self, scratch: &mut Scratch) -> Guard<'_, State> {
         let mut state = self.state.lock();
         state.queue.advance(scratch.now, &mut scratch.effects);
+        // Whatever becomes of the command: the next queue must not take these for its own.
+        self.bury(scratch);
         state
+    }
+
+    #[inline]
+    fn bury(&self, scratch: &mut Scratch) {
+        if let Some(to) = &self.traits.dead_letters {
+            scratch.dead.extend(scratch.effects.dead.drain(..).map(|dead| (Arc::clone(to), dead)));
+        }
     }
 
     /// Puts what was caused where it belongs, while the queue is still locked.
     #[inline]
     fn finish(&self, state: &mut State, window: u64, scratch: &mut Scratch) {
-        if let Some(to) = &self.traits.dead_letters {
-            scratch.dead.extend(scratch.effects.dead.drain(..).map(|dead| (Arc::clone(to), dead)));
-        }
+        self.bury(scratch);
         state.distribute(window, scratch);
         self.arm(state);
     }
