@@ -213,8 +213,8 @@ impl Session {
             let asker = self.asker();
             let (cell, seq) = vhost.declare_queue(asked, asker, self.broker.journalist(), &self.scratch)?;
             self.hold(seq);
-            if cell.info.owner.is_some() && !self.exclusive_queues.iter().any(|own| Arc::ptr_eq(own, &cell)) {
-                self.exclusive_queues.push(Arc::clone(&cell));
+            if cell.info.owner.is_some() {
+                self.exclusive_queues.insert(cell.info.id, Arc::clone(&cell));
             }
             cell
         };
@@ -250,7 +250,7 @@ impl Session {
         cell.check_access(self.id)?;
         let (ready, seq) =
             vhost.delete_queue(&cell, condition, self.broker.journalist(), &mut self.scratch)?;
-        self.exclusive_queues.retain(|own| !Arc::ptr_eq(own, &cell));
+        self.exclusive_queues.remove(&cell.info.id);
         self.hold(seq);
         Ok(u32::try_from(ready).unwrap_or(u32::MAX))
     }

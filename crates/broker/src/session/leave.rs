@@ -83,7 +83,7 @@ impl Session {
         for number in numbers {
             self.leave_channel(number);
         }
-        for queue in unused.into_iter().chain(std::mem::take(&mut self.exclusive_queues)) {
+        for queue in unused.into_iter().chain(std::mem::take(&mut self.exclusive_queues).into_values()) {
             self.delete_unused(&queue);
         }
         if let Some((queue, _)) = self.waits.take() {
@@ -174,6 +174,7 @@ impl Session {
     }
 
     pub(super) fn delete_unused(&mut self, queue: &Arc<QueueCell>) {
+        self.exclusive_queues.remove(&queue.info.id);
         let Some(home) = &self.home else { return };
         let vhost = Arc::clone(&home.vhost);
         let condition = Deletion { if_unused: queue.info.owner.is_none(), if_empty: false };

@@ -20,11 +20,12 @@ mod publisher;
 mod settle;
 mod transaction;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use warrenmq_protocol::{Connection, Event, Exception, Expired, Fault, Millis};
+use warrenmq_routing::QueueId;
 use warrenmq_store::CommitSeq;
 use warrenmq_wire::method::{self, Method};
 use warrenmq_wire::reply::ReplyCode;
@@ -64,7 +65,7 @@ pub struct Session {
     mail: Mail,
     /// A queue whose window is full, and until when this publisher waits for it.
     waits: Option<(Arc<QueueCell>, Millis)>,
-    exclusive_queues: Vec<Arc<QueueCell>>,
+    exclusive_queues: BTreeMap<QueueId, Arc<QueueCell>>,
     now: Millis,
     released: bool,
     closed_by_peer: bool,
@@ -106,7 +107,7 @@ impl Session {
             scratch: Scratch { now, ..Scratch::default() },
             mail: Mail::default(),
             waits: None,
-            exclusive_queues: Vec::new(),
+            exclusive_queues: BTreeMap::new(),
             now,
             released: false,
             closed_by_peer: false,
