@@ -4,7 +4,7 @@
 //! once; higher priorities stand in front. Whoever runs out of credit leaves and comes back at the end of its
 //! priority, as in RabbitMQ.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Names a consumer of this queue; reused after the consumer was cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,8 +70,12 @@ impl Active {
 #[derive(Debug, Default)]
 pub(crate) struct Consumers {
     slots: Vec<Option<Active>>,
+    /// Empty slots, so that the next consumer need not search for one.
+    free: BTreeSet<u32>,
     turns: VecDeque<ConsumerSlot>,
     count: u32,
+    /// How many of them are exclusive: one at most.
+    exclusive: u32,
     /// How many of them pull.
     pulling: u32,
     /// Which of them is told first: they take turns too.
@@ -84,7 +88,7 @@ impl Consumers {
     }
 
     pub(crate) fn any_exclusive(&self) -> bool {
-        self.slots.iter().flatten().any(|c| c.exclusive)
+        self.exclusive > 0
     }
 
     pub(crate) fn add(&mut self, consumer: Consumer) -> ConsumerSlot {
@@ -103,15 +107,18 @@ impl Consumers {
             in_turn: false,
         };
         self.count += 1;
+        self.exclusive += u32::from(consumer.exclusive);
         self.pulling += u32::from(pull);
-        let free = self.slots.iter().position(Option::is_none);
-        let at = free.unwrap_or(self.slots.len());
-        if free.is_some() {
-            self.slots[at] = Some(active);
-        } else {
-            self.slots.push(Some(active));
-        }
-        let slot = ConsumerSlot(at as u32);
+        let slot = match self.free.pop_first() {
+            Some(at) => {
+                self.slots[at as usize] = Some(active);
+                ConsumerSlot(at)
+            }
+            None => {
+                self.slots.push(Some(active));
+                ConsumerSlot(self.slots.len() as u32 - 1)
+            }
+        };
         self.enqueue(slot);
         slot
     }
@@ -119,10 +126,16 @@ impl Consumers {
     pub(crate) fn remove(&mut self, slot: ConsumerSlot) -> bool {
         let Some(active) = self.slots.get_mut(slot.0 as usize).and_then(Option::take) else { return false };
         self.count -= 1;
+        self.exclusive -= u32::from(active.exclusive);
         self.pulling -= u32::from(active.pull);
-        self.turns.retain(|other| *other != slot);
-        while matches!(self.slots.last(), Some(None)) {
-            self.slots.pop();
+        if active.in_turn {
+            self.turns.retain(|other| *other != slot);
+        }
+        if self.count == 0 {
+            self.slots.clear();
+            self.free.clear();
+        } else {
+            self.free.insert(slot.0);
         }
         true
     }
@@ -154,10 +167,12 @@ impl Consumers {
             active.in_turn = true;
             let priority = active.priority;
             // Nearly always all have the same priority, and the place is the end.
-            let mut at = self.turns.len();
-            while at > 0 && self.turns.get(at - 1).is_some_and(|other| self.priority(*other) < priority) {
-                at -= 1;
-            }
+            let at = match self.turns.back() {
+                Some(last) if self.priority(*last) < priority => {
+                    self.turns.partition_point(|other| self.priority(*other) >= priority)
+                }
+                _ => self.turns.len(),
+            };
             self.turns.insert(at, slot);
         }
     }

@@ -35,6 +35,10 @@ pub(super) struct Source {
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     list: Vec<Option<Source>>,
+    /// Empty places of the list, so that the next entry need not search for one.
+    free: Vec<ConsumerKey>,
+    /// How many of them have to acknowledge.
+    acking: usize,
 }
 
 impl Source {
@@ -53,15 +57,17 @@ impl Source {
 impl Sources {
     /// The key that the next entry gets.
     pub(super) fn next_key(&self) -> ConsumerKey {
-        self.list.iter().position(Option::is_none).unwrap_or(self.list.len()) as ConsumerKey
+        self.free.last().copied().unwrap_or(self.list.len() as ConsumerKey)
     }
 
+    /// Adds an entry under the key that [`Sources::next_key`] has just named.
     pub(super) fn insert(&mut self, key: ConsumerKey, source: Source) {
-        let at = key as usize;
-        if self.list.len() <= at {
-            self.list.resize_with(at + 1, || None);
+        debug_assert_eq!(key, self.next_key());
+        self.acking += usize::from(!source.no_ack);
+        match self.free.pop() {
+            Some(_) => self.list[key as usize] = Some(source),
+            None => self.list.push(Some(source)),
         }
-        self.list[at] = Some(source);
     }
 
     #[inline]
@@ -74,16 +80,19 @@ impl Sources {
     }
 
     pub(super) fn remove(&mut self, key: ConsumerKey) -> Option<Source> {
-        let source = self.list.get_mut(key as usize).and_then(Option::take);
-        while matches!(self.list.last(), Some(None)) {
-            self.list.pop();
+        let source = self.list.get_mut(key as usize).and_then(Option::take)?;
+        self.acking -= usize::from(!source.no_ack);
+        self.free.push(key);
+        if self.free.len() == self.list.len() {
+            self.list = Vec::new();
+            self.free = Vec::new();
         }
-        source
+        Some(source)
     }
 
     /// Whether any of them has to acknowledge.
     pub(super) fn any_acks(&self) -> bool {
-        self.list.iter().flatten().any(|source| !source.no_ack)
+        self.acking > 0
     }
 
     pub(super) fn keys_of(&self, channel: u16) -> Vec<ConsumerKey> {
