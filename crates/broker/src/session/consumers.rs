@@ -95,6 +95,11 @@ impl Sources {
         self.acking > 0
     }
 
+    pub(super) fn keys(&self) -> Vec<ConsumerKey> {
+        let taken = |(at, source): (usize, &Option<Source>)| source.as_ref().map(|_| at as ConsumerKey);
+        self.list.iter().enumerate().filter_map(taken).collect()
+    }
+
     pub(super) fn keys_of(&self, channel: u16) -> Vec<ConsumerKey> {
         let of_channel = |(at, source): (usize, &Option<Source>)| {
             source.as_ref().is_some_and(|s| s.channel == channel).then_some(at as ConsumerKey)

@@ -9,6 +9,7 @@ use warrenmq_queue::{Delivery, Picks};
 
 use super::Session;
 use super::channel::Mode;
+use super::consumers::Sources;
 use super::deliver::Pending;
 use super::settle::{Settlement, Verdict};
 use crate::inbox::{ConsumerKey, Notice};
@@ -18,11 +19,11 @@ use crate::vhost::Deletion;
 impl Session {
     /// Ends a consumer; what was sent stays outstanding, an auto-delete queue that nobody uses any more goes.
     pub(super) fn end_consumer(&mut self, key: ConsumerKey) {
-        let Some((queue, left)) = self.detach(key) else { return };
-        for channel in self.channels.iter_mut() {
-            if channel.direct_reply.as_ref() == Some(&queue.info.name) {
-                channel.direct_reply = None;
-            }
+        let shared = self.sources.get(key).filter(|source| source.shared).map(|source| source.channel);
+        let (mut ended, unsent) = self.detach(&[key]);
+        let Some((queue, left)) = ended.pop() else { return };
+        if let Some(number) = shared {
+            self.leave_shared(number, key, unsent);
         }
         if self.sources.get(key).is_some_and(|source| source.unacked == 0) {
             self.forget_source(key);
@@ -51,7 +52,19 @@ impl Session {
 
     /// Forgets a channel: its consumers end, what is outstanding comes back.
     pub(super) fn leave_channel(&mut self, number: u16) {
-        let unused = self.end_consumers_of(number);
+        let keys = self.sources.keys_of(number);
+        let unused = self.end_consumers(&keys);
+        self.return_outstanding(number);
+        for key in keys {
+            self.forget_source(key);
+        }
+        for queue in unused {
+            self.delete_unused(&queue);
+        }
+    }
+
+    /// Forgets a channel; what is outstanding on it comes back to its queues.
+    fn return_outstanding(&mut self, number: u16) {
         if let Some(mut channel) = self.channels.remove(number) {
             let settlements = &mut self.settlements;
             let verdict = Verdict::Requeue;
@@ -61,12 +74,6 @@ impl Session {
             }
         }
         self.flush_settlements();
-        for key in self.sources.keys_of(number) {
-            self.forget_source(key);
-        }
-        for queue in unused {
-            self.delete_unused(&queue);
-        }
     }
 
     /// Lets go of everything the connection holds. Safe to call twice.
@@ -75,14 +82,11 @@ impl Session {
             return;
         }
         self.flush();
-        let numbers = self.channels.numbers();
-        let mut unused = Vec::new();
-        for number in &numbers {
-            unused.append(&mut self.end_consumers_of(*number));
+        let unused = self.end_consumers(&self.sources.keys());
+        for number in self.channels.numbers() {
+            self.return_outstanding(number);
         }
-        for number in numbers {
-            self.leave_channel(number);
-        }
+        self.sources = Sources::default();
         for queue in unused.into_iter().chain(std::mem::take(&mut self.exclusive_queues).into_values()) {
             self.delete_unused(&queue);
         }
@@ -101,35 +105,51 @@ impl Session {
         }
     }
 
-    /// Ends the consumers of a channel; returns auto-delete queues that are unused now. They are deleted after what is
-    /// outstanding has come back, so that the order is the same for all queues.
-    fn end_consumers_of(&mut self, number: u16) -> Vec<Arc<QueueCell>> {
-        let detached = self.sources.keys_of(number).into_iter().filter_map(|key| self.detach(key));
-        detached.filter_map(|(queue, left)| (left == Left::Unused).then_some(queue)).collect()
+    /// Ends consumers whose channels are leaving; returns auto-delete queues that are unused now. They are deleted after
+    /// what is outstanding has come back, so that the order is the same for all queues.
+    fn end_consumers(&mut self, keys: &[ConsumerKey]) -> Vec<Arc<QueueCell>> {
+        let (ended, _) = self.detach(keys);
+        ended.into_iter().filter_map(|(queue, left)| (left == Left::Unused).then_some(queue)).collect()
     }
 
-    /// Takes a consumer off its queue and gives back what was not encoded. `None`: it was no consumer any more.
-    fn detach(&mut self, key: ConsumerKey) -> Option<(Arc<QueueCell>, Left)> {
-        let source = self.sources.get_mut(key)?;
-        let slot = source.slot.take()?;
-        let (queue, no_ack) = (Arc::clone(&source.queue), source.no_ack);
-        let (number, shared) = (source.channel, source.shared);
-        let left = queue.cancel(slot, &mut self.scratch);
-        // Nothing more comes for it now; what is here goes back. Its key may be used again.
-        self.receive_deliveries(|notice| *notice != Notice::Cancelled(key) && *notice != Notice::Hungry(key));
-        let (mine, others): (Vec<Pending>, Vec<Pending>) =
-            std::mem::take(&mut self.pending).into_iter().partition(|pending| pending.key == key);
-        self.pending = others.into();
-        let unsent: Vec<Delivery> = mine.into_iter().map(Pending::into_rest).collect();
-        let count = unsent.iter().map(|delivery| u64::from(delivery.count())).sum();
-        self.return_unsent(&queue, no_ack, unsent);
-        if shared {
-            if let Some(source) = self.sources.get_mut(key) {
-                source.unsent = 0;
-            }
-            self.leave_shared(number, key, count);
+    /// Takes consumers off their queues and gives back what was not encoded. Returns the queues of those that were still
+    /// consuming, and how many deliveries went back. `keys` is sorted.
+    fn detach(&mut self, keys: &[ConsumerKey]) -> (Vec<(Arc<QueueCell>, Left)>, u64) {
+        let mut ended = Vec::new();
+        for key in keys {
+            let Some(source) = self.sources.get_mut(*key) else { continue };
+            let Some(slot) = source.slot.take() else { continue };
+            source.unsent = 0;
+            ended.push((Arc::clone(&source.queue), source.queue.cancel(slot, &mut self.scratch)));
         }
-        Some((queue, left))
+        // Nothing more comes for them now; what is here goes back. Their keys may be used again.
+        let is_mine = |key: &ConsumerKey| keys.binary_search(key).is_ok();
+        self.receive_deliveries(|notice| match notice {
+            Notice::Cancelled(key) | Notice::Hungry(key) => !is_mine(key),
+            _ => true,
+        });
+        if !self.pending.iter().any(|pending| is_mine(&pending.key)) {
+            return (ended, 0);
+        }
+        let (mut mine, others): (Vec<Pending>, Vec<Pending>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|pending| is_mine(&pending.key));
+        self.pending = others.into();
+        mine.sort_by_key(|pending| pending.key);
+        let mut mine = mine.into_iter().peekable();
+        let mut count = 0;
+        while let Some(first) = mine.next() {
+            let key = first.key;
+            let mut unsent = vec![first.into_rest()];
+            while let Some(next) = mine.next_if(|next| next.key == key) {
+                unsent.push(next.into_rest());
+            }
+            count += unsent.iter().map(|delivery| u64::from(delivery.count())).sum::<u64>();
+            if let Some(source) = self.sources.get(key) {
+                let (queue, no_ack) = (Arc::clone(&source.queue), source.no_ack);
+                self.return_unsent(&queue, no_ack, unsent);
+            }
+        }
+        (ended, count)
     }
 
     /// Gives deliveries back that were never encoded.
