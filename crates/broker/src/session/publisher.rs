@@ -46,7 +46,8 @@ struct Route {
 
 #[derive(Debug)]
 struct Lane {
-    targets: Box<[Arc<QueueCell>]>,
+    /// Shared with the transactions that publish to them.
+    targets: Arc<[Arc<QueueCell>]>,
     /// Bits of the lanes that share a queue with this one.
     overlaps: u128,
     /// A queue among them may refuse messages.
@@ -115,8 +116,9 @@ impl Publisher {
     /// The lane of these queues, which are sorted; made if need be.
     pub(super) fn lane_of(&mut self, targets: &[Arc<QueueCell>]) -> LaneId {
         let same_targets = |lane: &Lane| {
-            lane.targets.len() == targets.len()
-                && lane.targets.iter().zip(targets).all(|(a, b)| Arc::ptr_eq(a, b))
+            std::ptr::eq(&*lane.targets, targets)
+                || (lane.targets.len() == targets.len()
+                    && lane.targets.iter().zip(targets).all(|(a, b)| Arc::ptr_eq(a, b)))
         };
         if let Some(at) = self.lanes.iter().position(same_targets) {
             return at;
@@ -141,6 +143,11 @@ impl Publisher {
 
     pub(super) fn targets(&self, lane: LaneId) -> &[Arc<QueueCell>] {
         self.lanes.get(lane).map_or(&[], |lane| &lane.targets)
+    }
+
+    /// The same, to keep.
+    pub(super) fn shared_targets(&self, lane: LaneId) -> Arc<[Arc<QueueCell>]> {
+        self.lanes.get(lane).map_or_else(Arc::default, |lane| Arc::clone(&lane.targets))
     }
 
     /// Whether a message for `lane` can be added now, or another lane with the same queues has to be flushed first.

@@ -86,7 +86,7 @@ impl Session {
     ) -> Result<(), Exception> {
         let max = self.limits().transaction_octets_max;
         let Some(home) = self.home.as_ref() else { return Ok(()) };
-        let targets: Arc<[Arc<QueueCell>]> = home.publisher.targets(lane).into();
+        let targets = home.publisher.shared_targets(lane);
         let Some(channel) = self.channels.get_mut(publish.channel) else { return Ok(()) };
         if let Mode::Transaction(transaction) = &mut channel.mode {
             let octets = record.body.len() + record.header.len();
@@ -103,6 +103,7 @@ impl Session {
     fn tx_commit(&mut self, number: u16) -> Result<(), Exception> {
         let mut transaction = self.take_transaction(number)?;
         if let Some(run) = transaction.messages.finish() {
+            let mut gathered = 0;
             for ((_, record), (targets, mandatory)) in run.records().zip(&transaction.routes) {
                 let Some(home) = self.home.as_mut() else { break };
                 if home.publisher.is_full() {
@@ -114,6 +115,12 @@ impl Session {
                 let Some(home) = self.home.as_mut() else { break };
                 let lane = home.publisher.lane_of(targets);
                 self.push(lane, record, mandatory.then_some(number));
+                // Queues count on runs of the size that a read makes.
+                gathered += record.header.len() + record.body.len() + record.route.len();
+                if gathered > self.limits().read_buffer_octets {
+                    self.flush_publishes();
+                    gathered = 0;
+                }
             }
         }
         self.settlements.append(&mut transaction.settlements);
