@@ -329,8 +329,12 @@ impl Session {
     /// Makes what follows wait until these definitions are on disk.
     fn hold(&mut self, seq: Option<CommitSeq>) {
         if let Some(seq) = seq {
+            // While something is held already, the broker knows that this connection waits.
+            let waits = self.out.is_held();
             self.out.hold(seq);
-            self.broker.wait_durable(&self.inbox, seq);
+            if !waits {
+                self.broker.wait_durable(&self.inbox, seq);
+            }
         }
     }
 
