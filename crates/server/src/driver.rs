@@ -121,6 +121,9 @@ impl Driver {
             let count = into.filled().len();
             if front == self.rest.len() {
                 head.copy_from_slice(&self.rest);
+                if self.rest.capacity() > SMALL_REST_OCTETS {
+                    self.rest = Vec::new();
+                }
                 self.rest.clear();
                 let input = &buffer[..front + count];
                 let used = self.session.handle_input(now, input);

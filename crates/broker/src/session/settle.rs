@@ -10,6 +10,9 @@ use super::channel::Mode;
 use crate::inbox::ConsumerKey;
 use crate::refusal;
 
+/// Room for so many stays with the connection for the next read.
+const KEPT_SETTLEMENTS: usize = 1024;
+
 /// What becomes of deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -85,6 +88,7 @@ impl Session {
                 self.settle_group(group);
             }
             settlements.clear();
+            settlements.shrink_to(KEPT_SETTLEMENTS);
             self.settlements = settlements;
         }
     }
