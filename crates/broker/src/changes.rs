@@ -3,6 +3,7 @@
 //! Invariant: a binding is stored exactly when both its ends are durable, as in RabbitMQ.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use warrenmq_routing::{Binding, Destination, Exchange};
 use warrenmq_store::{Change, CommitSeq, DefinitionError, DefinitionWriter};
@@ -14,6 +15,8 @@ use crate::queue_cell::QueueInfo;
 #[derive(Clone)]
 pub(crate) struct Journalist {
     writer: Arc<DefinitionWriter>,
+    /// Number of the last changes that were handed over.
+    latest: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Journalist {
@@ -24,7 +27,7 @@ impl std::fmt::Debug for Journalist {
 
 impl Journalist {
     pub(crate) fn new(writer: Arc<DefinitionWriter>) -> Journalist {
-        Journalist { writer }
+        Journalist { writer, latest: Arc::default() }
     }
 
     /// Hands changes over, in order; they are on disk when [`Journalist::durable`] has reached the number. `None`: nothing
@@ -33,7 +36,16 @@ impl Journalist {
         if changes.is_empty() {
             return Ok(None);
         }
-        self.writer.submit(changes).map(Some)
+        let seq = self.writer.submit(changes)?;
+        self.latest.fetch_max(seq.0, Ordering::AcqRel);
+        Ok(Some(seq))
+    }
+
+    /// What the answer about something that is there already has to wait for: whoever made it may still be waiting. `None`:
+    /// everything is on disk.
+    pub(crate) fn unsettled(&self) -> Option<CommitSeq> {
+        let latest = CommitSeq(self.latest.load(Ordering::Acquire));
+        (self.durable() < latest).then_some(latest)
     }
 
     pub(crate) fn durable(&self) -> CommitSeq {

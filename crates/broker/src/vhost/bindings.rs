@@ -26,7 +26,7 @@ impl Vhost {
             changes.push(checked(changes::put(&changes::binding_record(&self.name, &binding)))?);
         }
         if !master.picture.topology.bind(binding) {
-            return Ok(None);
+            return Ok(if changes.is_empty() { None } else { journalist.unsettled() });
         }
         self.publish(&master);
         submit(journalist, changes)

@@ -37,7 +37,8 @@ impl Vhost {
     ) -> Result<Option<CommitSeq>, Exception> {
         let mut master = self.master.lock();
         if let Some(existing) = master.picture.topology.exchange(&asked.name) {
-            return self.same_exchange(existing, &asked).map(|()| None);
+            self.same_exchange(existing, &asked)?;
+            return Ok(asked.durable.then(|| journalist.unsettled()).flatten());
         }
         let alternate = alternate(&asked, &self.name)?;
         let exchange = Exchange {

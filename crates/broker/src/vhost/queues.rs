@@ -65,7 +65,8 @@ impl Vhost {
         if let Some(existing) = master.picture.queues.get(asked.name.as_str()) {
             same_queue(existing, &asked, durable, asker)?;
             existing.touch(scratch.now);
-            return Ok((Arc::clone(existing), None));
+            let seq = durable.then(|| journalist.unsettled()).flatten();
+            return Ok((Arc::clone(existing), seq));
         }
         let traits = traits(&asked, &self.name)?;
         let info = QueueInfo {
