@@ -1,10 +1,17 @@
 //! Black-box tests: they know the `warrenmq` binary, its command line and its sockets, and nothing of its code. Here is what
-//! they share: the binary, built once for each test program, and brokers started from it.
+//! they share: the binary, built once for each test program, brokers started from it, and clients that need not be polite.
+
+mod client;
+pub mod frames;
+mod watched;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use warrenmq_testkit::process::{self, BrokerHome, BrokerProcess, Profile};
+
+pub use client::Client;
+pub use watched::Watched;
 
 /// The binary, built with debug assertions by the first test that asks for it.
 ///
@@ -39,4 +46,9 @@ pub fn restart_broker(home: &BrokerHome) -> BrokerProcess {
 /// The folder of the transcripts.
 pub fn transcripts_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts")
+}
+
+/// The folder of the sample configuration and definitions.
+pub fn config_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../config")
 }

@@ -168,6 +168,8 @@ pub(crate) fn export(broker: &Broker) -> Vec<u8> {
             }
         }
     }
+    // Maps have no order; a file that says the same is to look the same.
+    all.queues.sort_by(|a, b| (&a.vhost, &a.name).cmp(&(&b.vhost, &b.name)));
     all.export()
 }
 

@@ -85,10 +85,24 @@ impl BrokerHome {
         self.dir.path().join("data")
     }
 
+    /// Writes a file that a broker is to be given and returns its path.
+    ///
+    /// # Errors
+    /// Those of writing a file.
+    pub fn write_file(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+        let path = self.dir.path().join(name);
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// All that brokers in this folder have written to their standard output and error.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log_path()).unwrap_or_default()).into_owned()
+    }
+
     /// The last lines that brokers in this folder have written to their standard output and error.
     pub fn log_tail(&self) -> String {
-        let bytes = fs::read(self.log_path()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
+        let text = self.log();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES_MAX)..].join("\n")
     }
@@ -147,6 +161,19 @@ impl BrokerProcess {
     /// Those of asking the system.
     pub fn is_running(&mut self) -> io::Result<bool> {
         Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// Octets of memory that are resident now.
+    ///
+    /// # Errors
+    /// When it has ended, or on a system without Linux's `/proc`.
+    pub fn resident(&self) -> io::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kilobytes
+            .map(|count| count * 1024)
+            .ok_or_else(|| io::Error::other("no line VmRSS: the process has ended"))
     }
 
     /// Sends SIGTERM and waits until it has ended, `time_max` at most.

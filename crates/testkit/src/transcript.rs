@@ -4,6 +4,7 @@
 
 mod codec;
 mod connection;
+mod conversation;
 mod corpus;
 mod parse;
 mod peer;
@@ -17,6 +18,7 @@ mod variables;
 
 use std::time::Duration;
 
+pub use conversation::Conversation;
 pub use corpus::Transcript;
 pub use peer::{Arrival, Peer, TcpPeer};
 pub use run::{Mismatch, run_transcript};

@@ -127,12 +127,18 @@ impl Death<'_> {
     }
 }
 
-/// Whether the message died in `queue` before, and no death of it was a rejection.
+/// Whether the message came back to `queue` by itself: no death since it last died there was a rejection. Deaths are newest first.
 pub(super) fn is_cycle(headers: &RawTable<'_>, queue: &[u8]) -> bool {
     let Some(deaths) = headers.get(X_DEATH).and_then(|value| value.as_array()) else { return false };
-    let deaths: Vec<RawTable<'_>> = deaths.filter_map(|death| death.as_table()).collect();
-    deaths.iter().any(|death| text(death, b"queue") == Some(queue))
-        && deaths.iter().all(|death| text(death, b"reason") != Some(b"rejected"))
+    for death in deaths.filter_map(|death| death.as_table()) {
+        if text(&death, b"reason") == Some(b"rejected") {
+            return false;
+        }
+        if text(&death, b"queue") == Some(queue) {
+            return true;
+        }
+    }
+    false
 }
 
 /// The keys of the header CC; BCC has been taken out when the message was published.

@@ -47,6 +47,13 @@ impl TcpPeer {
     }
 }
 
+impl From<TcpStream> for TcpPeer {
+    /// A connection that was made elsewhere, as it is.
+    fn from(stream: TcpStream) -> Self {
+        TcpPeer { stream }
+    }
+}
+
 impl Peer for TcpPeer {
     fn send(&mut self, bytes: &[u8]) {
         // A reset shows as `Closed` when the answer is read.

@@ -14,7 +14,7 @@ use super::scan::Pattern;
 use super::step::{Action, Expected, FramePayload, MethodLine, Step};
 use super::value::Value;
 use super::variables::Variables;
-use super::{Mode, Options, Outcome};
+use super::{Options, Outcome};
 
 /// Where and how a broker does not keep to a transcript.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,29 +48,12 @@ pub fn run_transcript(
     options: Options,
     connect: &mut dyn FnMut(u32) -> Box<dyn Peer>,
 ) -> Result<Outcome, Mismatch> {
-    let steps = parse(text, options.target).map_err(|(line, error)| Mismatch {
-        line,
-        expected: text.lines().nth(line - 1).unwrap_or_default().to_owned(),
-        actual: format!("(this line cannot be read: {error})"),
-    })?;
-    if let Some(reason) = steps.iter().find_map(skip_reason) {
-        return Ok(Outcome::Skipped(reason));
+    let mut run = Run::new(options, Box::new(connect));
+    let outcome = run.lines(text)?;
+    if outcome == Outcome::Passed {
+        run.finish(text.lines().count())?;
     }
-    let mut run =
-        Run { mode: options.mode, connect, connections: BTreeMap::new(), variables: Variables::default() };
-    let mut rest = steps.as_slice();
-    while let Some((step, after)) = rest.split_first() {
-        let group = group_of(rest);
-        if group.len() > 1 {
-            run.meet_in_any_order(group)?;
-            rest = &rest[group.len()..];
-        } else {
-            run.step(step).map_err(|actual| mismatch(step, actual))?;
-            rest = after;
-        }
-    }
-    run.finish(text.lines().count())?;
-    Ok(Outcome::Passed)
+    Ok(outcome)
 }
 
 fn skip_reason(step: &Step) -> Option<String> {
@@ -88,18 +71,52 @@ fn mismatch(step: &Step, actual: String) -> Mismatch {
     Mismatch { line: step.line, expected: step.source.clone(), actual }
 }
 
-struct Run<'a> {
-    mode: Mode,
-    connect: &'a mut dyn FnMut(u32) -> Box<dyn Peer>,
+/// A transcript that is running: its connections and what its names are bound to.
+pub(crate) struct Run<'a> {
+    options: Options,
+    connect: Box<dyn FnMut(u32) -> Box<dyn Peer> + 'a>,
     connections: BTreeMap<u32, Connection>,
     variables: Variables,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    pub(crate) fn new(options: Options, connect: Box<dyn FnMut(u32) -> Box<dyn Peer> + 'a>) -> Self {
+        Run { options, connect, connections: BTreeMap::new(), variables: Variables::default() }
+    }
+
+    /// Runs lines, after those that were run before.
+    pub(crate) fn lines(&mut self, text: &str) -> Result<Outcome, Mismatch> {
+        let steps = parse(text, self.options.target).map_err(|(line, error)| Mismatch {
+            line,
+            expected: text.lines().nth(line - 1).unwrap_or_default().to_owned(),
+            actual: format!("(this line cannot be read: {error})"),
+        })?;
+        if let Some(reason) = steps.iter().find_map(skip_reason) {
+            return Ok(Outcome::Skipped(reason));
+        }
+        let mut rest = steps.as_slice();
+        while let Some((step, after)) = rest.split_first() {
+            let group = group_of(rest);
+            if group.len() > 1 {
+                self.meet_in_any_order(group)?;
+                rest = &rest[group.len()..];
+            } else {
+                self.step(step).map_err(|actual| mismatch(step, actual))?;
+                rest = after;
+            }
+        }
+        Ok(Outcome::Passed)
+    }
+
+    /// What a name is bound to.
+    pub(crate) fn value_bound_to(&self, name: &str) -> Result<&Value, String> {
+        self.variables.value_of(name)
+    }
+
     fn connection(&mut self, number: u32) -> &mut Connection {
         match self.connections.entry(number) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Connection::new((self.connect)(number), self.mode)),
+            Entry::Vacant(entry) => entry.insert(Connection::new((self.connect)(number), self.options.mode)),
         }
     }
 

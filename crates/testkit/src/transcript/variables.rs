@@ -40,7 +40,8 @@ impl Variables {
         }
     }
 
-    fn value_of(&self, name: &str) -> Result<&Value, String> {
+    /// What a name is bound to.
+    pub(crate) fn value_of(&self, name: &str) -> Result<&Value, String> {
         self.bound.get(name).ok_or(format!("${name} is not bound yet"))
     }
 
