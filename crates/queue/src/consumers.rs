@@ -1,6 +1,6 @@
 //! The consumers of one queue and whose turn it is.
 //!
-//! Invariant: a consumer stands in `turns` exactly when it may get a message now ([`Consumer::may_receive`]), and only
+//! Invariant: a consumer stands in `turns` exactly when it may get a message now (`may_receive`), and only
 //! once; higher priorities stand in front. Whoever runs out of credit leaves and comes back at the end of its
 //! priority, as in RabbitMQ.
 
