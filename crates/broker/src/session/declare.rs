@@ -246,7 +246,10 @@ impl Session {
         let name = self.queue_name(number, name)?;
         self.permit(Access::Configure, Resource::queue(&name))?;
         let vhost = self.vhost()?;
-        let Some(cell) = vhost.picture().queue(&name).cloned() else { return Ok(0) };
+        let Some(cell) = vhost.picture().queue(&name).cloned() else {
+            self.hold(vhost.unsettled(self.broker.journalist()));
+            return Ok(0);
+        };
         cell.check_access(self.id)?;
         let (ready, seq) =
             vhost.delete_queue(&cell, condition, self.broker.journalist(), &mut self.scratch)?;

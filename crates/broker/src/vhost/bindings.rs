@@ -49,7 +49,7 @@ impl Vhost {
         let before = master.picture.clone();
         let (existed, removed) = master.picture.topology.unbind(binding);
         if !existed {
-            return Ok(None);
+            return Ok(journalist.unsettled());
         }
         let mut changes = self.forgotten(&before, &removed);
         if durable {

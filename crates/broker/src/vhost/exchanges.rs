@@ -71,7 +71,9 @@ impl Vhost {
             return Err(refusal::precondition(format!("{} in use", refusal::exchange(name, &self.name))));
         }
         let before = master.picture.clone();
-        let Some(removed) = master.picture.topology.delete_exchange(name) else { return Ok(None) };
+        let Some(removed) = master.picture.topology.delete_exchange(name) else {
+            return Ok(journalist.unsettled());
+        };
         let changes = self.forgotten(&before, &removed);
         self.publish(&master);
         submit(journalist, changes)

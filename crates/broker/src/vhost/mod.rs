@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use warrenmq_routing::{QueueId, Topology};
+use warrenmq_store::CommitSeq;
 
+use crate::changes::Journalist;
 use crate::lock::{Guard, Rank, Ranked};
 use crate::queue_cell::{ConnectionId, QueueCell};
 use crate::timers::Timers;
@@ -82,6 +84,13 @@ impl Vhost {
     /// The present picture.
     pub(crate) fn picture(&self) -> Arc<Picture> {
         self.picture.load_full()
+    }
+
+    /// What the answer has to wait for that something is not there: whoever deleted it may still be waiting.
+    pub(crate) fn unsettled(&self, journalist: &Journalist) -> Option<CommitSeq> {
+        // A deletion that has left the picture is handed over before the lock is free.
+        let _master = self.master.lock();
+        journalist.unsettled()
     }
 
     /// Publishes what was changed in the master copy.

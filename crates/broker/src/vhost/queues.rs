@@ -127,7 +127,7 @@ impl Vhost {
             },
             scratch,
         )?;
-        let Some(ready) = ready else { return Ok((0, None)) };
+        let Some(ready) = ready else { return Ok((0, journalist.unsettled())) };
         let name = &cell.info.name;
         let before = master.picture.clone();
         master.picture.queues.remove(name);

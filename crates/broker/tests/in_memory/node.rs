@@ -7,10 +7,11 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
-use warrenmq_broker::{Broker, Commits, Limits, Options, Session};
+use warrenmq_broker::{Broker, Commits, Limits, Options, RestoreError, Session};
 use warrenmq_store::DefinitionStore;
 use warrenmq_testkit::transcript::{Arrival, Peer};
 
@@ -25,6 +26,7 @@ const ROUNDS_MAX: usize = 100_000;
 #[derive(Clone)]
 pub(crate) struct Node {
     state: Rc<RefCell<State>>,
+    failures: Arc<AtomicUsize>,
 }
 
 struct State {
@@ -57,14 +59,23 @@ pub(crate) struct Client {
 impl Node {
     /// A broker on what the store has, with RabbitMQ's defaults.
     pub(crate) fn open(store: Box<dyn DefinitionStore>, commits: Commits) -> Node {
-        Node::with_limits(store, commits, Limits::default())
+        Node::try_open(store, commits).expect("the broker opens")
     }
 
-    pub(crate) fn with_limits(store: Box<dyn DefinitionStore>, commits: Commits, limits: Limits) -> Node {
-        let options = Options { limits, ..options() };
-        let broker = Broker::open(options, store, commits, Box::new(|_| {})).expect("the broker opens");
+    pub(crate) fn try_open(store: Box<dyn DefinitionStore>, commits: Commits) -> Result<Node, RestoreError> {
+        let failures = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&failures);
+        let on_failure = Box::new(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+        });
+        let broker = Broker::open(options(), store, commits, on_failure)?;
         let state = State { broker, now: 1_000, links: Vec::new(), spare: Vec::new() };
-        Node { state: Rc::new(RefCell::new(state)) }
+        Ok(Node { state: Rc::new(RefCell::new(state)), failures })
+    }
+
+    /// How often the broker was told that definitions can no longer be written.
+    pub(crate) fn failures(&self) -> &AtomicUsize {
+        &self.failures
     }
 
     pub(crate) fn broker(&self) -> Arc<Broker> {
