@@ -34,7 +34,8 @@ pub struct Limits {
     pub consumer_window_octets: u32,
     /// Ready octets between publishers and consumers that keep up; beyond it publishers wait for moments.
     pub queue_window_octets: u64,
-    /// Longest such wait. A queue that has not drained by then is a backlog, and nobody waits for it.
+    /// After so long a waiting publisher looks whether consumers took at least an eighth of the window. If not, the queue is a
+    /// backlog, and nobody waits for it.
     pub queue_window_wait_ms: u64,
     /// Octets of one read of a socket.
     pub read_buffer_octets: usize,

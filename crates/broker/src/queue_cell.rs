@@ -98,8 +98,8 @@ pub(crate) struct Counts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Published {
     Taken,
-    /// Taken, but the window is full: the waiter is to wait until it is told `Drained`.
-    Wait,
+    /// Taken, but the window is full with so many octets: the waiter is to wait until it is told `Drained`.
+    Wait(u64),
     /// The queue is full and refuses.
     Rejected,
 }
@@ -180,17 +180,28 @@ impl QueueCell {
         match waiter {
             Some(inbox) if full => {
                 state.waiting.push(Arc::clone(inbox));
-                Published::Wait
+                Published::Wait(state.queue.ready_size())
             }
             _ => Published::Taken,
         }
     }
 
-    /// A publisher has waited in vain: the queue is a backlog now.
-    pub(crate) fn give_up(&self, inbox: &Arc<Inbox>) {
+    /// A publisher has waited its time, since `ready` octets were ready. Says how many are now if it is to wait on: consumers took
+    /// an eighth of the window meanwhile, so they keep up. Otherwise the queue is a backlog, and nobody waits for that.
+    pub(crate) fn wait_on(&self, inbox: &Arc<Inbox>, ready: u64, window: u64) -> Option<u64> {
         let mut state = self.state.lock();
+        let now_ready = state.queue.ready_size();
+        if now_ready + window / 8 <= ready {
+            return Some(now_ready);
+        }
         state.backlog = true;
         state.waiting.retain(|other| !Arc::ptr_eq(other, inbox));
+        None
+    }
+
+    /// A waiting publisher leaves.
+    pub(crate) fn stop_waiting(&self, inbox: &Arc<Inbox>) {
+        self.state.lock().waiting.retain(|other| !Arc::ptr_eq(other, inbox));
     }
 
     pub(crate) fn consume(

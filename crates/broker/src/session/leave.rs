@@ -90,8 +90,8 @@ impl Session {
         for queue in unused.into_iter().chain(std::mem::take(&mut self.exclusive_queues).into_values()) {
             self.delete_unused(&queue);
         }
-        if let Some((queue, _)) = self.waits.take() {
-            queue.give_up(&self.inbox);
+        if let Some(wait) = self.waits.take() {
+            wait.queue.stop_waiting(&self.inbox);
         }
         self.pending.clear();
         self.broker.finish(&mut self.scratch);

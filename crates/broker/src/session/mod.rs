@@ -63,12 +63,22 @@ pub struct Session {
     settlements: Vec<Settlement>,
     scratch: Scratch,
     mail: Mail,
-    /// A queue whose window is full, and until when this publisher waits for it.
-    waits: Option<(Arc<QueueCell>, Millis)>,
+    /// A queue whose window is full.
+    waits: Option<Wait>,
     exclusive_queues: BTreeMap<QueueId, Arc<QueueCell>>,
     now: Millis,
     released: bool,
     closed_by_peer: bool,
+}
+
+/// A publisher waits for a queue.
+#[derive(Debug)]
+struct Wait {
+    queue: Arc<QueueCell>,
+    /// Octets that were ready when it began, or last looked.
+    ready: u64,
+    /// When it looks again.
+    until: Millis,
 }
 
 /// Where the user is and what it may do.
@@ -145,11 +155,12 @@ impl Session {
     /// Does what is due at `now`. `Some`: the connection has to end.
     pub fn handle_timeout(&mut self, now: Millis) -> Option<Expired> {
         self.set_now(now);
-        if let Some((queue, until)) = &self.waits
-            && now >= *until
-        {
-            queue.give_up(&self.inbox);
-            self.waits = None;
+        let (window, step) = (self.window(), self.limits().queue_window_wait_ms);
+        if let Some(wait) = self.waits.as_mut().filter(|wait| now >= wait.until) {
+            match wait.queue.wait_on(&self.inbox, wait.ready, window) {
+                Some(ready) => (wait.ready, wait.until) = (ready, now + step),
+                None => self.waits = None,
+            }
         }
         if self.connection.timeout().is_none_or(|at| now < at) {
             return None;
@@ -159,7 +170,7 @@ impl Session {
 
     /// When [`Session::handle_timeout`] is next due.
     pub fn timeout(&self) -> Option<Millis> {
-        let wait = self.waits.as_ref().map(|(_, until)| *until);
+        let wait = self.waits.as_ref().map(|wait| wait.until);
         match (self.connection.timeout(), wait) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

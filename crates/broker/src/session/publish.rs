@@ -13,6 +13,7 @@ use warrenmq_wire::reply::ReplyCode;
 use warrenmq_wire::table::RawTable;
 
 use super::Session;
+use super::Wait;
 use super::channel::Mode;
 use super::publisher::{Known, LaneId};
 use crate::access::{Access, Resource};
@@ -238,8 +239,9 @@ impl Session {
             for queue in targets {
                 match queue.publish(run.clone(), window, waiter, &mut self.scratch) {
                     Published::Taken => {}
-                    Published::Wait => {
-                        self.waits = Some((Arc::clone(queue), self.now + limits.queue_window_wait_ms));
+                    Published::Wait(ready) => {
+                        let until = self.now + limits.queue_window_wait_ms;
+                        self.waits = Some(Wait { queue: Arc::clone(queue), ready, until });
                         waiter = None;
                     }
                     Published::Rejected => refused = true,
