@@ -76,9 +76,9 @@ def test_an_error_on_one_channel_leaves_its_neighbours_alone(connection):
 
 def test_connection_survives_several_heartbeats(connect):
     """Nothing but heartbeats for three intervals and more, then work as before."""
-    connection = connect(heartbeat=1)
+    connection = connect(heartbeat=2)
     channel = connection.channel()
-    connection.sleep(3.5)
+    connection.sleep(7)
     assert connection.is_open
     assert channel.queue_declare("", exclusive=True).method.message_count == 0
 

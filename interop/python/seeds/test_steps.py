@@ -27,6 +27,8 @@ def produce(queue, *bodies, close=True):
     if close:
         connection.close()
     else:
+        # RabbitMQ itself forgets what it has read but not yet handled when a connection is lost at once.
+        connection.sleep(0.3)
         connection._impl._transport.abort()
 
 
