@@ -16,6 +16,7 @@ use warrenmq_wire::method::{AMQPValue, FieldTable, LongString, ShortString};
 use crate::access::{Credentials, LoginRefusal, LoopbackUsers, Permissions, User};
 use crate::changes::Journalist;
 use crate::dead_letter;
+use crate::definitions;
 use crate::directory::Directory;
 use crate::inbox::{Inbox, Notice};
 use crate::limits::Limits;
@@ -264,13 +265,13 @@ impl Broker {
     }
 
     /// The vhost of that name, made if need be; says whether it is new.
-    pub(crate) fn add_vhost(&self, name: &str) -> (Arc<Vhost>, bool) {
+    pub(crate) fn add_vhost(&self, definition: &definitions::Vhost) -> (Arc<Vhost>, bool) {
         let mut vhosts = self.vhosts.write();
-        if let Some(vhost) = vhosts.get(name) {
+        if let Some(vhost) = vhosts.get(&definition.name) {
             return (Arc::clone(vhost), false);
         }
-        let vhost = Arc::new(Vhost::new(name, &self.timers));
-        vhosts.insert(name.to_owned(), Arc::clone(&vhost));
+        let vhost = Arc::new(Vhost::new(definition.clone(), &self.timers));
+        vhosts.insert(definition.name.clone(), Arc::clone(&vhost));
         (vhost, true)
     }
 

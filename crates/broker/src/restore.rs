@@ -63,7 +63,7 @@ pub(crate) fn records(broker: &Broker, records: Vec<Record>) -> Result<(), Resto
     for record in records {
         match record {
             Record::Vhost(vhost) => {
-                broker.add_vhost(&vhost.name);
+                broker.add_vhost(&vhost);
             }
             Record::User(user) => broker.directory().put_user(user),
             Record::Permissions(granted) => {
@@ -86,8 +86,9 @@ pub(crate) fn records(broker: &Broker, records: Vec<Record>) -> Result<(), Resto
 pub(crate) fn defaults(broker: &Broker, options: &Options) -> Result<(), RestoreError> {
     let mut changes = Vec::new();
     if broker.vhosts().is_empty() {
-        broker.add_vhost(&options.default_vhost);
-        changes.push(changes::put(&Record::Vhost(definitions::Vhost::new(&options.default_vhost))));
+        let vhost = definitions::Vhost::new(&options.default_vhost);
+        broker.add_vhost(&vhost);
+        changes.push(changes::put(&Record::Vhost(vhost)));
     }
     if broker.directory().is_empty() {
         let user = definitions::UserDefinition {
@@ -115,7 +116,7 @@ pub(crate) fn json(broker: &Broker, bytes: &[u8]) -> Result<Vec<String>, Restore
     let mut warnings = definitions.unsupported();
     let mut changes: Vec<Change> = Vec::new();
     for vhost in &definitions.vhosts {
-        if broker.add_vhost(&vhost.name).1 {
+        if broker.add_vhost(vhost).1 {
             changes.push(changes::put(&Record::Vhost(vhost.clone())));
         }
     }
@@ -147,7 +148,7 @@ pub(crate) fn export(broker: &Broker) -> Vec<u8> {
         all.permissions.push(UserPermissions { user, vhost, configure, write, read });
     }
     for vhost in broker.vhosts() {
-        all.vhosts.push(definitions::Vhost::new(&vhost.name));
+        all.vhosts.push(vhost.definition.clone());
         let picture = vhost.picture();
         let durable = |exchange: &Exchange| {
             exchange.durable && !exchange.name.starts_with("amq.") && !exchange.name.is_empty()

@@ -187,7 +187,9 @@ impl Session {
             // An empty name is not short for anything here.
             let name = strip(declare.queue.as_str());
             self.permit_any(Resource::queue(&name))?;
-            self.existing_queue(&name)?
+            let cell = self.existing_queue(&name)?;
+            cell.touch(self.now);
+            cell
         } else {
             let name = match strip(declare.queue.as_str()) {
                 name if name.is_empty() => self.broker.names.generate("amq.gen"),

@@ -303,7 +303,7 @@ impl Session {
                 Ok(())
             }
             AMQPMethod::Flow(_) => Err(crate::refusal::not_implemented("active=false")),
-            AMQPMethod::FlowOk(_) | AMQPMethod::CloseOk(_) => Ok(()),
+            AMQPMethod::FlowOk(_) => Ok(()),
             _ => Err(unimplemented()),
         }
     }

@@ -17,6 +17,7 @@ use warrenmq_routing::{QueueId, Topology};
 use warrenmq_store::CommitSeq;
 
 use crate::changes::Journalist;
+use crate::definitions;
 use crate::lock::{Guard, Rank, Ranked};
 use crate::queue_cell::{ConnectionId, QueueCell};
 use crate::timers::Timers;
@@ -37,6 +38,8 @@ pub(crate) struct Picture {
 #[derive(Debug)]
 pub(crate) struct Vhost {
     pub(crate) name: Arc<str>,
+    /// Its description, tags and the like, kept for whoever exports it.
+    pub(crate) definition: definitions::Vhost,
     master: Ranked<Master>,
     picture: ArcSwap<Picture>,
     generation: AtomicU64,
@@ -64,11 +67,12 @@ impl Picture {
 }
 
 impl Vhost {
-    pub(crate) fn new(name: &str, timers: &Arc<Timers>) -> Vhost {
+    pub(crate) fn new(definition: definitions::Vhost, timers: &Arc<Timers>) -> Vhost {
         let picture =
             Picture { topology: Topology::new(), queues: imbl::HashMap::new(), cells: imbl::HashMap::new() };
         Vhost {
-            name: name.into(),
+            name: definition.name.as_str().into(),
+            definition,
             picture: ArcSwap::from_pointee(picture.clone()),
             master: Ranked::new(Rank::Definitions, Master { picture, next_queue: 1 }),
             generation: AtomicU64::new(1),
