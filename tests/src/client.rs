@@ -79,6 +79,14 @@ impl Client {
         let _ = self.stream.write_all(bytes);
     }
 
+    /// How much the system keeps of what this client does not read, about.
+    ///
+    /// # Panics
+    /// When the system refuses.
+    pub fn set_receive_buffer(&self, octets: usize) {
+        rustix::net::sockopt::set_socket_recv_buffer_size(&self.stream, octets).expect("a buffer has a size");
+    }
+
     /// The socket itself, for what no line can say. Only while no line waits for an answer.
     ///
     /// # Panics

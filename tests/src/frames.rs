@@ -17,6 +17,29 @@ pub fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A frame in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Its type.
+    pub kind: u8,
+    /// Its channel.
+    pub channel: u16,
+    /// What is in it.
+    pub payload: &'a [u8],
+}
+
+/// The first frame of `bytes` and what follows it; `None` when it is not whole yet.
+///
+/// # Panics
+/// When it does not end as a frame does.
+pub fn split(bytes: &[u8]) -> Option<(Frame<'_>, &[u8])> {
+    let (&[kind, c0, c1, s0, s1, s2, s3], rest) = bytes.split_first_chunk::<7>()?;
+    let (payload, rest) = rest.split_at_checked(u32::from_be_bytes([s0, s1, s2, s3]) as usize)?;
+    let (end, rest) = rest.split_first()?;
+    assert_eq!(*end, 0xCE, "a frame of type {kind} has no end");
+    Some((Frame { kind, channel: u16::from_be_bytes([c0, c1]), payload }, rest))
+}
+
 /// A method frame from class, method and arguments.
 pub fn method(channel: u16, class: u16, method: u16, arguments: &[u8]) -> Vec<u8> {
     frame(METHOD, channel, &[&class.to_be_bytes()[..], &method.to_be_bytes(), arguments].concat())

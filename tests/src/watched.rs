@@ -1,6 +1,7 @@
 //! A broker whose health is looked at after everything that was done to it.
 
 use std::net::SocketAddr;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use warrenmq_testkit::process::{BrokerHome, BrokerProcess};
@@ -39,6 +40,14 @@ impl Watched {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.process.address()
+    }
+
+    /// Asks it to stop, and says how it ended.
+    ///
+    /// # Panics
+    /// When it does not end within `time_max`.
+    pub fn stop(self, time_max: Duration) -> ExitStatus {
+        self.process.stop(time_max).unwrap_or_else(|error| panic!("{error}\n{}", self.home.log_tail()))
     }
 
     /// Octets of memory that are resident now.

@@ -5,3 +5,4 @@ mod contents;
 mod handshake;
 mod rules;
 mod silence;
+mod unread;
