@@ -22,7 +22,7 @@ pub struct Limits {
     pub connection_max: u32,
     /// Consumers per channel; 0 is no limit, as in RabbitMQ.
     pub consumer_max_per_channel: u32,
-    /// Largest message body (`max_message_size`; RabbitMQ 4: 16 MiB).
+    /// Largest message body (`max_message_size`; RabbitMQ 3.13: 128 MiB, 4.0: 16 MiB).
     pub message_size_max: u64,
     /// Unfinished messages of one connection, over all its channels.
     pub assembly_octets_max: u64,
@@ -56,7 +56,7 @@ impl Default for Limits {
             handshake_timeout_ms: 10_000,
             connection_max: 100_000,
             consumer_max_per_channel: 0,
-            message_size_max: 16 * 1024 * 1024,
+            message_size_max: 128 * 1024 * 1024,
             assembly_octets_max: 256 * 1024 * 1024,
             transaction_octets_max: 256 * 1024 * 1024,
             outbox_octets_max: 1024 * 1024,

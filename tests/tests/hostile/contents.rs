@@ -47,8 +47,8 @@ const CONTENTS: &[(&str, &str)] = &[
     ),
     (
         "a body above the limit of messages",
-        "C frame header 1 size=16777217\n\
-         S channel.close 1 406 \"PRECONDITION_FAILED - message size 16777217 is larger than configured max size 16777216\" by=basic.publish",
+        "C frame header 1 size=134217729\n\
+         S channel.close 1 406 \"PRECONDITION_FAILED - message size 134217729 is larger than configured max size 134217728\" by=basic.publish",
     ),
     (
         "a header without flags",

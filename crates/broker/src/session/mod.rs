@@ -382,6 +382,12 @@ impl Session {
     }
 
     fn finish_batch(&mut self) {
+        self.flush_lanes();
+        if self.inbox.is_notified() && self.channels.iter_mut().any(|channel| channel.unconfirmed) {
+            // What this connection publishes to itself is delivered before it is confirmed, in one write, as by RabbitMQ.
+            self.receive_mail();
+            self.fill(self.limits().write_buffer_octets);
+        }
         self.flush();
         self.broker.finish(&mut self.scratch);
     }

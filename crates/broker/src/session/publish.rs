@@ -225,7 +225,7 @@ impl Session {
     }
 
     /// Hands the open runs over; says whether a queue has refused one.
-    fn flush_lanes(&mut self) -> bool {
+    pub(super) fn flush_lanes(&mut self) -> bool {
         let Some(home) = self.home.as_mut() else { return false };
         if !home.publisher.is_open() {
             return false;
