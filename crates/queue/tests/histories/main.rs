@@ -8,7 +8,7 @@ use choices::exhaust;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use subject::{Command, Draft, Subject};
-use warrenmq_queue::{Consumer, Credit, Effects, Position, Queue, Settings};
+use warrenmq_queue::{Consumer, Credit, Effects, Overflow, Position, Queue, Settings};
 
 /// No window at all, but for the tests of windows.
 const WIDE: i64 = i64::MAX / 2;
@@ -30,10 +30,22 @@ const MESSAGES: u64 = 3;
 
 #[test]
 fn every_small_history() {
+    every_history_of(Settings { max_priority: 1, ..Settings::default() }, &READERS);
+}
+
+#[test]
+fn every_small_history_with_limits() {
+    let settings =
+        Settings { message_ttl: Some(2), max_length: Some(2), dead_letters: true, ..Settings::default() };
+    every_history_of(settings, &READERS[..2]);
+    every_history_of(Settings { overflow: Overflow::RejectPublishDlx, ..settings }, &READERS[1..2]);
+}
+
+fn every_history_of(settings: Settings, readers: &[Consumer]) {
     let runs = exhaust(|choices| {
-        let mut subject = Subject::new(1);
+        let mut subject = Subject::new(settings);
         for _ in 0..COMMANDS {
-            let mut commands = small_commands(&subject);
+            let mut commands = small_commands(&subject, settings, readers);
             let command = commands.swap_remove(choices.choose(commands.len()));
             subject.apply(&command);
         }
@@ -43,17 +55,20 @@ fn every_small_history() {
 }
 
 /// Everything that can be done next, within the bounds of a small history.
-fn small_commands(subject: &Subject) -> Vec<Command> {
+fn small_commands(subject: &Subject, settings: Settings, readers: &[Consumer]) -> Vec<Command> {
     let model = &subject.model;
     let mut commands = vec![Command::Get(true), Command::Purge, Command::Delete];
+    if settings.message_ttl.is_some() {
+        commands.extend([Command::Sleep(1), Command::Sleep(2)]);
+    }
     let left = MESSAGES - model.published;
     for count in 1..=left {
         // The second message is above the others, where the queue knows priorities.
-        let draft = |index| Draft { priority: u8::from(model.published + index == 1), padding: 0 };
+        let draft = |index| Draft { priority: u8::from(model.published + index == 1), padding: 0, ttl: None };
         commands.push(Command::Publish(vec![(0..count).map(draft).collect()]));
     }
     if model.readers.iter().flatten().count() < CONSUMERS {
-        commands.extend(READERS.map(Command::Consume));
+        commands.extend(readers.iter().copied().map(Command::Consume));
     }
     for (slot, reader) in (0..).zip(&model.readers) {
         let Some(reader) = reader else { continue };
@@ -68,6 +83,9 @@ fn small_commands(subject: &Subject) -> Vec<Command> {
         let at = message.position;
         commands.extend([Command::Settle(at, at), Command::Requeue(vec![(at, at)], true)]);
     }
+    if settings.dead_letters && !model.unacked.is_empty() {
+        commands.push(Command::Discard(0, Position::MAX));
+    }
     if model.unacked.len() > 1 {
         commands.push(Command::Requeue(vec![(0, Position::MAX)], false));
     }
@@ -81,8 +99,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_histories(highest in 0..4u8, numbers in vec(any::<u16>(), 0..300)) {
-        let mut subject = Subject::new(highest);
+    fn random_histories(settings in settings(), numbers in vec(any::<u16>(), 0..300)) {
+        let mut subject = Subject::new(settings);
         let mut numbers = numbers.into_iter();
         while numbers.len() > 0 {
             let command = large_command(&subject, &mut |count| usize::from(numbers.next().unwrap_or(0)) % count);
@@ -90,6 +108,24 @@ proptest! {
         }
         subject.empty();
     }
+}
+
+/// Half of them plain: only there runs are handed out whole.
+fn settings() -> impl Strategy<Value = Settings> {
+    let overflow = prop_oneof![
+        2 => Just(Overflow::DropHead),
+        1 => Just(Overflow::RejectPublish),
+        1 => Just(Overflow::RejectPublishDlx),
+    ];
+    let limits = (proptest::option::of(0..20u64), proptest::option::of(0..30u64), overflow, any::<bool>());
+    let limits = prop_oneof![Just((None, None, Overflow::DropHead, false)), limits];
+    (0..4u8, limits).prop_map(|(max_priority, (message_ttl, max_length, overflow, dead_letters))| Settings {
+        max_priority,
+        message_ttl,
+        max_length,
+        overflow,
+        dead_letters,
+    })
 }
 
 /// Any command; `choose` gives a number below its argument.
@@ -117,9 +153,14 @@ fn large_command(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> C
             let which = choose(subject.away.len());
             Command::GiveBack(which, choose(subject.away[which].count() as usize + 1) as u32)
         }
-        _ => match choose(8) {
+        _ => match choose(12) {
             0 => Command::Delete,
             1 | 2 => Command::Purge,
+            3..=6 => Command::Sleep(choose(12) as u64),
+            7 | 8 => {
+                let (first, last) = range(subject, choose);
+                Command::Discard(first, last)
+            }
             _ => Command::Get(true),
         },
     }
@@ -128,7 +169,10 @@ fn large_command(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> C
 fn drafts(choose: &mut dyn FnMut(usize) -> usize, most: usize) -> Vec<Draft> {
     let count = 1 + choose(most);
     let priority = choose(6);
+    // A message with its own time to live changes how a queue works for good: few of them.
+    let ttl = (choose(40) == 39).then_some(count as u64);
     let draft = |index| Draft {
+        ttl: ttl.filter(|_| index % 2 == 0),
         priority: ((priority + index / 2) % 6) as u8,
         // Now and then a run above the size that is copied.
         padding: if priority == 5 && index == 0 { 5000 } else { 0 },
@@ -168,8 +212,7 @@ fn range(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> (Position
 #[test]
 fn windows_hold_consumers_back() {
     for alone in [true, false] {
-        let (mut queue, mut effects) =
-            (Queue::new(Settings { max_priority: 0, ..Settings::default() }), Effects::new());
+        let (mut queue, mut effects) = (Queue::new(Settings::default()), Effects::new());
         let reader = Consumer { ack: false, window: 1, ..READER };
         let slot = queue.consume(reader, &mut effects).expect("nobody is exclusive");
         if !alone {
@@ -195,8 +238,7 @@ fn windows_hold_consumers_back() {
 /// itself.
 #[test]
 fn windows_hold_pulls_back() {
-    let (mut queue, mut effects) =
-        (Queue::new(Settings { max_priority: 0, ..Settings::default() }), Effects::new());
+    let (mut queue, mut effects) = (Queue::new(Settings::default()), Effects::new());
     let reader = Consumer { credit: Credit::Pull, window: 1, ..READER };
     let slot = queue.consume(reader, &mut effects).expect("nobody is exclusive");
     for number in 0..3 {
@@ -220,8 +262,7 @@ fn windows_hold_pulls_back() {
 /// Credit in messages is not pulled.
 #[test]
 fn only_those_who_pull_can() {
-    let (mut queue, mut effects) =
-        (Queue::new(Settings { max_priority: 0, ..Settings::default() }), Effects::new());
+    let (mut queue, mut effects) = (Queue::new(Settings::default()), Effects::new());
     let reader = Consumer { credit: Credit::Messages(Some(0)), ..READER };
     let slot = queue.consume(reader, &mut effects).expect("nobody is exclusive");
     queue.publish(subject::run_of(0..1, 0), &mut effects);

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a message is in exactly one of `ready`, `unacked`, `away` and `done`.
 
-use warrenmq_queue::{Consumer, Credit, Position};
+use warrenmq_queue::{Consumer, Credit, Overflow, Position, Reason, Settings};
 
 /// One message of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,9 @@ pub(crate) struct Message {
     /// Octets of its record.
     pub(crate) size: u64,
     pub(crate) redelivered: bool,
+    /// When it expires.
+    expires: Option<u64>,
+    own_ttl: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -33,11 +36,14 @@ pub(crate) struct Caused {
     /// Slot and message, in the order of the queue.
     pub(crate) deliveries: Vec<(usize, Message)>,
     pub(crate) hungry: Vec<usize>,
+    /// Number and reason.
+    pub(crate) dead: Vec<(u64, Reason)>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Model {
-    highest: u8,
+    settings: Settings,
+    now: u64,
     /// The next to leave stands first.
     pub(crate) ready: Vec<Message>,
     pub(crate) unacked: Vec<Message>,
@@ -53,15 +59,50 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn new(highest: u8) -> Model {
-        Model { highest, ..Model::default() }
+    pub(crate) fn new(settings: Settings) -> Model {
+        Model { settings, ..Model::default() }
     }
 
-    pub(crate) fn publish(&mut self, number: u64, priority: u8, size: u64) {
-        let position = self.published;
-        self.published += 1;
-        let priority = priority.min(self.highest);
-        self.place(Message { position, number, priority, size, redelivered: false });
+    pub(crate) fn advance(&mut self, now: u64, caused: &mut Caused) {
+        self.now = now;
+        self.drop_expired(Position::MAX, caused);
+    }
+
+    /// When the next message may expire: one of those that stand first in their priority.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        let heads = (0..=self.settings.max_priority).filter_map(|priority| self.head(priority));
+        heads.filter_map(|at| self.ready[at].expires).min()
+    }
+
+    /// Messages of one run, each with number, priority, time to live and size; says whether they were taken.
+    pub(crate) fn publish(&mut self, run: &[(u64, u8, Option<u64>, u64)], caused: &mut Caused) -> bool {
+        let Settings { max_length, overflow, dead_letters, .. } = self.settings;
+        let is_full = max_length.is_some_and(|max| self.ready.len() as u64 >= max);
+        if is_full && overflow != Overflow::DropHead {
+            if overflow == Overflow::RejectPublishDlx && dead_letters {
+                caused.dead.extend(run.iter().map(|(number, ..)| (*number, Reason::Maxlen)));
+            }
+            return false;
+        }
+        let first = self.published;
+        for (number, priority, own_ttl, size) in run.iter().copied() {
+            let position = self.published;
+            self.published += 1;
+            let priority = priority.min(self.settings.max_priority);
+            let mut message =
+                Message { position, number, priority, size, redelivered: false, expires: None, own_ttl };
+            self.start_clock(&mut message);
+            self.place(message);
+        }
+        self.serve(first, caused);
+        self.drop_expired(Position::MAX, caused);
+        if overflow == Overflow::DropHead {
+            while max_length.is_some_and(|max| self.ready.len() as u64 > max) {
+                let lowest = (0..=self.settings.max_priority).find_map(|priority| self.head(priority));
+                self.drop_at(lowest.expect("some message is ready"), Reason::Maxlen, caused);
+            }
+        }
+        true
     }
 
     /// Whether the consumer was taken, and its slot.
@@ -118,8 +159,8 @@ impl Model {
         let Some(reader) = reader else { return 0 };
         reader.told = false;
         let mut given = 0;
-        while given < limit && !self.ready.is_empty() && self.reader(slot).is_some_and(|r| r.window > 0) {
-            let message = self.ready.remove(0);
+        while given < limit && self.reader(slot).is_some_and(|r| r.window > 0) {
+            let Some(message) = self.pop(Position::MAX, caused) else { break };
             self.hand_over(slot, message, caused);
             given += 1;
         }
@@ -131,8 +172,8 @@ impl Model {
         given
     }
 
-    pub(crate) fn get(&mut self, ack: bool) -> Option<Message> {
-        let message = (!self.ready.is_empty()).then(|| self.ready.remove(0))?;
+    pub(crate) fn get(&mut self, ack: bool, caused: &mut Caused) -> Option<Message> {
+        let message = self.pop(Position::MAX, caused)?;
         if ack {
             self.unacked.push(message)
         } else {
@@ -146,6 +187,15 @@ impl Model {
         self.done.extend(settled);
     }
 
+    pub(crate) fn discard(&mut self, first: Position, last: Position, caused: &mut Caused) {
+        let before = self.done.len();
+        self.unacked.sort_by_key(|message| message.position);
+        self.settle(first, last);
+        if self.settings.dead_letters {
+            caused.dead.extend(self.done[before..].iter().map(|message| (message.number, Reason::Rejected)));
+        }
+    }
+
     pub(crate) fn requeue(&mut self, first: Position, last: Position, redelivered: bool) {
         let back: Vec<Message> =
             self.unacked.extract_if(.., |m| (first..=last).contains(&m.position)).collect();
@@ -157,7 +207,9 @@ impl Model {
 
     pub(crate) fn give_back(&mut self, position: Position) {
         let at = self.away.iter().position(|m| m.position == position).expect("it was handed over");
-        let message = self.away.remove(at);
+        let mut message = self.away.remove(at);
+        // When it came is not known any more.
+        self.start_clock(&mut message);
         self.place(message);
     }
 
@@ -175,11 +227,17 @@ impl Model {
         self.told_first = 0;
     }
 
-    /// One message to each in turn, as long as there is one and somebody may have it; then those who pull are told.
+    /// What is ready goes to those who may have it; then those who pull are told of the rest.
     pub(crate) fn hand_out(&mut self, caused: &mut Caused) {
+        self.serve(Position::MAX, caused);
+    }
+
+    /// One message to each in turn, as long as there is one and somebody may have it. Messages from `fresh` on do not expire
+    /// before they had this chance.
+    fn serve(&mut self, fresh: Position, caused: &mut Caused) {
         while !self.ready.is_empty() && !self.turns.is_empty() {
+            let Some(message) = self.pop(fresh, caused) else { break };
             let slot = self.turns.remove(0);
-            let message = self.ready.remove(0);
             self.hand_over(slot, message, caused);
             self.take_place(slot);
         }
@@ -208,6 +266,45 @@ impl Model {
             let limited = matches!(reader.consumer.credit, Credit::Messages(Some(_)));
             assert!(!limited || reader.received <= reader.granted, "more than was granted: {reader:?}");
         }
+    }
+
+    /// The next message; what has expired in front of it goes.
+    fn pop(&mut self, fresh: Position, caused: &mut Caused) -> Option<Message> {
+        if !self.ready.is_empty() {
+            self.drop_expired(fresh, caused);
+        }
+        (!self.ready.is_empty()).then(|| self.ready.remove(0))
+    }
+
+    /// Those that stand first in their priority and have expired.
+    fn drop_expired(&mut self, fresh: Position, caused: &mut Caused) {
+        for priority in 0..=self.settings.max_priority {
+            while let Some(at) = self.head(priority)
+                && self.ready[at].position < fresh
+                && self.ready[at].expires.is_some_and(|expires| expires <= self.now)
+            {
+                self.drop_at(at, Reason::Expired, caused);
+            }
+        }
+    }
+
+    fn drop_at(&mut self, at: usize, reason: Reason, caused: &mut Caused) {
+        let message = self.ready.remove(at);
+        if self.settings.dead_letters {
+            caused.dead.push((message.number, reason));
+        }
+        self.done.push(message);
+    }
+
+    /// Where the first message of a priority stands.
+    fn head(&self, priority: u8) -> Option<usize> {
+        self.ready.iter().position(|message| message.priority == priority)
+    }
+
+    /// The shorter time to live counts, from now on.
+    fn start_clock(&self, message: &mut Message) {
+        let ttl = message.own_ttl.into_iter().chain(self.settings.message_ttl).min();
+        message.expires = ttl.map(|ttl| self.now + ttl);
     }
 
     fn reader(&mut self, slot: usize) -> Option<&mut Reader> {

@@ -23,6 +23,8 @@ pub(crate) struct Draft {
     pub(crate) priority: u8,
     /// Octets of its body beside its number.
     pub(crate) padding: usize,
+    /// Its own time to live in milliseconds.
+    pub(crate) ttl: Option<u64>,
 }
 
 /// What is done to a queue.
@@ -37,12 +39,15 @@ pub(crate) enum Command {
     Pull(u32, u32),
     Get(bool),
     Settle(Position, Position),
+    Discard(Position, Position),
     /// Several ranges come back together.
     Requeue(Vec<(Position, Position)>, bool),
     /// A delivery that was handed over for good, of which so many messages were sent.
     GiveBack(usize, u32),
     Purge,
     Delete,
+    /// So many milliseconds pass.
+    Sleep(u64),
 }
 
 #[derive(Debug)]
@@ -52,16 +57,13 @@ pub(crate) struct Subject {
     /// Deliveries without acknowledgement, which can be given back.
     pub(crate) away: Vec<Delivery>,
     next_number: u64,
+    now: u64,
 }
 
 impl Subject {
-    pub(crate) fn new(highest: u8) -> Subject {
-        Subject {
-            queue: Queue::new(Settings { max_priority: highest, ..Settings::default() }),
-            model: Model::new(highest),
-            away: Vec::new(),
-            next_number: 1,
-        }
+    pub(crate) fn new(settings: Settings) -> Subject {
+        let (queue, model) = (Queue::new(settings), Model::new(settings));
+        Subject { queue, model, away: Vec::new(), next_number: 1, now: 0 }
     }
 
     pub(crate) fn apply(&mut self, command: &Command) {
@@ -110,10 +112,19 @@ impl Subject {
                 let given = queue.pull(ConsumerSlot(*slot), *limit, effects);
                 assert_eq!(given, model.pull(*slot as usize, *limit, caused));
             }
-            Command::Get(ack) => self.get(*ack),
+            Command::Get(ack) => self.get(*ack, effects, caused),
             Command::Settle(first, last) => {
                 queue.settle(*first, *last);
                 model.settle(*first, *last);
+            }
+            Command::Discard(first, last) => {
+                queue.discard(*first, *last, effects);
+                model.discard(*first, *last, caused);
+            }
+            Command::Sleep(millis) => {
+                self.now += millis;
+                queue.advance(self.now, effects);
+                model.advance(self.now, caused);
             }
             Command::Requeue(ranges, redelivered) => {
                 for (first, last) in ranges {
@@ -134,30 +145,24 @@ impl Subject {
 
     fn publish(&mut self, drafts: &[Draft], effects: &mut Effects, caused: &mut Caused) {
         let mut builder = RunBuilder::new();
-        for Draft { priority, padding } in drafts {
+        let mut expected = Vec::new();
+        for Draft { priority, padding, ttl } in drafts.iter().copied() {
             let mut body = self.next_number.to_be_bytes().to_vec();
             body.resize(8 + padding, 0);
-            let (persistent, priority) = (self.next_number.is_multiple_of(2), *priority);
-            builder.push(Record {
-                route: ROUTE,
-                header: HEADER,
-                body: &body,
-                persistent,
-                priority,
-                ttl: None,
-                dead: false,
-            });
-            self.model.publish(self.next_number, priority, RECORD_OCTETS + *padding as u64);
+            let persistent = self.next_number.is_multiple_of(2);
+            let (route, header, body) = (ROUTE, HEADER, body.as_slice());
+            builder.push(Record { route, header, body, persistent, priority, ttl, dead: false });
+            let size = RECORD_OCTETS + padding as u64 + if ttl.is_some() { 8 } else { 0 };
+            expected.push((self.next_number, priority, ttl, size));
             self.next_number += 1;
         }
         let Some(run) = builder.finish() else { return };
-        self.queue.publish(run, effects);
-        self.model.hand_out(caused);
+        assert_eq!(self.queue.publish(run, effects), self.model.publish(&expected, caused));
     }
 
-    fn get(&mut self, ack: bool) {
-        let expected = self.model.get(ack);
-        let got = self.queue.get(ack, &mut Effects::new());
+    fn get(&mut self, ack: bool, effects: &mut Effects, caused: &mut Caused) {
+        let expected = self.model.get(ack, caused);
+        let got = self.queue.get(ack, effects);
         let found = got.as_ref().map(|got| messages(&got.delivery));
         assert_eq!(found, expected.map(|message| vec![told(&message)]));
         if let Some(got) = got {
@@ -180,6 +185,11 @@ impl Subject {
     fn compare(&mut self, effects: Effects, caused: &Caused) {
         let hungry: Vec<usize> = effects.hungry.iter().map(|slot| slot.0 as usize).collect();
         assert_eq!(hungry, caused.hungry);
+        let dead = effects.dead.iter().flat_map(|dead| {
+            messages(&dead.delivery).into_iter().map(|(_, number, _)| (number, dead.reason))
+        });
+        assert_eq!(dead.collect::<Vec<_>>(), caused.dead);
+        assert_eq!(self.queue.deadline(), self.model.deadline());
         // What matters is what each consumer sees, in its order; the queue gathers it by run.
         let mut found: BTreeMap<usize, Vec<_>> = BTreeMap::new();
         let mut expected: BTreeMap<usize, Vec<_>> = BTreeMap::new();
