@@ -3,14 +3,18 @@
 
 mod client;
 pub mod frames;
+mod random;
 mod watched;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use warrenmq_testkit::process::{self, BrokerHome, BrokerProcess, Profile};
 
 pub use client::Client;
+pub use random::Random;
 pub use watched::Watched;
 
 /// The binary, built with debug assertions by the first test that asks for it.
@@ -51,4 +55,17 @@ pub fn transcripts_folder() -> PathBuf {
 /// The folder of the sample configuration and definitions.
 pub fn config_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../config")
+}
+
+/// Looks again and again until something is so.
+///
+/// # Panics
+/// When it is not so within 10 s.
+#[track_caller]
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}: not within 10 s");
+        thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use warrenmq_testkit::process::{BrokerHome, BrokerProcess};
-use warrenmq_tests::{Client, binary, config_folder, frames, restart_broker, start_broker};
+use warrenmq_tests::{Client, Random, binary, config_folder, frames, restart_broker, start_broker};
 
 const ROUNDS: usize = 10;
 /// Connections that declare at the same time: their changes share the disk's syncs.
@@ -44,12 +44,12 @@ type Known = BTreeMap<Fact, bool>;
 #[test]
 fn everything_that_was_answered_outlives_kill_9() {
     let home = BrokerHome::new().expect("a temporary folder can be made");
-    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let mut random = Random::new(1);
     let mut known = Known::new();
     for round in 0..ROUNDS {
         let broker = restart_broker(&home);
         check(&broker, &known, round);
-        let stop_after = random.below(OPERATIONS);
+        let stop_after = random.below(OPERATIONS as u64) as usize;
         let batches: Vec<Vec<Operation>> =
             (0..CLIENTS).map(|client| operations((round * CLIENTS + client) * OPERATIONS)).collect();
         let answered = declare_until_killed(broker, &batches, stop_after);
@@ -239,18 +239,6 @@ fn routed(exchange: &str, number: usize) -> String {
          C basic.get 1 queue=q{number} no-ack=true\n\
          S basic.get-ok 1 delivery-tag=* exchange={exchange} routing-key=k{number} | | body=b"
     )
-}
-
-/// Numbers that are the same in each run (Marsaglia's xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 as usize % end
-    }
 }
 
 #[test]

@@ -125,11 +125,11 @@ fn announced_bodies_cost_nothing_before_they_come() {
     client.say(&answers);
     for channel in 1..=2000 {
         let method = frames::method(channel, 60, 40, b"\0\0\0\x01c\0");
-        let announced = frames::header(channel, 16 << 20, &[0, 0]);
+        let announced = frames::header(channel, 128 << 20, &[0, 0]);
         client.send(&[method, announced, frames::frame(BODY, channel, b"x")].concat());
     }
     client.say("S <nothing 200>");
-    broker.check("2000 bodies of 16 MiB that are announced");
+    broker.check("2000 bodies of 128 MiB that are announced");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 mod contents;
 mod handshake;
+mod hoards;
+mod mutations;
 mod rules;
 mod silence;
 mod unread;

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use warrenmq_tests::frames;
-use warrenmq_tests::{Client, Watched};
+use warrenmq_tests::{Client, Watched, wait_until};
 
 const MIB: u64 = 1 << 20;
 /// What may be on its way to one client that does not read: the broker's own buffers, and the system's for both ends of the
@@ -254,12 +254,4 @@ fn publish(broker: &Watched, queue: &str, body: usize, count: u64) {
         left -= now;
     }
     publisher.say("C connection.close 0 200\nS connection.close-ok 0");
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}: not within 10 s");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
