@@ -206,6 +206,21 @@ impl Connection {
         );
     }
 
+    /// Publishers have to wait, for this reason: tells the peer if it can hear it, and the connection is open.
+    pub fn send_blocked(&mut self, reason: &str, out: &mut Vec<u8>) {
+        if self.is_open() && self.peer.connection_blocked {
+            let reason = short(reason.chars().take(60).collect());
+            put(out, 0, Method::Connection(connection::AMQPMethod::Blocked(connection::Blocked { reason })));
+        }
+    }
+
+    /// Publishers may go on: tells the peer if it can hear it, and the connection is open.
+    pub fn send_unblocked(&mut self, out: &mut Vec<u8>) {
+        if self.is_open() && self.peer.connection_blocked {
+            put(out, 0, Method::Connection(connection::AMQPMethod::Unblocked(connection::Unblocked {})));
+        }
+    }
+
     /// Answers [`Event::ChannelOpen`].
     pub fn channel_open_ok(&mut self, number: u16, out: &mut Vec<u8>) {
         put(out, number, Method::Channel(channel::AMQPMethod::OpenOk(channel::OpenOk {})));

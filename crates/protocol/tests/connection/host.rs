@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use warrenmq_protocol::{Connection, Event, Expired, Millis, Publish, Settings};
-use warrenmq_wire::method::{self, FieldTable, Method};
+use warrenmq_wire::method::{self, AMQPValue, FieldTable, Method};
 use warrenmq_wire::{basic, frame};
 
 pub(crate) struct Host {
@@ -156,16 +156,22 @@ fn note_publish(publish: &Publish<'_>) -> String {
 /// What a client says up to connection.open.
 pub(crate) fn handshake(frame_max: u32, heartbeat: u16) -> Vec<u8> {
     let mut octets = frame::PROTOCOL_HEADER.to_vec();
-    put_start_ok(&mut octets, "PLAIN");
+    put_start_ok(&mut octets, "PLAIN", &[]);
     put_tune_ok(&mut octets, frame_max, heartbeat);
     put_open(&mut octets);
     octets
 }
 
-pub(crate) fn put_start_ok(out: &mut Vec<u8>, mechanism: &str) {
+pub(crate) fn put_start_ok(out: &mut Vec<u8>, mechanism: &str, capabilities: &[&str]) {
     use method::connection::{AMQPMethod, StartOk};
+    let mut has = FieldTable::default();
+    for capability in capabilities {
+        has.insert(short(capability), AMQPValue::Boolean(true));
+    }
+    let mut client_properties = FieldTable::default();
+    client_properties.insert(short("capabilities"), AMQPValue::FieldTable(has));
     let start_ok = StartOk {
-        client_properties: FieldTable::default(),
+        client_properties,
         mechanism: short(mechanism),
         response: "\0guest\0guest".into(),
         locale: short("en_US"),
