@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 
-use warrenmq_testkit::transcript::{Conversation, Options, TcpPeer};
+use warrenmq_testkit::transcript::{Conversation, Mismatch, Options, TcpPeer};
 
 /// A connection. Dropping it closes the socket without a word.
 #[derive(Debug)]
@@ -54,9 +54,17 @@ impl Client {
     /// When the broker does not keep to them.
     #[track_caller]
     pub fn say(&mut self, lines: &str) {
-        if let Err(mismatch) = self.conversation.say(lines) {
+        if let Err(mismatch) = self.try_say(lines) {
             panic!("{mismatch}");
         }
+    }
+
+    /// Runs lines of a transcript that a broker may not keep to.
+    ///
+    /// # Errors
+    /// The first line that is not met.
+    pub fn try_say(&mut self, lines: &str) -> Result<(), Mismatch> {
+        self.conversation.say(lines)
     }
 
     /// Messages ready in a queue.

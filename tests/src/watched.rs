@@ -1,6 +1,9 @@
 //! A broker whose health is looked at after everything that was done to it.
 
+use std::fs::{self, Permissions};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -28,9 +31,25 @@ impl Watched {
     /// When it does not start, or does not serve a polite client.
     pub fn start(configuration: &str) -> Self {
         let home = BrokerHome::new().expect("a temporary folder can be made");
+        Self::start_in(home, binary(), configuration)
+    }
+
+    /// The same for a broker that may have no more than `files` files and sockets open at once.
+    ///
+    /// # Panics
+    /// When it does not start, or does not serve a polite client.
+    pub fn start_with_open_files(files: u32, configuration: &str) -> Self {
+        let home = BrokerHome::new().expect("a temporary folder can be made");
+        let script = format!("#!/bin/sh\nulimit -n {files}\nexec '{}' \"$@\"\n", binary().display());
+        let script = home.write_file("broker", &script).expect("a script can be written");
+        fs::set_permissions(&script, Permissions::from_mode(0o755)).expect("a script can be made to run");
+        Self::start_in(home, &script, configuration)
+    }
+
+    fn start_in(home: BrokerHome, program: &Path, configuration: &str) -> Self {
         let file = home.write_file("warrenmq.toml", configuration).expect("a configuration can be written");
         let arguments = ["--config".as_ref(), file.as_os_str()];
-        let process = BrokerProcess::start(binary(), &home, arguments).expect("the broker starts");
+        let process = BrokerProcess::start(program, &home, arguments).expect("the broker starts");
         let mut broker = Watched { process, home, resident_at_rest: u64::MAX / 2 };
         broker.check("its start");
         broker.resident_at_rest = broker.resident();
@@ -48,6 +67,11 @@ impl Watched {
     /// When it does not end within `time_max`.
     pub fn stop(self, time_max: Duration) -> ExitStatus {
         self.process.stop(time_max).unwrap_or_else(|error| panic!("{error}\n{}", self.home.log_tail()))
+    }
+
+    /// All that it has written to its standard output and error.
+    pub fn log(&self) -> String {
+        self.home.log()
     }
 
     /// Octets of memory that are resident now.

@@ -247,8 +247,8 @@ fn what_was_loaded_from_a_file_outlives_kill_9() {
     let file = config_folder().join("definitions.sample.json");
     let broker = BrokerProcess::start(binary(), &home, ["--load-definitions".as_ref(), file.as_os_str()])
         .expect("the broker starts with the sample");
-    // It serves nobody before everything is loaded.
-    drop(Client::open(broker.address()));
+    // It serves nobody before everything is loaded, and on disk.
+    Client::connect(broker.address()).say("open user=shop-admin password=change-me vhost=shop");
     broker.kill().expect("a process can be killed");
 
     let broker = restart_broker(&home);

@@ -168,6 +168,15 @@ impl Broker {
         self.durable().0
     }
 
+    /// Blocks until all definitions of now are on disk. For the start, before clients are told that the broker is ready: their
+    /// own definitions are waited for without blocking.
+    ///
+    /// # Errors
+    /// When something could not be written.
+    pub fn settle(&self) -> Result<(), DefinitionError> {
+        self.journalist.settle()
+    }
+
     /// Writes what is left and stops the store. Connections must be gone.
     ///
     /// # Errors

@@ -52,6 +52,11 @@ impl Journalist {
         self.writer.durable()
     }
 
+    /// Blocks until everything that was handed over is on disk.
+    pub(crate) fn settle(&self) -> Result<(), DefinitionError> {
+        self.writer.wait(CommitSeq(self.latest.load(Ordering::Acquire)))
+    }
+
     pub(crate) fn close(&self) -> Result<(), DefinitionError> {
         self.writer.close()
     }

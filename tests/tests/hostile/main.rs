@@ -2,6 +2,7 @@
 //! nor anybody else's connection. After everything here the broker is alive and serves a new client.
 
 mod contents;
+mod crowds;
 mod handshake;
 mod hoards;
 mod mutations;

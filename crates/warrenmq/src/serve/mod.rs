@@ -84,6 +84,7 @@ fn serve(args: ServeArgs) -> Result<(), ServeError> {
             tracing::warn!("definitions: {warning}");
         }
     }
+    broker.settle()?;
 
     let ready = ready_line(&listeners, &data_dir);
     let export = Export::start(Arc::clone(&broker), data_dir)?;
