@@ -73,6 +73,9 @@ pub(crate) struct Consumers {
     /// Empty slots, so that the next consumer need not search for one.
     free: BTreeSet<u32>,
     turns: VecDeque<ConsumerSlot>,
+    /// How many places in `turns` belong to consumers that have gone. They are swept together before the order matters again,
+    /// since a connection may leave with very many; until then their slots are not free.
+    gone: usize,
     count: u32,
     /// How many of them are exclusive: one at most.
     exclusive: u32,
@@ -109,6 +112,7 @@ impl Consumers {
         self.count += 1;
         self.exclusive += u32::from(consumer.exclusive);
         self.pulling += u32::from(pull);
+        self.sweep();
         let slot = match self.free.pop_first() {
             Some(at) => {
                 self.slots[at as usize] = Some(active);
@@ -128,16 +132,32 @@ impl Consumers {
         self.count -= 1;
         self.exclusive -= u32::from(active.exclusive);
         self.pulling -= u32::from(active.pull);
-        if active.in_turn {
-            self.turns.retain(|other| *other != slot);
-        }
         if self.count == 0 {
             self.slots.clear();
             self.free.clear();
+            self.turns.clear();
+            self.gone = 0;
+        } else if active.in_turn {
+            self.gone += 1;
         } else {
             self.free.insert(slot.0);
         }
         true
+    }
+
+    /// Forgets the places of consumers that have gone. To be called before [`Consumers::next`] and its like.
+    pub(crate) fn sweep(&mut self) {
+        if self.gone > 0 {
+            let (slots, free) = (&self.slots, &mut self.free);
+            self.turns.retain(|slot| {
+                let is_here = slots.get(slot.0 as usize).is_some_and(Option::is_some);
+                if !is_here {
+                    free.insert(slot.0);
+                }
+                is_here
+            });
+            self.gone = 0;
+        }
     }
 
     pub(crate) fn get_mut(&mut self, slot: ConsumerSlot) -> Option<&mut Active> {
@@ -160,6 +180,7 @@ impl Consumers {
 
     /// Lets a consumer take its place at the end of the turns if it may receive and is not there yet.
     pub(crate) fn enqueue(&mut self, slot: ConsumerSlot) {
+        self.sweep();
         if let Some(active) = self.slots.get_mut(slot.0 as usize).and_then(Option::as_mut)
             && active.may_receive()
             && !active.in_turn
@@ -179,7 +200,7 @@ impl Consumers {
 
     /// Whether anybody may receive now.
     pub(crate) fn any_in_turn(&self) -> bool {
-        !self.turns.is_empty()
+        self.turns.len() > self.gone
     }
 
     /// Whether only one may receive now: it is alone, or above all others.

@@ -294,6 +294,7 @@ impl Queue {
 
     /// Hands ready messages to consumers that may receive: all to the only one, one by one in turn to several.
     pub fn hand_out(&mut self, effects: &mut Effects) {
+        self.consumers.sweep();
         while self.ready > 0 && self.consumers.any_in_turn() {
             if self.consumers.one_in_turn() { self.serve_only(effects) } else { self.serve_round(effects) }
         }

@@ -15,8 +15,8 @@ const CHAIN: usize = 5000;
 
 #[test]
 fn consumers_by_the_thousand_on_one_connection() {
-    const CHANNELS: u16 = 500;
-    const CONSUMERS: usize = 10;
+    const CHANNELS: u16 = 1000;
+    const CONSUMERS: usize = 20;
     let mut broker = Watched::start("log = \"warn\"\n");
     let mut owner = Client::open(broker.address());
     owner.say("C queue.declare 1 queue=q\nS queue.declare-ok 1 queue=q");
@@ -31,9 +31,9 @@ fn consumers_by_the_thousand_on_one_connection() {
         "C queue.declare 1 queue=q passive=true\nS queue.declare-ok 1 queue=q consumer-count={count}"
     ));
     owner.send(&frames::publish(1, "q", false, &[0, 0], b"x").repeat(1000));
-    in_time(&mut broker, "a thousand messages for 5000 consumers");
+    in_time(&mut broker, "a thousand messages for 20,000 consumers");
     drop(hoarder);
-    in_time(&mut broker, "the end of a connection with 5000 consumers");
+    in_time(&mut broker, "the end of a connection with 20,000 consumers");
     wait_until("all messages are back", || owner.ready("q") == 1000);
 }
 
