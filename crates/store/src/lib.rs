@@ -24,6 +24,7 @@ mod memory_definitions;
 mod partial_entry;
 mod record;
 mod sled_definitions;
+mod store_error;
 
 pub use data_dir::{DataDir, DataDirError, FORMAT_VERSION};
 pub use definition::{Change, DefinitionError, DefinitionStore, KEY_LEN_MAX, KeyValue, VALUE_LEN_MAX};
@@ -33,3 +34,4 @@ pub use folder_disk::FolderDisk;
 pub use generation::write_generation;
 pub use memory_definitions::MemoryDefinitions;
 pub use sled_definitions::SledDefinitions;
+pub use store_error::StoreError;
