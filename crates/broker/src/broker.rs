@@ -22,6 +22,7 @@ use crate::inbox::{Inbox, Notice};
 use crate::limits::Limits;
 use crate::names::Names;
 use crate::queue_cell::{ConnectionId, Scratch};
+use crate::queue_ids::QueueIds;
 use crate::restore::{self, RestoreError};
 use crate::session::Session;
 use crate::timers::Timers;
@@ -75,6 +76,7 @@ pub struct Broker {
     connections: Mutex<HashMap<ConnectionId, Arc<Inbox>>>,
     next_connection: AtomicU64,
     timers: Arc<Timers>,
+    queue_ids: Arc<QueueIds>,
 }
 
 /// Connections that wait for definitions to be on disk.
@@ -117,7 +119,9 @@ impl Broker {
             connections: Mutex::default(),
             next_connection: AtomicU64::new(1),
             timers: Arc::default(),
+            queue_ids: Arc::default(),
         };
+        broker.queue_ids.start_above(restore::highest_queue(&records)?);
         restore::records(&broker, records)?;
         restore::defaults(&broker, &broker.options)?;
         Ok(Arc::new(broker))
@@ -279,7 +283,7 @@ impl Broker {
         if let Some(vhost) = vhosts.get(&definition.name) {
             return (Arc::clone(vhost), false);
         }
-        let vhost = Arc::new(Vhost::new(definition.clone(), &self.timers));
+        let vhost = Arc::new(Vhost::new(definition.clone(), &self.timers, &self.queue_ids));
         vhosts.insert(definition.name.clone(), Arc::clone(&vhost));
         (vhost, true)
     }

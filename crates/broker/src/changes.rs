@@ -77,6 +77,7 @@ pub(crate) fn queue_record(info: &QueueInfo) -> Record {
         durable: info.durable,
         auto_delete: info.auto_delete,
         arguments: info.arguments.clone(),
+        id: info.store_id,
     })
 }
 

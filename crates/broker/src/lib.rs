@@ -16,6 +16,7 @@ mod lock;
 mod names;
 mod properties;
 mod queue_cell;
+mod queue_ids;
 mod refusal;
 mod restore;
 mod session;

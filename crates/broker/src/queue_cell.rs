@@ -25,7 +25,10 @@ pub(crate) type ConnectionId = u64;
 /// What a queue was declared as; never changes.
 #[derive(Clone, Debug)]
 pub(crate) struct QueueInfo {
+    /// Within its vhost, while the node runs: what routing answers with.
     pub(crate) id: QueueId,
+    /// Node-wide and for good: what names its messages on disk (see [`crate::queue_ids`]).
+    pub(crate) store_id: u64,
     pub(crate) vhost: Arc<str>,
     pub(crate) name: Arc<str>,
     pub(crate) durable: bool,

@@ -2,6 +2,7 @@
 //!
 //! Invariant: everything that cannot be taken over is named, either in an error or in a warning.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -58,8 +59,28 @@ pub(crate) fn read(store: &mut dyn DefinitionStore) -> Result<Vec<Record>, Resto
     Ok(records)
 }
 
-/// Rebuilds the node from its records, without writing them again.
+/// The highest number that a stored queue has; 0 when none has one.
+pub(crate) fn highest_queue(records: &[Record]) -> Result<u64, RestoreError> {
+    let mut seen = HashMap::new();
+    for record in records {
+        let Record::Queue(queue) = record else { continue };
+        if queue.id != 0
+            && let Some(other) = seen.insert(queue.id, queue)
+        {
+            // Never written by the broker; their messages could not be told apart.
+            return Err(RestoreError::Refused(format!(
+                "queue '{}' in vhost '{}' and queue '{}' in vhost '{}' are stored under one number, {}",
+                other.name, other.vhost, queue.name, queue.vhost, queue.id
+            )));
+        }
+    }
+    Ok(seen.into_keys().max().unwrap_or(0))
+}
+
+/// Rebuilds the node from its records. Written again are only queues of the time before they had numbers, with the one they
+/// get here.
 pub(crate) fn records(broker: &Broker, records: Vec<Record>) -> Result<(), RestoreError> {
+    let mut changes = Vec::new();
     for record in records {
         match record {
             Record::Vhost(vhost) => {
@@ -73,12 +94,18 @@ pub(crate) fn records(broker: &Broker, records: Vec<Record>) -> Result<(), Resto
                 let vhost = vhost(broker, &exchange.vhost)?;
                 vhost.restore_exchange(routing_exchange(&exchange)?);
             }
-            Record::Queue(queue) => vhost(broker, &queue.vhost)?.restore_queue(queue_declare(&queue))?,
+            Record::Queue(queue) => {
+                let cell = vhost(broker, &queue.vhost)?.restore_queue(queue_declare(&queue), queue.id)?;
+                if queue.id == 0 {
+                    changes.push(changes::put(&changes::queue_record(&cell.info)));
+                }
+            }
             Record::Binding(binding) => {
                 vhost(broker, &binding.vhost)?.restore_binding(routing_binding(&binding))?
             }
         }
     }
+    broker.journalist().submit(changes)?;
     Ok(())
 }
 

@@ -30,6 +30,11 @@ pub(super) fn put_texts(out: &mut Vec<u8>, texts: &[String]) {
     }
 }
 
+/// Appends a number in eight octets.
+pub(super) fn put_u64(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(&number.to_be_bytes());
+}
+
 /// Appends a table in its form on the wire, where every type and width survives.
 pub(super) fn put_table(out: &mut Vec<u8>, table: &FieldTable) {
     table::put(out, table)
@@ -50,6 +55,12 @@ impl<'a> Reader<'a> {
         let (octet, rest) = self.rest.split_first().ok_or(RecordError::Truncated)?;
         self.rest = rest;
         Ok(*octet)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, RecordError> {
+        let (number, rest) = self.rest.split_first_chunk().ok_or(RecordError::Truncated)?;
+        self.rest = rest;
+        Ok(u64::from_be_bytes(*number))
     }
 
     pub(super) fn octets(&mut self) -> Result<&'a [u8], RecordError> {
@@ -102,12 +113,14 @@ mod tests {
         put_texts(&mut out, &["a".to_owned(), String::new()]);
         put_table(&mut out, &FieldTable::default());
         put_octets(&mut out, b"\xff");
+        put_u64(&mut out, 1 << 40);
         out.push(7);
         let mut reader = Reader::new(&out);
         assert_eq!(reader.text().unwrap(), "ä");
         assert_eq!(reader.texts().unwrap(), ["a", ""]);
         assert_eq!(reader.table().unwrap(), FieldTable::default());
         assert_eq!(reader.octets().unwrap(), b"\xff");
+        assert_eq!(reader.u64().unwrap(), 1 << 40);
         assert_eq!(reader.octet().unwrap(), 7);
         reader.end().unwrap();
     }
@@ -120,6 +133,7 @@ mod tests {
         assert_eq!(text(b"\xff\xff\xff\xffa"), RecordError::Truncated);
         assert_eq!(text(b"\0\0\0\x01\xff"), RecordError::NotUtf8);
         assert_eq!(Reader::new(b"").octet(), Err(RecordError::Truncated));
+        assert_eq!(Reader::new(b"1234567").u64(), Err(RecordError::Truncated));
         assert_eq!(Reader::new(b"\xff\xff\xff\xff").texts(), Err(RecordError::Truncated));
         assert_eq!(Reader::new(b"ab").end(), Err(RecordError::TrailingOctets(2)));
         assert_eq!(Reader::new(b"\0\0\0\x03\x01\xffV").table(), Err(RecordError::NotUtf8));

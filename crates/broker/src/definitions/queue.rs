@@ -23,6 +23,10 @@ pub struct Queue {
     /// `x-message-ttl` and others.
     #[serde(default, with = "arguments")]
     pub arguments: FieldTable,
+    /// Names its messages on disk: node-wide, never reused, so a queue that is declared again does not find those of the one
+    /// before. 0 is none yet. The node's own affair: not in a definitions.json.
+    #[serde(skip)]
+    pub id: u64,
 }
 
 impl Queue {

@@ -1,15 +1,16 @@
 //! Owns the records of definitions in the store: a key (see [`Key`]) and a value.
 //!
 //! ```text
-//! value = version (1 octet, 1), { part }         what the key says is not repeated
+//! value = version (1 octet), { part }            what the key says is not repeated
 //!
 //! vhost        description, tags, default queue type ("" for none), limits (JSON)
 //! user         algorithm (1 octet: 0 none, 1 SHA-256, 2 SHA-512, 3 MD5), salt and digest, tags
 //! permissions  configure, write, read
 //! exchange     type, flags (1 octet: 1 durable, 2 auto-delete, 4 internal), arguments (wire form)
-//! queue        flags (1 octet: 1 durable, 2 auto-delete), arguments (wire form)
+//! queue        flags (1 octet: 1 durable, 2 auto-delete), number (u64), arguments (wire form)
 //! binding      nothing
 //! ```
+//! The version is 2 for queues, whose version 1 has no number, and 1 for everything else.
 //! Texts and octets stand behind their length (u32), lists of texts behind their number (u32).
 //!
 //! Invariant: decoding gives back the record that was encoded, and anything else is an error.
@@ -17,12 +18,14 @@
 use thiserror::Error;
 use warrenmq_wire::table::TableError;
 
-use super::codec::{Reader, put_octets, put_table, put_text, put_texts};
+use super::codec::{Reader, put_octets, put_table, put_text, put_texts, put_u64};
 use super::{Binding, DestinationType, Exchange, Key, Queue, UserPermissions, Vhost, key};
 use crate::access::{HashingAlgorithm, PasswordHash, Pattern, PatternError, User};
 
-/// The version of the values that are written.
+/// The version of the values that are written, but for queues.
 const VERSION: u8 = 1;
+/// The version of queues: with their number.
+const QUEUE_VERSION: u8 = 2;
 
 const DURABLE: u8 = 1;
 const AUTO_DELETE: u8 = 2;
@@ -94,7 +97,7 @@ impl Record {
 
     /// The octets of its value.
     pub fn encode_value(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
+        let mut out = vec![if matches!(self, Self::Queue(_)) { QUEUE_VERSION } else { VERSION }];
         match self {
             Self::Vhost(vhost) => {
                 put_text(&mut out, &vhost.description);
@@ -127,6 +130,7 @@ impl Record {
             }
             Self::Queue(queue) => {
                 out.push(flags(&[(queue.durable, DURABLE), (queue.auto_delete, AUTO_DELETE)]));
+                put_u64(&mut out, queue.id);
                 put_table(&mut out, &queue.arguments);
             }
             Self::Binding(_) => {}
@@ -141,16 +145,16 @@ impl Record {
     pub fn decode(key: &[u8], value: &[u8]) -> Result<Self, RecordError> {
         let (mut key, mut value) = (Reader::new(key), Reader::new(value));
         let kind = key.octet()?;
-        match value.octet()? {
-            VERSION => {}
-            version => return Err(RecordError::UnknownVersion(version)),
+        let version = value.octet()?;
+        if version != VERSION && (kind, version) != (key::QUEUE, QUEUE_VERSION) {
+            return Err(RecordError::UnknownVersion(version));
         }
         let record = match kind {
             key::VHOST => Self::Vhost(vhost(&mut key, &mut value)?),
             key::USER => Self::User(user(&mut key, &mut value)?),
             key::PERMISSIONS => Self::Permissions(permissions(&mut key, &mut value)?),
             key::EXCHANGE => Self::Exchange(exchange(&mut key, &mut value)?),
-            key::QUEUE => Self::Queue(queue(&mut key, &mut value)?),
+            key::QUEUE => Self::Queue(queue(&mut key, &mut value, version)?),
             key::BINDING => Self::Binding(binding(&mut key)?),
             kind => return Err(RecordError::UnknownKind(kind)),
         };
@@ -207,14 +211,16 @@ fn exchange(key: &mut Reader<'_>, value: &mut Reader<'_>) -> Result<Exchange, Re
     })
 }
 
-fn queue(key: &mut Reader<'_>, value: &mut Reader<'_>) -> Result<Queue, RecordError> {
+fn queue(key: &mut Reader<'_>, value: &mut Reader<'_>, version: u8) -> Result<Queue, RecordError> {
     let flags = known_flags(value.octet()?, DURABLE | AUTO_DELETE)?;
+    let id = if version == QUEUE_VERSION { value.u64()? } else { 0 };
     Ok(Queue {
         vhost: key.text()?,
         name: key.text()?,
         durable: flags & DURABLE != 0,
         auto_delete: flags & AUTO_DELETE != 0,
         arguments: value.table()?,
+        id,
     })
 }
 
@@ -349,9 +355,9 @@ mod tests {
                     })
                 }
             ),
-            (text(), text(), any::<[bool; 2]>(), table()).prop_map(
-                |(name, vhost, [durable, auto_delete], arguments)| {
-                    Record::Queue(Queue { name, vhost, durable, auto_delete, arguments })
+            (text(), text(), any::<[bool; 2]>(), table(), any::<u64>()).prop_map(
+                |(name, vhost, [durable, auto_delete], arguments, id)| {
+                    Record::Queue(Queue { name, vhost, durable, auto_delete, arguments, id })
                 }
             ),
             (text(), text(), text(), destination, text(), table()).prop_map(
@@ -406,10 +412,31 @@ mod tests {
             durable: true,
             auto_delete: false,
             arguments,
+            id: 0,
         });
         let value = queue.encode_value();
         assert!(value.ends_with(&nan.to_be_bytes()));
         assert_eq!(Record::decode(&queue.key().encode(), &value).unwrap().encode_value(), value);
+    }
+
+    #[test]
+    fn queues_of_version_1_have_no_number_yet() {
+        let key = b"\x05\0\0\0\x01/\0\0\0\x01q";
+        // (value, number)
+        let cases: &[(&[u8], u64)] = &[
+            (b"\x01\x03\0\0\0\0", 0),
+            (b"\x02\x03\0\0\0\0\0\0\x01\x02\0\0\0\0", 258),
+            (b"\x02\x03\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0", u64::MAX),
+        ];
+        for (value, id) in cases {
+            let Record::Queue(queue) = Record::decode(key, value).unwrap() else { panic!("not a queue") };
+            assert_eq!((queue.durable, queue.auto_delete, queue.id), (true, true, *id));
+            let written = Record::Queue(queue).encode_value();
+            assert_eq!(written[0], QUEUE_VERSION);
+            if value[0] == QUEUE_VERSION {
+                assert_eq!(written, *value);
+            }
+        }
     }
 
     #[test]
@@ -418,6 +445,8 @@ mod tests {
         let cases: &[(&[u8], &[u8], RecordError)] = &[
             (b"\x09", b"\x01", RecordError::UnknownKind(9)),
             (b"\x01\0\0\0\x01/", b"\x02", RecordError::UnknownVersion(2)),
+            (b"\x05\0\0\0\x01/\0\0\0\x01q", b"\x03", RecordError::UnknownVersion(3)),
+            (b"\x05\0\0\0\x01/\0\0\0\x01q", b"\x02\x01\0\0\0\0\0", RecordError::Truncated),
             (b"", b"\x01", RecordError::Truncated),
             (b"\x01\0\0\0\x01/", b"", RecordError::Truncated),
             (b"\x05\0\0\0\x01/\0\0\0\x01q", b"\x01\x04\0\0\0\0", RecordError::UnknownCode(4)),

@@ -20,6 +20,7 @@ use crate::changes::Journalist;
 use crate::definitions;
 use crate::lock::{Guard, Rank, Ranked};
 use crate::queue_cell::{ConnectionId, QueueCell};
+use crate::queue_ids::QueueIds;
 use crate::timers::Timers;
 
 pub(crate) use bindings::is_durable;
@@ -44,6 +45,7 @@ pub(crate) struct Vhost {
     picture: ArcSwap<Picture>,
     generation: AtomicU64,
     timers: Arc<Timers>,
+    ids: Arc<QueueIds>,
 }
 
 #[derive(Debug)]
@@ -67,7 +69,7 @@ impl Picture {
 }
 
 impl Vhost {
-    pub(crate) fn new(definition: definitions::Vhost, timers: &Arc<Timers>) -> Vhost {
+    pub(crate) fn new(definition: definitions::Vhost, timers: &Arc<Timers>, ids: &Arc<QueueIds>) -> Vhost {
         let picture =
             Picture { topology: Topology::new(), queues: imbl::HashMap::new(), cells: imbl::HashMap::new() };
         Vhost {
@@ -77,6 +79,7 @@ impl Vhost {
             master: Ranked::new(Rank::Definitions, Master { picture, next_queue: 1 }),
             generation: AtomicU64::new(1),
             timers: Arc::clone(timers),
+            ids: Arc::clone(ids),
         }
     }
 

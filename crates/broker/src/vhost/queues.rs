@@ -71,6 +71,7 @@ impl Vhost {
         let traits = traits(&asked, &self.name)?;
         let info = QueueInfo {
             id: QueueId(master.next_queue),
+            store_id: self.ids.next(),
             vhost: Arc::clone(&self.name),
             name: asked.name.as_str().into(),
             durable,
@@ -88,12 +89,18 @@ impl Vhost {
         Ok((cell, submit(journalist, changes)?))
     }
 
-    /// Puts a queue back that the store has kept.
-    pub(crate) fn restore_queue(&self, asked: QueueDeclare) -> Result<(), Exception> {
+    /// Puts a queue back that the store has kept under the number `stored`. 0: it has none yet and gets one, which is not
+    /// written here.
+    pub(crate) fn restore_queue(
+        &self,
+        asked: QueueDeclare,
+        stored: u64,
+    ) -> Result<Arc<QueueCell>, Exception> {
         let mut master = self.master.lock();
         let traits = traits(&asked, &self.name)?;
         let info = QueueInfo {
             id: QueueId(master.next_queue),
+            store_id: if stored == 0 { self.ids.next() } else { stored },
             vhost: Arc::clone(&self.name),
             name: asked.name.as_str().into(),
             durable: true,
@@ -101,9 +108,10 @@ impl Vhost {
             owner: None,
             arguments: asked.arguments,
         };
-        master.add(&QueueCell::new(info, traits, &self.timers, 0));
+        let cell = QueueCell::new(info, traits, &self.timers, 0);
+        master.add(&cell);
         self.publish(&master);
-        Ok(())
+        Ok(cell)
     }
 
     /// Deletes a queue with its bindings; returns how many messages were ready. A queue that is gone already counts 0.

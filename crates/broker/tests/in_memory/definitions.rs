@@ -1,9 +1,11 @@
 //! What a broker finds when it opens on the definitions of the one before.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use warrenmq_broker::Commits;
-use warrenmq_store::{DefinitionStore, KeyValue, MemoryDefinitions};
+use warrenmq_broker::definitions::Record;
+use warrenmq_store::{Change, DefinitionStore, KeyValue, MemoryDefinitions};
 use warrenmq_testkit::transcript::{Options, Peer, run_transcript};
 
 use crate::node::Node;
@@ -285,4 +287,58 @@ fn a_store_that_fails_at_the_start_refuses_it() {
         refusal
             .is_some_and(|text| text.starts_with("the definitions store holds a record that cannot be read"))
     );
+}
+
+/// The numbers of the stored queues, by name.
+fn queue_numbers(store: &MemoryDefinitions) -> BTreeMap<String, u64> {
+    let records = content(store).into_iter().map(|(key, value)| Record::decode(&key, &value).unwrap());
+    records
+        .filter_map(|record| match record {
+            Record::Queue(queue) => Some((queue.name, queue.id)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_queue_keeps_its_number_and_no_other_gets_it() {
+    let store = MemoryDefinitions::new();
+    let declare =
+        |name| format!("C queue.declare 1 queue={name} durable=true\nS queue.declare-ok 1 queue={name}\n");
+    let delete = |name| format!("C queue.delete 1 queue={name}\nS queue.delete-ok 1\n");
+    // Transient queues have numbers too, although nobody stores them.
+    let transient = "C queue.declare 1 queue=t\nS queue.declare-ok 1 queue=t\n";
+    let lines = [declare("a"), transient.to_owned(), declare("b"), delete("a"), declare("a")].concat();
+    run(&open(&store), &lines);
+    let numbers = queue_numbers(&store);
+    assert_eq!(numbers.values().copied().collect::<Vec<_>>(), [4, 3]);
+    run(&open(&store), &[delete("b"), declare("b"), declare("c")].concat());
+    let after = queue_numbers(&store);
+    assert_eq!(after["a"], numbers["a"]);
+    assert_eq!((after["b"], after["c"]), (5, 6));
+}
+
+#[test]
+fn queues_of_the_time_before_numbers_get_one_that_stays() {
+    let mut store = MemoryDefinitions::new();
+    run(&open(&store), "C queue.declare 1 queue=new durable=true\nS queue.declare-ok 1 queue=new\n");
+    let old = |name: &str| Change::Put {
+        key: [b"\x05\0\0\0\x01/\0\0\0\x01", name.as_bytes()].concat(),
+        value: b"\x01\x01\0\0\0\0".to_vec(),
+    };
+    store.commit(&[old("a"), old("b")]).expect("it is in memory");
+    assert_eq!(queue_numbers(&store), [("a", 0), ("b", 0), ("new", 1)].map(|(n, id)| (n.into(), id)).into());
+    open(&store);
+    let numbers = queue_numbers(&store);
+    assert_eq!(numbers, [("a", 2), ("b", 3), ("new", 1)].map(|(n, id)| (n.into(), id)).into());
+    open(&store);
+    assert_eq!(queue_numbers(&store), numbers);
+    // Two queues under one number would share their messages.
+    let twice = Change::Put {
+        key: b"\x05\0\0\0\x01/\0\0\0\x01c".to_vec(),
+        value: b"\x02\x01\0\0\0\0\0\0\0\x02\0\0\0\0".to_vec(),
+    };
+    store.commit(&[twice]).expect("it is in memory");
+    let error = Node::try_open(Box::new(store), Commits::Inline).err().expect("it is refused").to_string();
+    assert!(error.contains("'a'") && error.contains("'c'") && error.contains("number, 2"), "{error}");
 }
