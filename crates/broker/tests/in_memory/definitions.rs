@@ -291,7 +291,8 @@ fn a_store_that_fails_at_the_start_refuses_it() {
 
 /// The numbers of the stored queues, by name.
 fn queue_numbers(store: &MemoryDefinitions) -> BTreeMap<String, u64> {
-    let records = content(store).into_iter().map(|(key, value)| Record::decode(&key, &value).unwrap());
+    let records =
+        content(store).into_iter().map(|(key, value)| Record::decode(&key, &value).expect("a record"));
     records
         .filter_map(|record| match record {
             Record::Queue(queue) => Some((queue.name, queue.id)),
