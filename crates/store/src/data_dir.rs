@@ -1,5 +1,6 @@
 //! Owns the data folder as a whole: that it exists, is writable, has a format this program knows, and belongs to
-//! one process at a time. Invariant: while a `DataDir` lives, no other one can be opened on the same folder.
+//! one process at a time. Invariant: while a `DataDir` lives, no other one can be opened on the same folder; a folder says that it
+//! has a newer format no sooner than the broker that writes it has understood everything in it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -7,14 +8,18 @@ use std::path::{Path, PathBuf};
 
 use crate::generation::write_atomically;
 
-/// The format of the data folder that this program writes, and the newest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// The format of the data folder that this program writes, and the newest that it reads. All before are read as well:
+///
+/// 1. definitions alone;
+/// 2. queues have numbers, messages lie in `journal/` and `queues/`.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// A data folder that this process owns. Dropping it gives the folder back; so does the death of the process,
 /// however it comes, because the kernel holds the lock and not a file's presence.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
+    format: u32,
     /// Holds the lock by being open. The file's text is the owner's process id, for the message of others only.
     _lock: File,
 }
@@ -33,8 +38,46 @@ impl DataDir {
         let path = path.canonicalize().map_err(not_writable)?;
         let lock = take_lock(&path)?;
         probe_writing(&path).map_err(not_writable)?;
-        check_format(&path)?;
-        Ok(DataDir { path, _lock: lock })
+        let format = match read_format(&path)? {
+            Some(format) => format,
+            None => {
+                write_format(&path)?;
+                FORMAT_VERSION
+            }
+        };
+        Ok(DataDir { path, format, _lock: lock })
+    }
+
+    /// Opens a folder that a broker has made, and makes none. For tools that look at it: nothing in it is changed but the lock.
+    ///
+    /// # Errors
+    /// As [`DataDir::open`]; [`DataDirError::NotThere`] when there is no folder or it has no file `format`.
+    pub fn open_existing(path: &Path) -> Result<DataDir, DataDirError> {
+        let not_there = || DataDirError::NotThere { path: path.to_owned() };
+        let path = path.canonicalize().map_err(|_| not_there())?;
+        // Asked before the lock, which would leave its file behind wherever a tool is pointed at.
+        let format = read_format(&path)?.ok_or_else(not_there)?;
+        let lock = take_lock(&path)?;
+        Ok(DataDir { path, format, _lock: lock })
+    }
+
+    /// The format that the folder has, at most [`FORMAT_VERSION`].
+    #[must_use]
+    pub fn format(&self) -> u32 {
+        self.format
+    }
+
+    /// Gives the folder the format of this program, durably. Only after everything in it was read, so that a start that fails
+    /// leaves a folder that the older version takes. Says which format it had, if it was another.
+    ///
+    /// # Errors
+    /// [`DataDirError::NotWritable`].
+    pub fn upgrade(&mut self) -> Result<Option<u32>, DataDirError> {
+        if self.format == FORMAT_VERSION {
+            return Ok(None);
+        }
+        write_format(&self.path)?;
+        Ok(Some(std::mem::replace(&mut self.format, FORMAT_VERSION)))
     }
 
     /// The folder, as an absolute path.
@@ -57,6 +100,12 @@ pub enum DataDirError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// There is no folder, or it is none of a broker.
+    #[error("{} is no data folder of a broker: it is not there, or there is no file `format` in it", path.display())]
+    NotThere {
+        /// The folder asked for.
+        path: PathBuf,
     },
     /// The folder is there, but this process cannot read and write files in it.
     #[error(
@@ -143,26 +192,29 @@ fn probe_writing(path: &Path) -> io::Result<()> {
     fs::remove_file(&probe)
 }
 
-fn check_format(path: &Path) -> Result<(), DataDirError> {
-    let not_writable = |source| DataDirError::NotWritable { path: path.to_owned(), source };
+/// The format of a folder; `None` when it has none yet.
+fn read_format(path: &Path) -> Result<Option<u32>, DataDirError> {
     let bytes = match fs::read(path.join(FORMAT_FILE)) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let text = format!("{FORMAT_NAME} {FORMAT_VERSION}\n");
-            return write_atomically(path, FORMAT_FILE, text.as_bytes()).map_err(not_writable);
-        }
-        Err(error) => return Err(not_writable(error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(DataDirError::NotWritable { path: path.to_owned(), source }),
     };
     match parse_format(&bytes) {
         Some(found) if found > FORMAT_VERSION => {
             Err(DataDirError::NewerFormat { path: path.to_owned(), found, known: FORMAT_VERSION })
         }
-        Some(_) => Ok(()),
+        Some(found) => Ok(Some(found)),
         None => {
             let found = String::from_utf8_lossy(&bytes).chars().take(40).collect();
             Err(DataDirError::UnknownFormat { path: path.to_owned(), found })
         }
     }
+}
+
+fn write_format(path: &Path) -> Result<(), DataDirError> {
+    let text = format!("{FORMAT_NAME} {FORMAT_VERSION}\n");
+    write_atomically(path, FORMAT_FILE, text.as_bytes())
+        .map_err(|source| DataDirError::NotWritable { path: path.to_owned(), source })
 }
 
 /// `warrenmq N`, N at least 1; a missing line end is forgiven because people write this file by hand.
@@ -200,9 +252,38 @@ mod tests {
         let path = temp.path().join("a/b/c");
         let dir = DataDir::open(&path).unwrap();
         assert_eq!(dir.path(), path.canonicalize().unwrap());
-        assert_eq!(fs::read_to_string(path.join("format")).unwrap(), "warrenmq 1\n");
+        assert_eq!(fs::read_to_string(path.join("format")).unwrap(), "warrenmq 2\n");
         drop(dir);
         DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn an_older_folder_keeps_its_format_until_it_is_upgraded() {
+        let temp = tempfile::tempdir().unwrap();
+        let format = || fs::read_to_string(temp.path().join("format")).unwrap();
+        fs::write(temp.path().join("format"), "warrenmq 1\n").unwrap();
+        drop(DataDir::open(temp.path()).unwrap());
+        let mut dir = DataDir::open(temp.path()).unwrap();
+        assert_eq!((dir.format(), format().as_str()), (1, "warrenmq 1\n"));
+        assert_eq!(dir.upgrade().unwrap(), Some(1));
+        assert_eq!((dir.format(), format().as_str()), (2, "warrenmq 2\n"));
+        assert_eq!(dir.upgrade().unwrap(), None);
+        drop(dir);
+        assert_eq!(DataDir::open(temp.path()).unwrap().upgrade().unwrap(), None);
+    }
+
+    #[test]
+    fn a_tool_makes_no_folder() {
+        let temp = tempfile::tempdir().unwrap();
+        let missing = temp.path().join("missing");
+        assert!(matches!(DataDir::open_existing(&missing), Err(DataDirError::NotThere { .. })));
+        assert!(!missing.exists());
+        assert!(matches!(DataDir::open_existing(temp.path()), Err(DataDirError::NotThere { .. })));
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
+        let running = DataDir::open(temp.path()).unwrap();
+        assert!(matches!(DataDir::open_existing(temp.path()), Err(DataDirError::InUse { .. })));
+        drop(running);
+        assert_eq!(DataDir::open_existing(temp.path()).unwrap().format(), 2);
     }
 
     #[test]
@@ -235,8 +316,8 @@ mod tests {
         fs::create_dir(locked_out.join("warrenmq.lock")).unwrap();
         cases.push((locked_out, "is not writable"));
         let newer = folder("newer");
-        fs::write(newer.join("format"), "warrenmq 2\n").unwrap();
-        cases.push((newer, "has format 2, this program knows up to 1"));
+        fs::write(newer.join("format"), "warrenmq 3\n").unwrap();
+        cases.push((newer, "has format 3, this program knows up to 2"));
         let foreign = folder("foreign");
         fs::write(foreign.join("format"), "something else").unwrap();
         cases.push((foreign, "reads \"something else\""));

@@ -72,9 +72,15 @@ fn serve(args: ServeArgs) -> Result<(), ServeError> {
 
     let listeners = bind(&config.listen, Listeners::bind)?;
     let json = read_definitions(&config)?;
-    let data_dir = DataDir::open(&config.data_dir)?;
+    let mut data_dir = DataDir::open(&config.data_dir)?;
     let failed = Arc::new(AtomicBool::new(false));
     let broker = open_broker(&config, &data_dir, &stop, &failed)?;
+    if let Some(before) = data_dir.upgrade()? {
+        let (path, now) = (data_dir.path().display(), data_dir.format());
+        tracing::info!(
+            "data folder {path} has format {now} now, it was {before}; versions before this one refuse it"
+        );
+    }
     if let Some((path, json)) = json {
         let loaded = broker.load_definitions(&json);
         if failed.load(Ordering::Relaxed) {
