@@ -15,9 +15,11 @@ const LAYERS: [&[&str]; 5] = [
     &["warrenmq", "xtask", "warrenmq-tests"],
 ];
 
-/// What tests share: it knows none of our crates, so tests of every layer may use it, and nothing that is shipped may.
+/// What tests share: tests of every layer may use it, nothing that is shipped may, and of our crates it knows only the one
+/// whose disk it simulates.
 const TESTKIT: &str = "warrenmq-testkit";
-const TESTKIT_USERS: [&str; 2] = ["xtask", "warrenmq-tests"];
+const TESTKIT_USERS: [&str; 3] = ["xtask", "warrenmq-tests", "warrenmq-sim"];
+const TESTKIT_KNOWS: &str = "warrenmq-store";
 
 /// Outside crates that only these packages of ours may name.
 const CONFINED: [(&str, &[&str]); 2] = [
@@ -96,6 +98,9 @@ fn refusal(name: &str, own: usize, dependency: &Dependency) -> Option<String> {
         return (!users.contains(&name)).then(|| format!("only {} may", users.join(", ")));
     }
     let theirs = layer(&dependency.name)?;
+    if name == TESTKIT && dependency.name != TESTKIT_KNOWS {
+        return Some("it must not know what it judges".to_owned());
+    }
     (theirs >= own).then(|| format!("it is in layer {theirs}"))
 }
 
@@ -114,6 +119,9 @@ mod tests {
             ("warrenmq-protocol", "warrenmq-testkit", true, true),
             ("warrenmq-protocol", "warrenmq-testkit", false, false),
             ("warrenmq-tests", "warrenmq-testkit", false, true),
+            ("warrenmq-store", "warrenmq-testkit", true, true),
+            ("warrenmq-testkit", "warrenmq-store", false, true),
+            ("warrenmq-testkit", "warrenmq-wire", false, false),
             ("warrenmq-broker", "tokio", true, false),
             ("warrenmq-server", "tokio", false, true),
             ("warrenmq-broker", "sled", false, false),
