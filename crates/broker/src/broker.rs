@@ -14,6 +14,7 @@ use warrenmq_store::{CommitSeq, DefinitionError, DefinitionStore, DefinitionWrit
 use warrenmq_wire::method::{AMQPValue, FieldTable, LongString, ShortString};
 
 use crate::access::{Credentials, LoginRefusal, LoopbackUsers, Permissions, User};
+use crate::alarm::Alarms;
 use crate::changes::Journalist;
 use crate::dead_letter;
 use crate::definitions;
@@ -77,6 +78,7 @@ pub struct Broker {
     next_connection: AtomicU64,
     timers: Arc<Timers>,
     queue_ids: Arc<QueueIds>,
+    alarms: Alarms,
 }
 
 /// Connections that wait for definitions to be on disk.
@@ -120,6 +122,7 @@ impl Broker {
             next_connection: AtomicU64::new(1),
             timers: Arc::default(),
             queue_ids: Arc::default(),
+            alarms: Alarms::default(),
         };
         broker.queue_ids.start_above(restore::highest_queue(&records)?);
         restore::records(&broker, records)?;
@@ -146,6 +149,11 @@ impl Broker {
     /// Connections that are there, whether their handshake is done or not.
     pub fn connection_count(&self) -> usize {
         self.connections.lock().len()
+    }
+
+    /// What it is short of.
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
     }
 
     /// The bounds it was opened with.
@@ -296,6 +304,7 @@ impl Broker {
             "exchange_exchange_bindings",
             "basic.nack",
             "consumer_cancel_notify",
+            "connection.blocked",
             "consumer_priorities",
             "direct_reply_to",
             "per_consumer_qos",

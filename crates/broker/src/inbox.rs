@@ -25,6 +25,8 @@ pub(crate) enum Notice {
     Cancelled(ConsumerKey),
     /// The queue that this publisher waited for has room.
     Drained,
+    /// The alarm that this connection waited for is over.
+    Unblocked,
     /// The connection is to be closed with 320 and this explanation.
     Close(String),
     /// Definitions up to some number are on disk.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod alarm;
 mod broker;
 mod changes;
 mod dead_letter;
@@ -23,6 +24,7 @@ mod session;
 mod timers;
 mod vhost;
 
+pub use alarm::Alarms;
 pub use broker::{Broker, Commits, Options};
 pub use inbox::Inbox;
 pub use limits::Limits;

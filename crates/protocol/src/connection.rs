@@ -38,6 +38,10 @@ pub struct Connection {
     timers: Timers,
     /// The framing is lost: whatever comes is thrown away.
     deaf: bool,
+    /// No content is taken.
+    holds_contents: bool,
+    /// A content stands at the front of the input and was not taken.
+    held_up: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +71,8 @@ impl Connection {
             assembling: 0,
             timers: Timers::new(now, settings.handshake_timeout),
             deaf: false,
+            holds_contents: false,
+            held_up: false,
             settings,
         }
     }
@@ -123,7 +129,20 @@ impl Connection {
         expired
     }
 
-    /// The next event in `input`, which moves past what was used. `None`: the rest is less than one frame.
+    /// Whether [`Connection::next`] stops before the next content: at its header or, in the middle of one, at its next body frame.
+    /// What comes before, also its basic.publish, is taken as ever.
+    pub fn hold_contents(&mut self, hold: bool) {
+        self.holds_contents = hold;
+        self.held_up = false;
+    }
+
+    /// Whether [`Connection::next`] has stopped at a content.
+    pub fn is_held_up(&self) -> bool {
+        self.held_up
+    }
+
+    /// The next event in `input`, which moves past what was used. `None`: the rest is less than one frame, or begins with a
+    /// content that is held.
     #[inline]
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Event<'a>> {
         loop {
@@ -152,6 +171,10 @@ impl Connection {
                     Hot::Again => continue,
                     Hot::Not => {}
                 }
+            }
+            if self.holds_contents && self.continues_content(frame) {
+                self.held_up = true;
+                return None;
             }
             *input = input.get(used..).unwrap_or_default();
             if let Some(event) = self.frame(frame) {
@@ -206,16 +229,19 @@ impl Connection {
         );
     }
 
-    /// Publishers have to wait, for this reason: tells the peer if it can hear it, and the connection is open.
+    /// The connection is not read for now, for this reason: tells the peer if it can hear it, and the connection is open. What is
+    /// not read has no heartbeats: they are not missed until [`Connection::send_unblocked`].
     pub fn send_blocked(&mut self, reason: &str, out: &mut Vec<u8>) {
+        self.timers.pause();
         if self.is_open() && self.peer.connection_blocked {
             let reason = short(reason.chars().take(60).collect());
             put(out, 0, Method::Connection(connection::AMQPMethod::Blocked(connection::Blocked { reason })));
         }
     }
 
-    /// Publishers may go on: tells the peer if it can hear it, and the connection is open.
-    pub fn send_unblocked(&mut self, out: &mut Vec<u8>) {
+    /// The connection is read again from `now` on: tells the peer if it can hear it, and the connection is open.
+    pub fn send_unblocked(&mut self, now: Millis, out: &mut Vec<u8>) {
+        self.timers.resume(now);
         if self.is_open() && self.peer.connection_blocked {
             put(out, 0, Method::Connection(connection::AMQPMethod::Unblocked(connection::Unblocked {})));
         }
@@ -385,6 +411,9 @@ impl Connection {
 
     #[inline]
     fn in_place<'a>(&self, channel: u16, rest: &'a [u8]) -> InPlace<'a> {
+        if self.holds_contents {
+            return InPlace::Not;
+        }
         let (header, used) = match frame::split(rest, self.payload_max) {
             Ok(Some(split)) => split,
             Ok(None) => return InPlace::More,
@@ -408,6 +437,14 @@ impl Connection {
             return InPlace::Not;
         }
         InPlace::Whole(header.payload, body.payload, rest.get(used..).unwrap_or_default())
+    }
+
+    /// Whether the frame is of the content that its channel expects.
+    fn continues_content(&mut self, frame: Frame<'_>) -> bool {
+        self.state == State::Open
+            && matches!(frame.kind, frame::HEADER | frame::BODY)
+            && (self.channels.get_mut(frame.channel))
+                .is_some_and(|channel| matches!(channel.state, ChannelState::Content(_)))
     }
 
     fn frame(&mut self, frame: Frame<'_>) -> Option<Event<'static>> {

@@ -27,12 +27,14 @@ pub(crate) struct Timers {
     heartbeat: Millis,
     received: Millis,
     sent: Millis,
+    /// The peer is not read, so its heartbeats are not missed.
+    paused: bool,
 }
 
 impl Timers {
     pub(crate) fn new(now: Millis, handshake_timeout: Millis) -> Timers {
         let deadline = Some((now + handshake_timeout, Expired::Handshake));
-        Timers { deadline, heartbeat: 0, received: now, sent: now }
+        Timers { deadline, heartbeat: 0, received: now, sent: now, paused: false }
     }
 
     pub(crate) fn opened(&mut self) {
@@ -51,6 +53,15 @@ impl Timers {
         self.sent = now;
     }
 
+    pub(crate) fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    pub(crate) fn resume(&mut self, now: Millis) {
+        self.paused = false;
+        self.received = now;
+    }
+
     pub(crate) fn closing(&mut self, now: Millis) {
         let wait = if self.heartbeat > 0 { self.heartbeat.min(CLOSING_TIMEOUT) } else { CLOSING_TIMEOUT };
         self.deadline = Some((now + wait, Expired::Closing));
@@ -61,8 +72,7 @@ impl Timers {
     }
 
     pub(crate) fn next(&self) -> Option<Millis> {
-        let beat = (self.heartbeat > 0)
-            .then(|| (self.sent + self.heartbeat / 2).min(self.received + 2 * self.heartbeat));
+        let beat = (self.heartbeat > 0).then(|| (self.sent + self.heartbeat / 2).min(self.misses_at()));
         let deadline = self.deadline.map(|(at, _)| at);
         match (beat, deadline) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -76,10 +86,15 @@ impl Timers {
         {
             return Some(why);
         }
-        (self.heartbeat > 0 && now >= self.received + 2 * self.heartbeat).then_some(Expired::Heartbeat)
+        (self.heartbeat > 0 && now >= self.misses_at()).then_some(Expired::Heartbeat)
     }
 
     pub(crate) fn heartbeat_due(&self, now: Millis) -> bool {
         self.heartbeat > 0 && now >= self.sent + self.heartbeat / 2
+    }
+
+    /// When the peer's heartbeat is missed, if there is one.
+    fn misses_at(&self) -> Millis {
+        if self.paused { Millis::MAX } else { self.received + 2 * self.heartbeat }
     }
 }

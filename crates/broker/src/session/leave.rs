@@ -93,6 +93,7 @@ impl Session {
         if let Some(wait) = self.waits.take() {
             wait.queue.stop_waiting(&self.inbox);
         }
+        self.leave_blocked();
         self.pending.clear();
         self.broker.finish(&mut self.scratch);
     }

@@ -6,6 +6,7 @@
 //! connections are woken at the end of each call, when all locks are free; publishes and settlements that gathered are carried
 //! out before any other method, and before the call returns.
 
+mod blocked;
 mod channel;
 mod consume;
 mod consumers;
@@ -65,6 +66,8 @@ pub struct Session {
     mail: Mail,
     /// A queue whose window is full.
     waits: Option<Wait>,
+    /// It has published during an alarm.
+    blocked: bool,
     exclusive_queues: BTreeMap<QueueId, Arc<QueueCell>>,
     now: Millis,
     released: bool,
@@ -117,6 +120,7 @@ impl Session {
             scratch: Scratch { now, ..Scratch::default() },
             mail: Mail::default(),
             waits: None,
+            blocked: false,
             exclusive_queues: BTreeMap::new(),
             now,
             released: false,
@@ -137,9 +141,16 @@ impl Session {
         self.connection.received(now);
         self.refresh();
         let mut rest = input;
-        while self.out.len() <= self.limits().outbox_octets_max {
-            let Some(event) = self.connection.next(&mut rest) else { break };
-            self.handle(event);
+        loop {
+            self.connection.hold_contents(self.broker.alarms().is_set());
+            while self.out.len() <= self.limits().outbox_octets_max {
+                let Some(event) = self.connection.next(&mut rest) else { break };
+                self.handle(event);
+            }
+            // An alarm that has ended meanwhile has held up nothing.
+            if !self.connection.is_held_up() || self.block() {
+                break;
+            }
         }
         self.finish_batch();
         input.len() - rest.len()
@@ -177,9 +188,10 @@ impl Session {
         }
     }
 
-    /// Whether the socket may be read: not while much waits to be written, and not while this publisher waits for a queue.
+    /// Whether the socket may be read: not while much waits to be written, and not while this publisher waits for a queue or for
+    /// the end of an alarm.
     pub fn wants_input(&self) -> bool {
-        self.waits.is_none() && self.out.len() <= self.limits().outbox_octets_max
+        self.waits.is_none() && !self.blocked && self.out.len() <= self.limits().outbox_octets_max
     }
 
     /// Whether deliveries wait to be encoded by [`Session::fill`].
@@ -413,6 +425,7 @@ impl Session {
             Notice::Hungry(key) => self.hungry(key),
             Notice::Cancelled(key) => self.cancelled_by_queue(key),
             Notice::Drained => self.waits = None,
+            Notice::Unblocked => self.unblock(),
             Notice::Durable => {
                 self.out.release(self.broker.durable());
                 if let Some(seq) = self.out.waits_for() {
