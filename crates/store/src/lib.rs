@@ -23,6 +23,7 @@ mod marker;
 mod memory_definitions;
 mod partial_entry;
 mod record;
+mod segment;
 mod sled_definitions;
 mod store_error;
 
@@ -33,5 +34,6 @@ pub use disk::{Disk, DiskEntry, DiskFile};
 pub use folder_disk::FolderDisk;
 pub use generation::write_generation;
 pub use memory_definitions::MemoryDefinitions;
+pub use segment::{Block, BlockRange, Found, Place, SegmentOptions, Segments};
 pub use sled_definitions::SledDefinitions;
 pub use store_error::StoreError;

@@ -1,0 +1,358 @@
+//! Owns the segments: files of each queue that hold blocks of its messages. Invariant: a block that was written is
+//! read back octet by octet or is an error that names file and offset; a file is there until its last block is
+//! released.
+//!
+//! The octets are described in `docs/internals/storage-format.md`. A block is durable after the next
+//! [`Segments::sync`]. Which of the messages in a block still live, nobody here knows.
+
+mod append;
+mod block;
+mod file_header;
+mod file_scan;
+mod handles;
+mod queue_files;
+mod sync;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+pub use block::{Block, BlockRange};
+use block::{Decoded, Header, Spot};
+use file_scan::{FileScan, scan_file};
+use handles::Handles;
+use queue_files::{QueueFiles, SegmentFile};
+
+use crate::disk::Disk;
+use crate::store_error::StoreError;
+
+/// Where a block lies in the segments of its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The number of the file.
+    pub segment: u32,
+    /// Where in it the block begins.
+    pub offset: u32,
+    /// Octets of the whole block.
+    pub octets: u32,
+}
+
+/// A block as [`Segments::scan`] finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Where it lies.
+    pub place: Place,
+    /// The priority of its messages.
+    pub level: u8,
+    /// Which messages it holds.
+    pub ranges: Vec<BlockRange>,
+    /// Octets of its body.
+    pub octets: u32,
+}
+
+/// Bounds of [`Segments`].
+#[derive(Clone, Debug)]
+pub struct SegmentOptions {
+    /// A file takes no more blocks at this length; only a block that is longer itself has a longer file.
+    pub file_octets: u64,
+    /// Files kept open at most; beyond, the one that was written to longest ago is synced and closed.
+    pub open_files_max: usize,
+    /// Something that no client can know. It keeps a message from looking like a block. Drawn at random by default;
+    /// only what has to come out the same every time sets it.
+    pub salt: u64,
+}
+
+impl Default for SegmentOptions {
+    /// Files of 4 MiB, 256 of them open.
+    fn default() -> SegmentOptions {
+        SegmentOptions {
+            file_octets: 4 << 20,
+            open_files_max: 256,
+            salt: RandomState::new().build_hasher().finish(),
+        }
+    }
+}
+
+/// The segments of all queues. What changes them is done one after the other; reading waits for none of it.
+#[derive(Debug)]
+pub struct Segments {
+    disk: Arc<dyn Disk>,
+    options: SegmentOptions,
+    /// Locked while files are changed, before `handles`.
+    books: Mutex<Books>,
+    /// Never locked across the disk.
+    handles: Mutex<Handles>,
+    octets: AtomicU64,
+}
+
+impl Segments {
+    /// Begins with what is in the folder. Nothing of it is read before it is asked for.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn open(disk: Arc<dyn Disk>, options: SegmentOptions) -> Result<Segments, StoreError> {
+        disk.create_folder(FOLDER).map_err(|error| StoreError::io(FOLDER, "making", error))?;
+        let unknown = queues_on(&*disk)?.into_iter().collect();
+        let books = Books {
+            queues: HashMap::new(),
+            unknown,
+            changed: BTreeSet::new(),
+            next: 1,
+            folders_changed: false,
+            root_changed: true,
+            failed: None,
+        };
+        Ok(Segments {
+            disk,
+            options,
+            books: Mutex::new(books),
+            handles: Mutex::default(),
+            octets: AtomicU64::new(0),
+        })
+    }
+
+    /// Ids of the queues whose folders are there, ascending.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn queues(&self) -> Result<Vec<u64>, StoreError> {
+        queues_on(&*self.disk)
+    }
+
+    /// Finds a queue's blocks, in the order they were written, from their headers; meant for the start, before
+    /// anything is written to the queue. All of them count as not released. What a crash left half-written is not
+    /// among them and goes with the next [`Segments::sync`]; only a block of nothing but transient messages may be
+    /// among them with a torn body, which [`Segments::read`] then says.
+    ///
+    /// # Errors
+    /// Damage, a file of a newer format, or what the disk says.
+    pub fn scan(&self, queue: u64) -> Result<Vec<Found>, StoreError> {
+        let (files, found) = self.scan_files(queue)?;
+        self.learn(&mut self.books.lock(), queue, files);
+        Ok(found)
+    }
+
+    /// Reads a block.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says. An error for a block that was released, or whose queue was deleted, meanwhile
+    /// means nothing.
+    pub fn read(&self, queue: u64, place: Place) -> Result<Block, StoreError> {
+        let path = file_path(queue, place.segment);
+        let open = self.handles.lock().get((queue, place.segment));
+        let file = match open {
+            Some(file) => file,
+            None => self.disk.open(&path).map_err(|error| StoreError::io(&path, "opening", error))?,
+        };
+        let reading = |error| StoreError::io(&path, "reading", error);
+        let damaged = |what| StoreError::damaged(&path, u64::from(place.offset), what);
+        let end = u64::from(place.offset) + u64::from(place.octets);
+        if file.octets().map_err(reading)? < end {
+            return Err(damaged("the file ends before the block does"));
+        }
+        let mut bytes = vec![0; place.octets as usize];
+        let read = file.read_at(u64::from(place.offset), &mut bytes).map_err(reading)?;
+        bytes.truncate(read);
+        let spot = Spot { queue, segment: place.segment, offset: place.offset };
+        let header = match Header::decode(&bytes, spot) {
+            Decoded::Whole(header) => header,
+            Decoded::Longer(_) => return Err(damaged("the block is shorter than its header")),
+            Decoded::Invalid(what) => return Err(damaged(what)),
+        };
+        if header.block_octets() != bytes.len() as u64 {
+            return Err(damaged("the block is not as long as it was"));
+        }
+        let body = Bytes::from(bytes).slice(header.header_octets as usize..);
+        if crc32fast::hash(&body) != header.body_crc {
+            return Err(damaged("the checksum of a block is wrong"));
+        }
+        Ok(Block { level: header.level, ranges: header.ranges, body: vec![body] })
+    }
+
+    /// Gives a block up, once. The file goes with its last block, and the queue's folder with its last file.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn release(&self, queue: u64, place: Place) -> Result<(), StoreError> {
+        let mut books = self.books.lock();
+        self.know(&mut books, queue)?;
+        let file = books.queues.get_mut(&queue).and_then(|files| files.get_mut(place.segment));
+        let Some(file) = file else { return Ok(()) };
+        debug_assert!(file.live >= place.octets, "a place is released once");
+        file.live = file.live.saturating_sub(place.octets);
+        if file.live > 0 {
+            return Ok(());
+        }
+        self.remove_file(&mut books, queue, place.segment)
+    }
+
+    /// Removes everything of a queue; fine when there is nothing.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn delete_queue(&self, queue: u64) -> Result<(), StoreError> {
+        self.remove_queue(&mut self.books.lock(), queue)
+    }
+
+    /// Octets of the files of all queues that were scanned or written to.
+    pub fn octets(&self) -> u64 {
+        self.octets.load(Ordering::Relaxed)
+    }
+
+    /// Learns the files of a queue that was there at the start and not asked for yet.
+    fn know(&self, books: &mut Books, queue: u64) -> Result<(), StoreError> {
+        if books.unknown.contains(&queue) {
+            let (files, _) = self.scan_files(queue)?;
+            self.learn(books, queue, files);
+        }
+        Ok(())
+    }
+
+    fn scan_files(&self, queue: u64) -> Result<(Vec<SegmentFile>, Vec<Found>), StoreError> {
+        let folder = folder_path(queue);
+        let entries = self.disk.list(&folder).map_err(|error| StoreError::io(&folder, "listing", error))?;
+        let mut numbers: Vec<u32> = entries.iter().filter_map(|entry| file_number(&entry.name)).collect();
+        numbers.sort_unstable();
+        let mut files = Vec::with_capacity(numbers.len());
+        let mut found = Vec::new();
+        for number in numbers {
+            let path = file_path(queue, number);
+            let file = self.disk.open(&path).map_err(|error| StoreError::io(&path, "opening", error))?;
+            let scan = scan_file(&*file, &path, queue, number)?;
+            files.push(file_found(number, &scan));
+            found.extend(scan.blocks.into_iter().map(|block| found_in(number, block.offset, block.header)));
+        }
+        Ok((files, found))
+    }
+
+    fn learn(&self, books: &mut Books, queue: u64, files: Vec<SegmentFile>) {
+        self.forget(books, queue);
+        let had_folder = books.unknown.remove(&queue);
+        if files.is_empty() && !had_folder {
+            return;
+        }
+        let mut known = QueueFiles::beginning_at(books.next);
+        // Names of files that are not known to be synced need not be durable either.
+        known.names_changed = files.iter().any(|file| file.unsealed || file.live == 0);
+        for file in files {
+            self.octets.fetch_add(u64::from(file.end), Ordering::Relaxed);
+            known.push(file);
+        }
+        if known.names_changed || known.is_empty() {
+            books.changed.insert(queue);
+            books.folders_changed = true;
+        }
+        books.queues.insert(queue, known);
+    }
+
+    fn remove_file(&self, books: &mut Books, queue: u64, number: u32) -> Result<(), StoreError> {
+        let path = file_path(queue, number);
+        self.handles.lock().remove((queue, number));
+        self.disk.remove(&path).map_err(|error| StoreError::io(&path, "removing", error))?;
+        let Some(files) = books.queues.get_mut(&queue) else { return Ok(()) };
+        if let Some(file) = files.remove(number) {
+            self.octets.fetch_sub(u64::from(file.end), Ordering::Relaxed);
+        }
+        files.names_changed = true;
+        if files.is_empty() {
+            return self.remove_queue(books, queue);
+        }
+        books.changed.insert(queue);
+        Ok(())
+    }
+
+    fn remove_queue(&self, books: &mut Books, queue: u64) -> Result<(), StoreError> {
+        if !books.queues.contains_key(&queue) && !books.unknown.contains(&queue) {
+            return Ok(());
+        }
+        self.forget(books, queue);
+        books.unknown.remove(&queue);
+        let folder = folder_path(queue);
+        self.disk.remove_folder(&folder).map_err(|error| StoreError::io(&folder, "removing", error))?;
+        books.folders_changed = true;
+        Ok(())
+    }
+
+    /// Drops what is remembered of a queue, not what is on disk.
+    fn forget(&self, books: &mut Books, queue: u64) {
+        books.changed.remove(&queue);
+        let Some(files) = books.queues.remove(&queue) else { return };
+        self.handles.lock().remove_queue(queue);
+        let octets: u64 = files.iter().map(|file| u64::from(file.end)).sum();
+        self.octets.fetch_sub(octets, Ordering::Relaxed);
+        // A name is not used twice: who still holds an old place must not find another block there.
+        books.next = books.next.max(files.next);
+    }
+}
+
+/// What is remembered of the files.
+#[derive(Debug)]
+struct Books {
+    queues: HashMap<u64, QueueFiles>,
+    /// Those whose folders were there at the start and were not looked into yet.
+    unknown: HashSet<u64>,
+    /// Those that have something to sync.
+    changed: BTreeSet<u64>,
+    /// Number of the first file of a queue that has none: above those of all queues that are forgotten.
+    next: u32,
+    /// Whether folders of queues came or went since the folder above was synced.
+    folders_changed: bool,
+    /// Whether that folder itself may not be durable.
+    root_changed: bool,
+    /// The sync that failed. It is final: what was written may be lost, and another one would not say so.
+    failed: Option<StoreError>,
+}
+
+/// The folder of all queues.
+const FOLDER: &str = "queues";
+const SUFFIX: &str = ".seg";
+
+fn folder_path(queue: u64) -> String {
+    format!("{FOLDER}/{queue:016x}")
+}
+
+fn file_path(queue: u64, number: u32) -> String {
+    format!("{FOLDER}/{queue:016x}/{number:08x}{SUFFIX}")
+}
+
+fn file_number(name: &str) -> Option<u32> {
+    let number = u32::from_str_radix(name.strip_suffix(SUFFIX)?, 16).ok()?;
+    (format!("{number:08x}{SUFFIX}") == name).then_some(number)
+}
+
+fn queues_on(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
+    let entries = disk.list(FOLDER).map_err(|error| StoreError::io(FOLDER, "listing", error))?;
+    let ids = entries.iter().filter(|entry| entry.is_folder).filter_map(|entry| {
+        let id = u64::from_str_radix(&entry.name, 16).ok()?;
+        (format!("{id:016x}") == entry.name).then_some(id)
+    });
+    let mut ids: Vec<u64> = ids.collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+fn file_found(number: u32, scan: &FileScan) -> SegmentFile {
+    // Blocks do not overlap, so that their sum is below the length of the file.
+    let live = scan.blocks.iter().map(|block| block.header.block_octets() as u32).sum();
+    let unsynced = scan.has_unsynced() || scan.has_tail;
+    SegmentFile {
+        number,
+        mark: scan.mark,
+        end: scan.end,
+        synced: scan.synced,
+        live,
+        closed: true,
+        unsynced,
+        unsealed: unsynced,
+        has_tail: scan.has_tail,
+    }
+}
+
+fn found_in(segment: u32, offset: u32, header: Header) -> Found {
+    let place = Place { segment, offset, octets: header.block_octets() as u32 };
+    Found { place, level: header.level, ranges: header.ranges, octets: header.body_octets }
+}
