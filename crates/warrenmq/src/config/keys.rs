@@ -4,7 +4,7 @@
 
 use toml::{Table, Value};
 
-use super::Config;
+use super::{Config, Size, size};
 
 /// Smallest and largest value of each whole number. The lower ends are what the protocol or the program needs to work at
 /// all, the upper ends what the type or good sense allows.
@@ -54,6 +54,8 @@ impl Key {
                 (least..=most).contains(number)
             }
             (Value::Array(_), Value::Array(items)) => items.iter().all(Value::is_str),
+            // A size without a unit may be a number.
+            (_, Value::Integer(_)) => self.is_size(),
             (default, value) => default.same_type(value),
         };
         let refusal = || format!("{value} is not {}", self.wanted());
@@ -71,6 +73,7 @@ impl Key {
                 format!("a whole number from {least} to {most}")
             }
             Value::Array(_) => "a list of strings".to_owned(),
+            _ if self.is_size() => size::WANTED.to_owned(),
             _ => "a string".to_owned(),
         }
     }
@@ -85,12 +88,18 @@ impl Key {
                 }
                 addresses.iter().filter_map(Value::as_str).try_for_each(|text| parse_address(text).map(drop))
             }
+            _ if self.is_size() => Size::try_from(value.clone()).map(drop),
             "log" => crate::serve::parse_log_level(value.as_str().unwrap_or_default()).map(drop),
             "data_dir" | "default_user" | "default_vhost" if value.as_str() == Some("") => {
                 Err("it cannot be empty".to_owned())
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether it is a number of octets with a unit.
+    fn is_size(&self) -> bool {
+        self.name == "disk_free_limit"
     }
 
     /// Smallest and largest value of a whole number.

@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod keys;
 mod limits;
+mod size;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use warrenmq_broker::Limits;
 pub(crate) use environment::unknown_variables;
 pub(crate) use error::ConfigError;
 pub(crate) use keys::parse_address;
+pub(crate) use size::Size;
 
 /// The variable that names the configuration file, as `--config` does.
 const FILE_VARIABLE: &str = "WARRENMQ_CONFIG";
@@ -36,6 +38,8 @@ const FILE_VARIABLE: &str = "WARRENMQ_CONFIG";
 pub(crate) struct Config {
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) data_dir: PathBuf,
+    /// Publishers wait while less than this is free on the disk of `data_dir`.
+    pub(crate) disk_free_limit: Size,
     /// Empty: none.
     pub(crate) load_definitions: PathBuf,
     pub(crate) log: String,
@@ -66,6 +70,7 @@ pub(crate) struct Overrides {
     pub(crate) config: Option<PathBuf>,
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) disk_free_limit: Option<Size>,
     pub(crate) load_definitions: Option<PathBuf>,
     pub(crate) log: Option<String>,
 }
@@ -83,6 +88,7 @@ impl Default for Config {
         Config {
             listen: vec![SocketAddr::from(([0, 0, 0, 0], 5672)), SocketAddr::from(([0u16; 8], 5672))],
             data_dir: PathBuf::from("warrenmq-data"),
+            disk_free_limit: "50MB".parse().expect("invariant: a number and a unit"),
             load_definitions: PathBuf::new(),
             log: "info".to_owned(),
             workers: 0,
@@ -121,6 +127,7 @@ pub(crate) fn load(
         config.listen = overrides.listen;
     }
     config.data_dir = overrides.data_dir.unwrap_or(config.data_dir);
+    config.disk_free_limit = overrides.disk_free_limit.unwrap_or(config.disk_free_limit);
     config.load_definitions = overrides.load_definitions.unwrap_or(config.load_definitions);
     config.log = overrides.log.unwrap_or(config.log);
     config.check()?;

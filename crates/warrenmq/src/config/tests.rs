@@ -97,6 +97,21 @@ fn what_is_wrong_is_one_line_with_place_key_and_way_out() {
              info,warrenmq_server=debug",
         ),
         ("[limits\n", "f:1: not valid TOML: unclosed table, expected `]`"),
+        (
+            "disk_free_limit = \"lots\"",
+            "f:1: wrong value for 'disk_free_limit': \"lots\": 'lots' is not a number of octets, alone or with a unit, such as \
+             50000000, \"50MB\" or \"1GiB\"",
+        ),
+        (
+            "disk_free_limit = -1",
+            "f:1: wrong value for 'disk_free_limit': -1: '-1' is not a number of octets, alone or with a unit, such as 50000000, \
+             \"50MB\" or \"1GiB\"",
+        ),
+        (
+            "disk_free_limit = true",
+            "f:1: wrong value for 'disk_free_limit': true is not a number of octets, alone or with a unit, such as 50000000, \
+             \"50MB\" or \"1GiB\"",
+        ),
         ("log = \"info\"\nlog = \"warn\"", "f:2: not valid TOML: duplicate key"),
         (
             "[limits]\nframe_max = 8192\nframe_max_min = 16384",
@@ -133,6 +148,22 @@ fn the_environment_sets_every_kind_of_value() {
     assert_eq!(config.server_properties.product, "WarrenMQ");
     assert!(config.loopback_users.is_empty());
     assert_eq!(config.workers, 0, "an empty variable is one that is not set");
+}
+
+#[test]
+fn a_size_is_a_string_or_a_number_in_the_file_and_text_in_the_environment() {
+    for text in
+        ["disk_free_limit = 2_000_000_000", "disk_free_limit = \"2000MB\"", "disk_free_limit = \"2GB\""]
+    {
+        assert_eq!(configured(text).expect(text).disk_free_limit.octets(), 2_000_000_000, "{text}");
+    }
+    let variables = environment(&[("WARRENMQ_DISK_FREE_LIMIT", "2GiB")]);
+    let config = load(Overrides::default(), variables).expect("a size");
+    assert_eq!(config.disk_free_limit.octets(), 2 << 30);
+    let variables = environment(&[("WARRENMQ_DISK_FREE_LIMIT", "2GiB")]);
+    let option = Some("3".parse().expect("a size"));
+    let overrides = Overrides { disk_free_limit: option, ..Overrides::default() };
+    assert_eq!(load(overrides, variables).expect("a size").disk_free_limit.octets(), 3);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{Overrides, parse_address};
+use crate::config::{Overrides, Size, parse_address};
 
 /// Printed below the options.
 const AFTER_HELP: &str = "\
@@ -25,6 +25,9 @@ pub(crate) struct ServeArgs {
     /// Folder of what has to outlive the process; made if it is not there [default: warrenmq-data] [env: WARRENMQ_DATA_DIR]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Block publishers while less than this is free on the disk of the data folder [default: 50MB] [env: WARRENMQ_DISK_FREE_LIMIT]
+    #[arg(long, value_name = "SIZE")]
+    disk_free_limit: Option<Size>,
     /// Configuration file in TOML [default: none] [env: WARRENMQ_CONFIG]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -39,8 +42,8 @@ pub(crate) struct ServeArgs {
 impl ServeArgs {
     /// What was given, as the strongest layer of the configuration.
     pub(super) fn into_overrides(self) -> Overrides {
-        let ServeArgs { listen, data_dir, config, load_definitions, log } = self;
-        Overrides { config, listen, data_dir, load_definitions, log }
+        let ServeArgs { listen, data_dir, disk_free_limit, config, load_definitions, log } = self;
+        Overrides { config, listen, data_dir, disk_free_limit, load_definitions, log }
     }
 }
 

@@ -4,6 +4,7 @@
 //! and files are read before the data folder is touched. A stop ends with everything on disk and exit code 0.
 
 mod args;
+mod disk_watch;
 mod export;
 mod log;
 mod machine;
@@ -22,6 +23,7 @@ use warrenmq_server::{BindError, Listeners, Stop};
 use warrenmq_store::{DataDir, DataDirError, DefinitionError, SledDefinitions};
 
 use crate::config::{self, Config, ConfigError};
+use disk_watch::DiskWatch;
 use export::Export;
 
 pub(crate) use args::ServeArgs;
@@ -93,6 +95,8 @@ fn serve(args: ServeArgs) -> Result<(), ServeError> {
     broker.settle()?;
 
     let ready = ready_line(&listeners, &data_dir);
+    let limit = config.disk_free_limit.octets();
+    let watch = DiskWatch::start(Arc::clone(&broker), data_dir.path(), limit)?;
     let export = Export::start(Arc::clone(&broker), data_dir)?;
     let workers = Some(usize::from(config.workers)).filter(|workers| *workers > 0);
     let on_ready = || announce(&ready, started);
@@ -107,6 +111,7 @@ fn serve(args: ServeArgs) -> Result<(), ServeError> {
         tracing::warn!("{} connections did not close in time and were cut", report.cut_connections);
     }
 
+    watch.finish();
     // The lock on the folder is given back last.
     let closed = broker.close();
     drop(export.finish());
