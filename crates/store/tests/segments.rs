@@ -1,6 +1,8 @@
 //! Blocks of messages in the segments of queues: what is written is read, what is released is gone, and what a file
 //! may hold after a crash or damage never becomes another message.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets an error is to fail")]
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use bytes::Bytes;
 use warrenmq_store::{Block, BlockRange, FolderDisk, Found, Place, SegmentOptions, Segments};
 
 fn segments(folder: &Path, file_octets: u64, open_files_max: usize) -> Segments {
-    let options = SegmentOptions { file_octets, open_files_max, salt: 7 };
+    let options = SegmentOptions { file_octets, open_files_max };
     Segments::open(Arc::new(FolderDisk::new(folder)), options).unwrap()
 }
 

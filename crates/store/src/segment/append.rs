@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::block::{Block, HEADER_OCTETS, HeaderDraft, Spot};
-use super::file_header::{FILE_HEADER_OCTETS, FileHeader, new_mark};
+use super::file_header::{FILE_HEADER_OCTETS, FileHeader};
 use super::handles::FileKey;
 use super::queue_files::{QueueFiles, SegmentFile};
 use super::{Books, Place, Segments, file_path, folder_path};
@@ -109,14 +109,14 @@ impl Segments {
             books.folders_changed = true;
         }
         let key = (queue, number);
-        let mark = new_mark(self.options.salt, queue, number);
         let created = self.disk.create(&path, 0);
         let handle = created.map_err(|error| StoreError::io(&path, "making", error))?;
         let octets = draft.block_octets();
-        let file_header = FileHeader { queue, number, mark }.encode();
+        let file_header = FileHeader::new(queue, number);
+        let mark = file_header.mark;
         let offset = FILE_HEADER_OCTETS;
         let header = draft.finish(Spot { queue, segment: number, offset }, mark, 0);
-        if let Err(error) = write_pieces(&*handle, 0, &[&file_header, &header], block) {
+        if let Err(error) = write_pieces(&*handle, 0, &[&file_header.encode(), &header], block) {
             // What stays of it holds nothing, and its number is not used again.
             if let Some(files) = books.queues.get_mut(&queue) {
                 let _ = self.disk.remove(&path);

@@ -1,6 +1,8 @@
 //! Owns the first octets of a segment file. Invariant: a header that decodes is whole; its length and where its
 //! magic, format and checksum are stay the same in every format.
 
+use std::hash::{BuildHasher, RandomState};
+
 use super::block::{put, u32_at, u64_at};
 
 /// Octets before the first block.
@@ -11,8 +13,8 @@ pub(super) const FILE_HEADER_OCTETS: u32 = 32;
 pub(super) struct FileHeader {
     pub(super) queue: u64,
     pub(super) number: u32,
-    /// What every block of the file begins with. Nobody outside can know it, so that no message can look like a
-    /// block.
+    /// What every block of the file begins with, and no other file's: what the disk held before does not look like
+    /// one, and no client can make a message that does.
     pub(super) mark: u64,
 }
 
@@ -29,6 +31,13 @@ pub(super) enum NoFileHeader {
 pub(super) const FILE_FORMAT: u32 = 1;
 
 impl FileHeader {
+    /// For a new file. Its mark is random.
+    pub(super) fn new(queue: u64, number: u32) -> FileHeader {
+        // Zeros are what a file holds that was never written.
+        let mark = RandomState::new().hash_one((queue, number)).max(1);
+        FileHeader { queue, number, mark }
+    }
+
     pub(super) fn encode(&self) -> [u8; FILE_HEADER_OCTETS as usize] {
         let mut bytes = [0; FILE_HEADER_OCTETS as usize];
         put(&mut bytes, 0, MAGIC);
@@ -63,24 +72,9 @@ impl FileHeader {
     }
 }
 
-/// A mark for a new file: no two files of one `salt` are likely to have the same.
-pub(super) fn new_mark(salt: u64, queue: u64, number: u32) -> u64 {
-    let mark = mix(mix(salt ^ mix(queue)).wrapping_add(u64::from(number)));
-    // Zeros are what a file holds that was never written.
-    mark.max(1)
-}
-
 const MAGIC: &[u8] = b"WMQS";
 const FORMAT_AT: usize = 4;
 const NUMBER_AT: usize = 8;
 const QUEUE_AT: usize = 12;
 const MARK_AT: usize = 20;
 const CRC_AT: usize = 28;
-
-/// Spreads every bit of the number over all of them (the last steps of SplitMix64).
-fn mix(number: u64) -> u64 {
-    let mut bits = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ bits >> 31
-}

@@ -3,6 +3,7 @@
 
 use super::block::{Decoded, HEADER_OCTETS, Header, Spot, u64_at};
 use super::file_header::{FILE_FORMAT, FILE_HEADER_OCTETS, FileHeader, NoFileHeader};
+use super::read_exactly;
 use crate::disk::DiskFile;
 use crate::store_error::StoreError;
 
@@ -175,9 +176,6 @@ impl Reader<'_> {
         let mut at = offset.saturating_add(1);
         while self.octets.saturating_sub(at) >= HEADER_OCTETS {
             let chunk = self.chunk_at(at)?;
-            if chunk.len() < needle.len() {
-                break;
-            }
             let hits: Vec<u32> = (0u32..)
                 .zip(chunk.windows(needle.len()))
                 .filter(|(_, octets)| *octets == needle)
@@ -189,7 +187,7 @@ impl Reader<'_> {
                 }
             }
             // The next chunk begins so early that no mark falls between two.
-            at = at.saturating_add((chunk.len() as u32).saturating_sub(MARK_OCTETS - 1).max(1));
+            at = at.saturating_add(chunk.len() as u32 - (MARK_OCTETS - 1));
         }
         Ok(highest)
     }
@@ -200,11 +198,8 @@ impl Reader<'_> {
         let mut done = 0;
         while done < octets {
             let count = (octets - done).min(CHUNK_OCTETS) as usize;
-            let read = self.read(offset + done, &mut buffer[..count])?;
-            crc.update(&buffer[..read]);
-            if read < count {
-                break;
-            }
+            self.read(offset + done, &mut buffer[..count])?;
+            crc.update(&buffer[..count]);
             done += count as u32;
         }
         Ok(crc.finalize())
@@ -214,30 +209,28 @@ impl Reader<'_> {
     fn octets_at(&mut self, offset: u32, needed: u32) -> Result<&[u8], StoreError> {
         let left = self.octets.saturating_sub(offset);
         let needed = needed.min(left) as usize;
-        let inside = offset.checked_sub(self.window_at).map(|skip| skip as usize);
-        let held = inside.and_then(|skip| self.window.get(skip..)).map_or(0, <[u8]>::len);
-        if held < needed {
-            self.window_at = offset;
-            self.window.clear();
-            self.window.resize(needed.max(WINDOW_OCTETS.min(left) as usize), 0);
+        if self.held(offset).len() < needed {
             let mut window = std::mem::take(&mut self.window);
-            let read = self.read(offset, &mut window)?;
-            window.truncate(read);
-            self.window = window;
+            window.resize(needed.max(WINDOW_OCTETS.min(left) as usize), 0);
+            self.read(offset, &mut window)?;
+            (self.window, self.window_at) = (window, offset);
         }
-        let skip = offset.checked_sub(self.window_at).map_or(usize::MAX, |skip| skip as usize);
-        Ok(self.window.get(skip..).unwrap_or_default())
+        Ok(self.held(offset))
+    }
+
+    fn held(&self, offset: u32) -> &[u8] {
+        let skip = offset.checked_sub(self.window_at);
+        skip.and_then(|skip| self.window.get(skip as usize..)).unwrap_or_default()
     }
 
     fn chunk_at(&self, offset: u32) -> Result<Vec<u8>, StoreError> {
         let mut chunk = vec![0; CHUNK_OCTETS.min(self.octets.saturating_sub(offset)) as usize];
-        let read = self.read(offset, &mut chunk)?;
-        chunk.truncate(read);
+        self.read(offset, &mut chunk)?;
         Ok(chunk)
     }
 
-    fn read(&self, offset: u32, into: &mut [u8]) -> Result<usize, StoreError> {
-        let read = self.file.read_at(u64::from(offset), into);
-        read.map_err(|error| StoreError::io(self.path, "reading", error))
+    /// Reads octets that the file has.
+    fn read(&self, offset: u32, into: &mut [u8]) -> Result<(), StoreError> {
+        read_exactly(self.file, offset, into).map_err(|error| StoreError::io(self.path, "reading", error))
     }
 }

@@ -14,7 +14,7 @@ mod queue_files;
 mod sync;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,7 +27,7 @@ use file_scan::{FileScan, scan_file};
 use handles::Handles;
 use queue_files::{QueueFiles, SegmentFile};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::store_error::StoreError;
 
 /// Where a block lies in the segments of its queue.
@@ -61,19 +61,12 @@ pub struct SegmentOptions {
     pub file_octets: u64,
     /// Files kept open at most; beyond, the one that was written to longest ago is synced and closed.
     pub open_files_max: usize,
-    /// Something that no client can know. It keeps a message from looking like a block. Drawn at random by default;
-    /// only what has to come out the same every time sets it.
-    pub salt: u64,
 }
 
 impl Default for SegmentOptions {
     /// Files of 4 MiB, 256 of them open.
     fn default() -> SegmentOptions {
-        SegmentOptions {
-            file_octets: 4 << 20,
-            open_files_max: 256,
-            salt: RandomState::new().build_hasher().finish(),
-        }
+        SegmentOptions { file_octets: 4 << 20, open_files_max: 256 }
     }
 }
 
@@ -155,8 +148,7 @@ impl Segments {
             return Err(damaged("the file ends before the block does"));
         }
         let mut bytes = vec![0; place.octets as usize];
-        let read = file.read_at(u64::from(place.offset), &mut bytes).map_err(reading)?;
-        bytes.truncate(read);
+        read_exactly(&*file, place.offset, &mut bytes).map_err(reading)?;
         let spot = Spot { queue, segment: place.segment, offset: place.offset };
         let header = match Header::decode(&bytes, spot) {
             Decoded::Whole(header) => header,
@@ -333,6 +325,12 @@ fn queues_on(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
     let mut ids: Vec<u64> = ids.collect();
     ids.sort_unstable();
     Ok(ids)
+}
+
+/// Reads octets that are there, as the length of the file says.
+fn read_exactly(file: &dyn DiskFile, offset: u32, into: &mut [u8]) -> io::Result<()> {
+    let read = file.read_at(u64::from(offset), into)?;
+    if read == into.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 fn file_found(number: u32, scan: &FileScan) -> SegmentFile {
