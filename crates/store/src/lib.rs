@@ -19,6 +19,7 @@ mod digest;
 mod disk;
 mod folder_disk;
 mod generation;
+mod journal;
 mod marker;
 mod memory_definitions;
 mod partial_entry;
@@ -33,6 +34,10 @@ pub use definition_writer::{CommitSeq, DefinitionWriter, GROUP_BYTES_MAX, PENDIN
 pub use disk::{Disk, DiskEntry, DiskFile};
 pub use folder_disk::FolderDisk;
 pub use generation::write_generation;
+pub use journal::{
+    ClosedFile, Entry, InFile, Journal, JournalOptions, Lsn, Published, PublishedQueues, Scan, Step,
+    TornTail, scan,
+};
 pub use memory_definitions::MemoryDefinitions;
 pub use segment::{Block, BlockRange, Found, Place, SegmentOptions, Segments};
 pub use sled_definitions::SledDefinitions;

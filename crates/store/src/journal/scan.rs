@@ -1,0 +1,349 @@
+//! Reading the whole journal at the start. Invariants: what was durable is found or the reading fails, what was not
+//! is found whole or not at all; no octets whatever make it panic, and it keeps no bodies.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Lsn;
+use super::entry::Head;
+use super::file_header::{FILE_HEADER, FOLDER, FileHeader, NEXT, SPARE, number_of, path_of};
+use super::file_queues::{FileQueues, InFile};
+use super::files::ClosedFile;
+use super::published::{Published, PublishedQueues};
+use super::record::{ALIGNMENT, RECORD_HEADER, RecordHeader, Seal, padded};
+use super::window::{CHUNK, Window};
+use crate::disk::{Disk, DiskFile};
+use crate::store_error::StoreError;
+
+/// What the journal holds.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// Each publish, in the order of the log.
+    pub publishes: Vec<Published>,
+    /// Ranges of positions that are done with, for each queue in the order of the log; neighbours are one.
+    pub settles: HashMap<u64, Vec<(u64, u64)>>,
+    /// After an orderly stop: in each queue, the first position that was never delivered. Else empty.
+    pub delivered: HashMap<u64, u64>,
+    /// The highest number of a queue in any entry.
+    pub highest_queue: u64,
+    /// What was cut off the end, if anything.
+    pub torn: Option<TornTail>,
+    /// The last record.
+    pub last: Lsn,
+    files: Vec<ScannedFile>,
+}
+
+/// Writes that were under way in a crash; they were never durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornTail {
+    /// The file, relative to the data folder.
+    pub file: String,
+    /// Where in it the first record begins that is not whole.
+    pub offset: u64,
+    /// How much was cut.
+    pub octets: u64,
+}
+
+/// One file, whose records have been read.
+#[derive(Debug)]
+struct ScannedFile {
+    header: FileHeader,
+    path: String,
+    file: Arc<dyn DiskFile>,
+    octets: u64,
+    /// Octets of the files before.
+    start: u64,
+    has_records: bool,
+    queues: Arc<HashMap<u64, InFile>>,
+}
+
+/// Reads every record of the journal and checks it.
+///
+/// # Errors
+/// [`StoreError::Damaged`] when something is missing that was durable, [`StoreError::Newer`], [`StoreError::Io`].
+pub fn scan(disk: &dyn Disk) -> Result<Scan, StoreError> {
+    let mut files = open_files(disk)?;
+    let mut scan = Scan::default();
+    let mut window = Window::default();
+    for index in 0..files.len() {
+        // An orderly stop is the end of everything, also of the files.
+        scan.delivered.clear();
+        let next = files.get(index + 1).map(|next| (next.header.first, next.path.clone()));
+        let mut reader = Reader::new(&mut scan, &mut window, &files[index]);
+        let end = reader.records(next.as_ref().map(|(first, _)| *first))?;
+        match next {
+            Some((first, path)) => reader.check_followed(end, first, &path)?,
+            None => reader.tail(end)?,
+        }
+        let queues = reader.queues;
+        let file = &mut files[index];
+        file.has_records = end.expected > file.header.first;
+        file.queues = queues.finish();
+    }
+    scan.files = files;
+    Ok(scan)
+}
+
+impl Scan {
+    /// The messages of one publish entry, as they were appended.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::Damaged`] when they are not there any more.
+    pub fn read(&self, published: &Published) -> Result<Bytes, StoreError> {
+        let after = self.files.partition_point(|file| file.start <= published.at);
+        let Some(file) = after.checked_sub(1).and_then(|index| self.files.get(index)) else {
+            return Err(StoreError::damaged(FOLDER, 0, "the file of a record is gone"));
+        };
+        let offset = published.at - file.start;
+        let mut octets = vec![0; published.octets as usize];
+        let read = file.file.read_at(offset, &mut octets);
+        match read.map_err(|error| StoreError::io(&file.path, "reading", error))? {
+            read if read == octets.len() => Ok(octets.into()),
+            _ => Err(StoreError::damaged(&file.path, offset, "the file has become shorter")),
+        }
+    }
+
+    /// Makes durable what was read, and removes what never got a number. Gives the files with records.
+    pub(super) fn prepare(&self, disk: &dyn Disk) -> Result<VecDeque<ClosedFile>, StoreError> {
+        if self.files.is_empty() {
+            disk.create_folder(FOLDER).map_err(|error| StoreError::io(FOLDER, "making", error))?;
+            disk.sync_dir("").map_err(|error| StoreError::io("the data folder", "syncing", error))?;
+        }
+        for path in [NEXT, SPARE] {
+            disk.remove(path).map_err(|error| StoreError::io(path, "removing", error))?;
+        }
+        // Those before it were synced before it was begun.
+        if let Some(file) = self.files.iter().rfind(|file| file.has_records) {
+            file.file.sync().map_err(|error| StoreError::io(&file.path, "syncing", error))?;
+        }
+        let closed = self.files.iter().filter(|file| file.has_records);
+        Ok(closed
+            .map(|file| ClosedFile {
+                number: file.header.number,
+                octets: file.octets,
+                queues: Arc::clone(&file.queues),
+            })
+            .collect())
+    }
+
+    /// Removes the files without a record.
+    pub(super) fn remove_empty(&self, disk: &dyn Disk) -> Result<(), StoreError> {
+        for file in self.files.iter().filter(|file| !file.has_records) {
+            disk.remove(&file.path).map_err(|error| StoreError::io(&file.path, "removing", error))?;
+        }
+        disk.sync_dir(FOLDER).map_err(|error| StoreError::io(FOLDER, "syncing", error))
+    }
+
+    /// The number for the next file.
+    pub(super) fn next_number(&self) -> u64 {
+        self.files.last().map_or(1, |file| file.header.number + 1)
+    }
+
+    /// Takes in the heads of a record whose bodies begin at `bodies`; `None` when they are none.
+    fn note(&mut self, lsn: u64, mut heads: &[u8], bodies: u64, queues: &mut FileQueues) -> Option<u64> {
+        self.delivered.clear();
+        let mut only_delivered = true;
+        let mut at = bodies;
+        while !heads.is_empty() {
+            match Head::take(&mut heads)? {
+                Head::Publish { queues: into, count, arrived, octets } => {
+                    only_delivered = false;
+                    for (queue, first) in into.iter() {
+                        self.highest_queue = self.highest_queue.max(queue);
+                        queues.published(queue, first, count);
+                    }
+                    let into = PublishedQueues::new(into.iter());
+                    self.publishes.push(Published {
+                        lsn: Lsn(lsn),
+                        queues: into,
+                        arrived,
+                        count,
+                        octets,
+                        at,
+                    });
+                    at += u64::from(octets);
+                }
+                Head::Settle { queue, ranges } => {
+                    only_delivered = false;
+                    self.highest_queue = self.highest_queue.max(queue);
+                    queues.settled(queue);
+                    let settled = self.settles.entry(queue).or_default();
+                    ranges.iter().for_each(|range| join(settled, range));
+                }
+                Head::Delivered { queue, below } => {
+                    self.highest_queue = self.highest_queue.max(queue);
+                    self.delivered.insert(queue, below);
+                }
+            }
+        }
+        if !only_delivered {
+            self.delivered.clear();
+        }
+        Some(at - bodies)
+    }
+}
+
+/// Adds a range to those of a queue: most follow the one before.
+fn join(settled: &mut Vec<(u64, u64)>, (first, last): (u64, u64)) {
+    match settled.last_mut() {
+        Some(before) if before.0 <= first && first <= before.1.saturating_add(1) => {
+            before.1 = before.1.max(last)
+        }
+        _ => settled.push((first, last)),
+    }
+}
+
+/// Opens the files in their order and reads their headers.
+fn open_files(disk: &dyn Disk) -> Result<Vec<ScannedFile>, StoreError> {
+    let entries = disk.list(FOLDER).map_err(|error| StoreError::io(FOLDER, "listing", error))?;
+    let mut numbers: Vec<u64> =
+        entries.iter().filter(|entry| !entry.is_folder).filter_map(|entry| number_of(&entry.name)).collect();
+    numbers.sort_unstable();
+    let mut files: Vec<ScannedFile> = Vec::with_capacity(numbers.len());
+    let mut start = 0;
+    for number in numbers {
+        let path = path_of(number);
+        let file = disk.open(&path).map_err(|error| StoreError::io(&path, "opening", error))?;
+        let octets = file.octets().map_err(|error| StoreError::io(&path, "measuring", error))?;
+        let mut header = [0; FILE_HEADER];
+        // A file that is shorter leaves zeros, which are no header.
+        file.read_at(0, &mut header).map_err(|error| StoreError::io(&path, "reading", error))?;
+        let header = FileHeader::decode(number, &header)?;
+        if files.last().is_some_and(|before| before.header.first > header.first) {
+            return Err(StoreError::damaged(&path, 0, "it begins before the file before it"));
+        }
+        let (has_records, queues) = (false, Arc::default());
+        files.push(ScannedFile { header, path, file, octets, start, has_records, queues });
+        start += octets;
+    }
+    Ok(files)
+}
+
+/// Where the whole records of a file end.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    at: u64,
+    /// The LSN that the next record would have.
+    expected: u64,
+}
+
+/// Reads one file.
+struct Reader<'a> {
+    scan: &'a mut Scan,
+    window: &'a mut Window,
+    file: &'a ScannedFile,
+    seal: Seal,
+    queues: FileQueues,
+}
+
+impl<'a> Reader<'a> {
+    fn new(scan: &'a mut Scan, window: &'a mut Window, file: &'a ScannedFile) -> Reader<'a> {
+        window.clear();
+        let seal = Seal::new(file.header.number, file.header.mark);
+        Reader { scan, window, file, seal, queues: FileQueues::default() }
+    }
+
+    /// Reads whole records up to the first that is not, or that the next file begins with.
+    fn records(&mut self, next_first: Option<u64>) -> Result<End, StoreError> {
+        let mut end = End { at: FILE_HEADER as u64, expected: self.file.header.first };
+        while next_first != Some(end.expected) {
+            let Some(header) = self.header(end.at)?.filter(|header| header.lsn == end.expected) else {
+                break;
+            };
+            let Some(octets) = self.whole(end.at, &header)? else { break };
+            let heads_at = end.at + RECORD_HEADER as u64;
+            let bodies_at = heads_at + u64::from(header.heads);
+            let heads =
+                self.window.get(&*self.file.file, &self.file.path, heads_at, header.heads as usize)?;
+            let bodies = self.file.start + bodies_at;
+            if self.scan.note(header.lsn, heads, bodies, &mut self.queues) != Some(header.bodies) {
+                return Err(
+                    self.damaged(end.at, format!("record {} does not say anything known", header.lsn))
+                );
+            }
+            end.at += padded(octets);
+            end.expected += 1;
+        }
+        self.scan.last = Lsn(end.expected - 1);
+        Ok(end)
+    }
+
+    /// The records of this file must reach the next one.
+    fn check_followed(&self, end: End, next_first: u64, next_path: &str) -> Result<(), StoreError> {
+        if end.expected == next_first {
+            return Ok(());
+        }
+        let what = format!(
+            "record {} is not whole or not there, and {next_path} begins with {next_first}",
+            end.expected
+        );
+        Err(self.damaged(end.at, what))
+    }
+
+    /// Tells a torn tail from damage, behind the last whole record of all.
+    fn tail(&mut self, end: End) -> Result<(), StoreError> {
+        let mut torn_to = end.at;
+        let mut at = end.at;
+        while at < self.file.octets {
+            let chunk = self.window.rest(&*self.file.file, &self.file.path, at, RECORD_HEADER)?;
+            let (words, _) = chunk.as_chunks::<{ ALIGNMENT as usize }>();
+            let mark = self.seal.mark.to_le_bytes();
+            let Some(found) = words.iter().position(|word| word[..4] == mark) else {
+                at += (words.len().max(1) as u64) * ALIGNMENT;
+                continue;
+            };
+            at += found as u64 * ALIGNMENT;
+            let header = self.header(at)?;
+            let octets = header.and_then(|header| header.octets_within(self.file.octets - at));
+            torn_to = torn_to.max(at + octets.map_or(ALIGNMENT, padded));
+            if let Some(header) =
+                header.filter(|header| header.synced() >= end.expected && header.lsn > end.expected)
+                && self.whole(at, &header)?.is_some()
+            {
+                let what = format!(
+                    "record {} is not whole, and record {} at {at} says that it was",
+                    end.expected, header.lsn
+                );
+                return Err(self.damaged(end.at, what));
+            }
+            at += ALIGNMENT;
+        }
+        if torn_to > end.at {
+            self.scan.delivered.clear();
+            let octets = torn_to.min(self.file.octets) - end.at;
+            self.scan.torn = Some(TornTail { file: self.file.path.clone(), offset: end.at, octets });
+        }
+        Ok(())
+    }
+
+    /// The header of a record of this file at `at`, whole or not.
+    fn header(&mut self, at: u64) -> Result<Option<RecordHeader>, StoreError> {
+        let octets = self.window.get(&*self.file.file, &self.file.path, at, RECORD_HEADER)?;
+        let header = octets.first_chunk().map(RecordHeader::read);
+        Ok(header.filter(|header| header.mark == self.seal.mark))
+    }
+
+    /// Octets of the record at `at` without padding, if its checksum is right.
+    fn whole(&mut self, at: u64, header: &RecordHeader) -> Result<Option<u64>, StoreError> {
+        let room = self.file.octets.saturating_sub(at);
+        let Some(octets) = header.octets_within(room) else { return Ok(None) };
+        let mut checksum = self.seal.begin();
+        let mut done = 0;
+        while done < octets {
+            let piece = usize::try_from(octets - done).unwrap_or(CHUNK).min(CHUNK);
+            let read = self.window.get(&*self.file.file, &self.file.path, at + done, piece)?;
+            if read.len() < piece {
+                return Ok(None);
+            }
+            checksum.update(read);
+            done += piece as u64;
+        }
+        Ok((checksum.finish() == header.checksum).then_some(octets))
+    }
+
+    fn damaged(&self, at: u64, what: String) -> StoreError {
+        StoreError::damaged(&self.file.path, at, what)
+    }
+}
