@@ -244,14 +244,16 @@ impl Committer {
             Err(DefinitionError::Failed { reason: "the storage engine panicked".into() })
         });
         if let Err(error) = committed {
+            let reason = error.to_string();
+            // First of all: whoever sees the failure may count on this having been done.
+            (self.on_failure)(error);
             let mut queue = shared.queue.lock();
-            queue.failure = Some(error.to_string());
+            queue.failure = Some(reason);
             queue.pending.clear();
             queue.bytes = 0;
             drop(queue);
             shared.room.notify_all();
             shared.progress.notify_all();
-            (self.on_failure)(error);
             return false;
         }
         shared.durable.store(seq.0, Ordering::Release);

@@ -92,7 +92,11 @@ fn serve(args: ServeArgs) -> Result<(), ServeError> {
             tracing::warn!("definitions: {warning}");
         }
     }
-    broker.settle()?;
+    let settled = broker.settle();
+    if failed.load(Ordering::Relaxed) {
+        return Err(ServeError::Failed);
+    }
+    settled?;
 
     let ready = ready_line(&listeners, &data_dir);
     let limit = config.disk_free_limit.octets();
