@@ -70,11 +70,22 @@ pub fn queue_declare(channel: u16, queue: &str, bits: u8, arguments: &[u8]) -> V
     method(channel, 50, 10, &[&[0, 0], &short(queue.as_bytes())[..], &[bits], arguments].concat())
 }
 
-/// basic.publish with its content in as few frames of at most 128 KiB as possible. `properties` are the flags and what they
-/// announce.
+/// basic.publish to the default exchange with its content. `properties` are the flags and what they announce.
 pub fn publish(channel: u16, key: &str, mandatory: bool, properties: &[u8], body: &[u8]) -> Vec<u8> {
-    let arguments = [&[0, 0, 0], &short(key.as_bytes())[..], &[u8::from(mandatory)]].concat();
-    let mut bytes = method(channel, 60, 40, &arguments);
+    publish_to(channel, "", key, mandatory, properties, body)
+}
+
+/// basic.publish with its content in as few frames of at most 128 KiB as possible.
+pub fn publish_to(
+    channel: u16,
+    exchange: &str,
+    key: &str,
+    mandatory: bool,
+    properties: &[u8],
+    body: &[u8],
+) -> Vec<u8> {
+    let names = [short(exchange.as_bytes()), short(key.as_bytes())].concat();
+    let mut bytes = method(channel, 60, 40, &[&[0, 0], &names[..], &[u8::from(mandatory)]].concat());
     bytes.extend(header(channel, body.len() as u64, properties));
     body.chunks(131_064).for_each(|part| bytes.extend(frame(BODY, channel, part)));
     bytes

@@ -3,6 +3,7 @@
 
 mod client;
 pub mod frames;
+mod link;
 mod random;
 mod watched;
 
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use warrenmq_testkit::process::{self, BrokerHome, BrokerProcess, Profile};
 
 pub use client::Client;
+pub use link::{Delivery, End, Event, Link, Way};
 pub use random::Random;
 pub use watched::Watched;
 

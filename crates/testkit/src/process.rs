@@ -80,6 +80,11 @@ impl BrokerHome {
         Ok(BrokerHome { dir })
     }
 
+    /// Keeps the folder for somebody to look at, and says where it is.
+    pub fn keep(self) -> PathBuf {
+        self.dir.keep()
+    }
+
     /// What the broker gets as `--data-dir`.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
@@ -129,6 +134,20 @@ impl BrokerProcess {
         I: IntoIterator<Item = S>,
         S: AsRef<OsStr>,
     {
+        let mut broker = Self::spawn(binary, home, arguments)?;
+        broker.wait_until_it_accepts(home)?;
+        Ok(broker)
+    }
+
+    /// The same without waiting: it may accept connections some time later.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn<I, S>(binary: &Path, home: &BrokerHome, arguments: I) -> io::Result<Self>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
         let address = free_address()?;
         let log = File::options().create(true).append(true).open(home.log_path())?;
         let child = Command::new(binary)
@@ -140,9 +159,7 @@ impl BrokerProcess {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        let mut broker = BrokerProcess { child, address };
-        broker.wait_until_it_accepts(home)?;
-        Ok(broker)
+        Ok(BrokerProcess { child, address })
     }
 
     /// Where it listens.
@@ -200,6 +217,14 @@ impl BrokerProcess {
     /// # Errors
     /// Those of the signal.
     pub fn kill(mut self) -> io::Result<()> {
+        self.kill_now()
+    }
+
+    /// The same for one that is still looked at: it has ended when this returns.
+    ///
+    /// # Errors
+    /// Those of the signal.
+    pub fn kill_now(&mut self) -> io::Result<()> {
         self.child.kill()?;
         self.child.wait().map(drop)
     }
