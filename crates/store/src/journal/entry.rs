@@ -11,6 +11,8 @@ const DELIVERED: u32 = 3;
 const PUBLISH_HEAD: usize = 24;
 /// Octets of the smallest head.
 pub(super) const HEAD_MIN: usize = 16;
+/// What a delivered head has more.
+const DELIVERED_REST: usize = 8;
 /// Octets of a pair of numbers in a head.
 const PAIR: usize = 16;
 
@@ -50,7 +52,7 @@ impl Entry {
         match self {
             Entry::Publish { queues, .. } => PUBLISH_HEAD + PAIR * queues.len(),
             Entry::Settle { ranges, .. } => HEAD_MIN + PAIR * ranges.len(),
-            Entry::Delivered { .. } => HEAD_MIN,
+            Entry::Delivered { .. } => HEAD_MIN + DELIVERED_REST,
         }
     }
 
