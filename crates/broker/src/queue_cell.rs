@@ -7,8 +7,7 @@ use std::sync::{Arc, Weak};
 
 use warrenmq_protocol::{Exception, Millis};
 use warrenmq_queue::{
-    ConsumeError, Consumer, ConsumerSlot, Credit, Dead, Delivery, Effects, Got, Overflow, Queue, Run,
-    Settings,
+    ConsumeError, Consumer, ConsumerSlot, Credit, Dead, Effects, Get, Overflow, Queue, Run, Settings,
 };
 use warrenmq_routing::QueueId;
 use warrenmq_wire::method::FieldTable;
@@ -176,7 +175,7 @@ impl QueueCell {
         }
         let taken = state.queue.publish(run, &mut scratch.effects);
         self.finish(&mut state, window, scratch);
-        if !taken {
+        if taken.is_none() {
             return Published::Rejected;
         }
         let full = state.queue.ready_size() > window && state.queue.consumers() > 0 && !state.backlog;
@@ -251,7 +250,7 @@ impl QueueCell {
         }
     }
 
-    pub(crate) fn get(&self, ack: bool, window: u64, scratch: &mut Scratch) -> Option<Got> {
+    pub(crate) fn get(&self, ack: bool, window: u64, scratch: &mut Scratch) -> Get {
         let mut state = self.begin(scratch);
         state.used = scratch.now;
         let got = state.queue.get(ack, &mut scratch.effects);
@@ -301,18 +300,9 @@ impl QueueCell {
         given
     }
 
-    pub(crate) fn give_back(
-        &self,
-        deliveries: impl Iterator<Item = Delivery>,
-        window: u64,
-        scratch: &mut Scratch,
-    ) {
-        self.with(window, scratch, |queue, _| deliveries.for_each(|delivery| queue.give_back(delivery)));
-    }
-
     pub(crate) fn purge(&self, window: u64, scratch: &mut Scratch) -> u64 {
         let mut purged = 0;
-        self.with(window, scratch, |queue, _| purged = queue.purge());
+        self.with(window, scratch, |queue, effects| purged = queue.purge(effects));
         purged
     }
 

@@ -13,7 +13,8 @@ pub struct ConsumerSlot(pub u32);
 /// How a consumer says what it can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credit {
-    /// The queue sends until this many messages are out; `None` is no limit (automatic acknowledgement, prefetch 0).
+    /// The queue sends until this many messages are out; `None` is no limit (automatic acknowledgement, prefetch
+    /// 0).
     Messages(Option<u32>),
     /// The queue only says that there is something; the consumer then pulls. For limits shared by several consumers
     /// (`basic.qos` with `global`).
@@ -23,8 +24,6 @@ pub enum Credit {
 /// What a consumer brings when it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Consumer {
-    /// Messages stay unacked until they are settled.
-    pub ack: bool,
     /// Nobody else may consume beside it.
     pub exclusive: bool,
     /// Those of the highest priority that can take something are served; 0 is normal.
@@ -37,7 +36,6 @@ pub struct Consumer {
 
 #[derive(Debug)]
 pub(crate) struct Active {
-    pub(crate) ack: bool,
     pub(crate) exclusive: bool,
     pub(crate) pull: bool,
     /// Pull consumers only: was told that there is something and has not pulled since.
@@ -59,11 +57,11 @@ impl Active {
     }
 
     /// Books messages that were handed over.
-    pub(crate) fn charge(&mut self, count: u32, size: u32) {
+    pub(crate) fn charge(&mut self, count: u32, octets: u32) {
         if let Some(credit) = &mut self.credit {
             *credit = credit.saturating_sub(count);
         }
-        self.window -= i64::from(size);
+        self.window -= i64::from(octets);
     }
 }
 
@@ -90,6 +88,10 @@ impl Consumers {
         self.count
     }
 
+    pub(crate) fn any_pulling(&self) -> bool {
+        self.pulling > 0
+    }
+
     pub(crate) fn any_exclusive(&self) -> bool {
         self.exclusive > 0
     }
@@ -100,7 +102,6 @@ impl Consumers {
             Credit::Pull => (Some(0), true),
         };
         let active = Active {
-            ack: consumer.ack,
             exclusive: consumer.exclusive,
             pull,
             told: false,

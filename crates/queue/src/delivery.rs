@@ -3,9 +3,10 @@
 //! Invariant: a delivery names each message by offset in its run and by position in its queue, so that the receiver can
 //! encode it without looking at the queue and settle it without keeping the run.
 
+use crate::Position;
 use crate::consumers::ConsumerSlot;
+use crate::page::{PageId, Place};
 use crate::run::Run;
-use crate::{Millis, Position};
 
 /// One record picked out of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,13 @@ pub struct Effects {
     pub hungry: Vec<ConsumerSlot>,
     /// Messages that left without being settled, of a queue that dead-letters.
     pub dead: Vec<Dead>,
+    /// Of a recorded queue: ranges of messages that are done with for good and that a restart would bring back if it did not know.
+    /// Dead letters are not among them: who receives them reports them. A range may name transient messages too.
+    pub gone: Vec<(Position, Position)>,
+    /// Stored blocks whose bodies are needed now or soon; each is asked for once.
+    pub loads: Vec<(PageId, Place)>,
+    /// Places that nothing needs any more, each once.
+    pub freed: Vec<Place>,
 }
 
 /// Messages on their way to the dead-letter exchange.
@@ -104,89 +112,12 @@ impl Effects {
 
     /// Whether nothing was caused.
     pub fn is_empty(&self) -> bool {
-        self.deliveries.is_empty() && self.hungry.is_empty() && self.dead.is_empty()
-    }
-}
-
-/// Messages of one run that are neighbours in the queue too.
-#[derive(Clone, Debug)]
-pub(crate) struct Span {
-    pub(crate) run: Run,
-    pub(crate) first: Position,
-    pub(crate) offset: u32,
-    pub(crate) count: u32,
-    /// Octets of its records.
-    pub(crate) size: u32,
-    pub(crate) redelivered: bool,
-    /// When they were published to this queue.
-    pub(crate) arrived: Millis,
-}
-
-impl Span {
-    pub(crate) fn of_run(run: Run, first: Position, arrived: Millis) -> Span {
-        let (count, size) = (run.count(), run.len() as u32);
-        Span { run, first, offset: 0, count, size, redelivered: false, arrived }
-    }
-
-    /// When the first message expires, with the queue's time to live.
-    pub(crate) fn expires(&self, queue_ttl: Option<Millis>) -> Option<Millis> {
-        let own = self.run.ttl_at(self.offset);
-        let ttl = match (own, queue_ttl) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        ttl.map(|ttl| self.arrived.saturating_add(ttl))
-    }
-
-    pub(crate) fn last(&self) -> Position {
-        self.first + u64::from(self.count) - 1
-    }
-
-    /// Takes the first `count` messages off; `count` is less than what the span holds.
-    pub(crate) fn take_front(&mut self, count: u32) -> Span {
-        debug_assert!(count > 0 && count < self.count);
-        let cut = self.run.skip(self.offset, count);
-        let size = cut - self.offset;
-        let front = Span { run: self.run.clone(), count, size, ..*self };
-        self.first += u64::from(count);
-        self.offset = cut;
-        self.count -= count;
-        self.size -= size;
-        front
-    }
-
-    pub(crate) fn into_delivery(self) -> Delivery {
-        Delivery {
-            run: self.run,
-            first: self.first,
-            picks: Picks::Range { offset: self.offset, count: self.count },
-            redelivered: self.redelivered,
-        }
-    }
-
-    /// The spans that a delivery was made of. When they arrived is not known any more: they are `arrived` now.
-    pub(crate) fn from_delivery(delivery: Delivery, arrived: Millis, mut each: impl FnMut(Span)) {
-        let Delivery { run, first, picks, redelivered } = delivery;
-        match picks {
-            Picks::Range { offset, count } => {
-                let size = run.skip(offset, count) - offset;
-                each(Span { run, first, offset, count, size, redelivered, arrived });
-            }
-            Picks::List(list) => {
-                for pick in list {
-                    let size = run.size_at(pick.offset);
-                    let first = first + u64::from(pick.index);
-                    each(Span {
-                        run: run.clone(),
-                        first,
-                        offset: pick.offset,
-                        count: 1,
-                        size,
-                        redelivered,
-                        arrived,
-                    });
-                }
-            }
-        }
+        let Effects { deliveries, hungry, dead, gone, loads, freed } = self;
+        deliveries.is_empty()
+            && hungry.is_empty()
+            && dead.is_empty()
+            && gone.is_empty()
+            && loads.is_empty()
+            && freed.is_empty()
     }
 }

@@ -1,12 +1,16 @@
-//! The ready messages of one priority, oldest first.
+//! The messages of one priority: where each stands, and the blocks they are in.
 //!
-//! Invariants: everything in `returned` stands before everything in `fifo`, because messages leave at the front only;
-//! `open` stands after `fifo`. Small runs that join a backlog are copied together in `open`, since a run of one message
-//! costs several times its size.
+//! Invariants: a message that is not gone is in exactly one of `ready`, `unacked` and `doomed`, and in exactly one block or, if it
+//! has just joined a backlog, in `open`; so what leaves out of order leaves nothing behind but a hole in a set.
+//!
+//! Small runs that join a backlog are copied together in `open`, since a run of one message costs several times its size.
 
-use std::collections::{BTreeMap, VecDeque};
-
-use crate::delivery::Span;
+use crate::block::{Block, Piece};
+use crate::blocks::{Blocks, Search};
+use crate::delivery::{Dead, Delivery, Effects, Picks, Reason};
+use crate::ledger::Ledger;
+use crate::positions::Positions;
+use crate::redelivered::Redelivered;
 use crate::run::RunBuilder;
 use crate::{Millis, Position};
 
@@ -14,13 +18,16 @@ use crate::{Millis, Position};
 const SMALL_RUN_OCTETS: usize = 4 * 1024;
 /// A run gathered from small ones is closed at this size.
 const GATHERED_RUN_OCTETS: usize = 32 * 1024;
-/// Copying starts only behind this many spans: a queue that keeps up never pays for it.
-const BACKLOG_SPANS: usize = 16;
+/// Copying starts only behind this many blocks: a queue that keeps up never pays for it.
+const BACKLOG_BLOCKS: usize = 16;
 
 #[derive(Debug, Default)]
 pub(crate) struct Level {
-    returned: BTreeMap<Position, Span>,
-    fifo: VecDeque<Span>,
+    pub(crate) blocks: Blocks,
+    pub(crate) ready: Positions,
+    pub(crate) unacked: Positions,
+    /// Rejected for good, and dead letters as soon as their bodies are loaded.
+    pub(crate) doomed: Positions,
     /// `None` until the level has had a backlog: an idle queue stays small.
     open: Option<Box<Open>>,
 }
@@ -33,86 +40,224 @@ struct Open {
     arrived: Millis,
 }
 
-impl Level {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.returned.is_empty()
-            && self.fifo.is_empty()
-            && self.open.as_ref().is_none_or(|o| o.builder.is_empty())
-    }
+/// What stands first in a level.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Head {
+    /// It is on disk, in this block.
+    Stored(usize),
+    Here(Slice),
+}
 
+/// Ready messages in a row, in one piece of a block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slice {
+    pub(crate) block: usize,
+    pub(crate) piece: usize,
+    pub(crate) first: Position,
+    pub(crate) count: u32,
+    pub(crate) offset: u32,
+}
+
+impl Slice {
+    pub(crate) fn last(&self) -> Position {
+        self.first + u64::from(self.count) - 1
+    }
+}
+
+impl Level {
     /// Appends messages that were just published.
     /// With `gather` small runs of a backlog may be copied together; not where each message has its own time.
-    pub(crate) fn push(&mut self, span: Span, gather: bool) {
-        if gather && self.fifo.len() >= BACKLOG_SPANS && (span.size as usize) <= SMALL_RUN_OCTETS {
-            self.gather(span);
+    pub(crate) fn push(&mut self, piece: Piece, gather: bool, ledger: &mut Ledger) {
+        self.ready.insert(piece.first, piece.last());
+        ledger.ready += u64::from(piece.count);
+        ledger.ready_size += u64::from(piece.size);
+        if gather && self.blocks.with_ready() >= BACKLOG_BLOCKS && piece.size as usize <= SMALL_RUN_OCTETS {
+            self.gather(&piece, ledger);
         } else {
-            self.seal();
-            self.fifo.push_back(span);
+            self.seal(ledger);
+            self.blocks.push(Block::of_piece(piece), ledger);
         }
     }
 
-    /// Puts messages that come back to their original place.
-    pub(crate) fn put_back(&mut self, span: Span) {
-        self.returned.insert(span.first, span);
+    /// What stands first.
+    #[inline]
+    pub(crate) fn head(&mut self, ledger: &mut Ledger) -> Option<Head> {
+        let first = self.ready.first()?;
+        let at = self.blocks.find(first, Search::Next).or_else(|| {
+            self.seal(ledger);
+            self.blocks.find(first, Search::Next)
+        });
+        let at = at.expect("invariant: ready messages are in a block");
+        let block = self.blocks.get_mut(at);
+        if block.is_stored() {
+            return Some(Head::Stored(at));
+        }
+        let (piece, offset) = block.locate(first);
+        let (_, last) = self.ready.range_within(first, block.body.pieces()[piece].last())?;
+        Some(Head::Here(Slice { block: at, piece, first, count: (last - first + 1) as u32, offset }))
     }
 
-    /// The oldest messages: all of their span up to `limit`.
-    pub(crate) fn pop(&mut self, limit: u32) -> Option<Span> {
-        if let Some(mut entry) = self.returned.first_entry() {
-            if entry.get().count <= limit {
-                return Some(entry.remove());
+    /// Where the record behind a slice starts.
+    #[inline]
+    pub(crate) fn end_of(&self, slice: &Slice) -> u32 {
+        self.piece(slice).end_of(slice.first, slice.offset, slice.count)
+    }
+
+    pub(crate) fn piece(&self, slice: &Slice) -> &Piece {
+        &self.blocks.get(slice.block).body.pieces()[slice.piece]
+    }
+
+    /// A slice that ends at octet `end` has been handed over.
+    #[inline]
+    pub(crate) fn take(&mut self, slice: &Slice, end: u32, ledger: &mut Ledger) {
+        self.ready.remove(slice.first, slice.last(), |_, _| {});
+        self.unacked.insert(slice.first, slice.last());
+        self.blocks.get_mut(slice.block).mark(slice.last() + 1, end);
+        self.blocks.take(slice.block, slice.count, u64::from(end - slice.offset), ledger);
+    }
+
+    /// Ready messages from `first` to `last` are gone; with `told` that is reported.
+    pub(crate) fn lose(
+        &mut self,
+        first: Position,
+        last: Position,
+        told: bool,
+        ledger: &mut Ledger,
+        effects: &mut Effects,
+    ) {
+        let Level { blocks, ready, .. } = self;
+        ready.remove(first, last, |first, last| {
+            blocks.unready(first, last, ledger);
+            blocks.settle(first, last, told, ledger, effects);
+        });
+    }
+
+    /// Unacked messages from `first` to `last` are gone. Each range of them is told.
+    #[inline]
+    pub(crate) fn settle(
+        &mut self,
+        first: Position,
+        last: Position,
+        ledger: &mut Ledger,
+        effects: &mut Effects,
+        mut each: impl FnMut(Position, Position),
+    ) {
+        let Level { blocks, unacked, .. } = self;
+        unacked.remove(first, last, |first, last| {
+            blocks.settle(first, last, true, ledger, effects);
+            each(first, last);
+        });
+    }
+
+    /// Unacked messages from `first` to `last` are dead letters, or will be once they are loaded.
+    pub(crate) fn discard(&mut self, first: Position, last: Position) {
+        let Level { unacked, doomed, .. } = self;
+        unacked.remove(first, last, |first, last| doomed.insert(first, last));
+    }
+
+    /// What is doomed from `first` to `last` and in memory becomes dead letters. For what is not a position in each block is returned.
+    pub(crate) fn bury(
+        &mut self,
+        first: Position,
+        last: Position,
+        redelivered: &mut Redelivered,
+        ledger: &mut Ledger,
+        effects: &mut Effects,
+    ) -> Vec<Position> {
+        let mut wanted = Vec::new();
+        let mut next = Some(first);
+        while let Some(from) = next
+            && let Some((from, to)) = self.doomed.range_within(from, last)
+        {
+            let at =
+                self.blocks.find(from, Search::Settled).expect("invariant: doomed messages are in a block");
+            let block = self.blocks.get_mut(at);
+            let mut to = to.min(block.last);
+            if block.is_stored() {
+                wanted.push(from);
+            } else {
+                let (piece, offset) = block.locate(from);
+                to = redelivered.of(from, to.min(block.body.pieces()[piece].last())).1;
+                let slice = Slice { block: at, piece, first: from, count: (to - from + 1) as u32, offset };
+                let delivery = self.delivery(&slice, redelivered);
+                effects.dead.push(Dead { delivery, reason: Reason::Rejected });
+                self.doomed.remove(from, to, |_, _| {});
+                self.blocks.settle(from, to, false, ledger, effects);
+                redelivered.forget(from, to);
             }
-            let front = entry.get_mut().take_front(limit);
-            let rest = entry.remove();
-            self.returned.insert(rest.first, rest);
-            return Some(front);
+            next = to.checked_add(1);
         }
-        if self.fifo.is_empty() {
-            self.seal();
-        }
-        let head = self.fifo.front_mut()?;
-        if head.count > limit {
-            return Some(head.take_front(limit));
-        }
-        let span = self.fifo.pop_front();
-        if self.fifo.is_empty() && self.fifo.capacity() > 1024 {
-            self.fifo = VecDeque::new();
-        }
-        span
+        wanted
     }
 
-    /// The oldest messages, without taking them.
-    pub(crate) fn head(&mut self) -> Option<&Span> {
-        if self.returned.is_empty() && self.fifo.is_empty() {
-            self.seal();
+    /// Unacked messages from `first` to `last` are ready again. Each range of them is told.
+    pub(crate) fn requeue(
+        &mut self,
+        first: Position,
+        last: Position,
+        ledger: &mut Ledger,
+        mut each: impl FnMut(Position, Position),
+    ) {
+        let Level { blocks, ready, unacked, .. } = self;
+        unacked.remove(first, last, |first, last| {
+            ready.insert(first, last);
+            blocks.put_back(first, last, ledger);
+            each(first, last);
+        });
+    }
+
+    /// A slice as a delivery.
+    #[inline]
+    pub(crate) fn delivery(&self, slice: &Slice, redelivered: &Redelivered) -> Delivery {
+        Delivery {
+            run: self.piece(slice).run.clone(),
+            first: slice.first,
+            picks: Picks::Range { offset: slice.offset, count: slice.count },
+            redelivered: redelivered.of(slice.first, slice.last()).0,
         }
-        self.returned.first_key_value().map(|(_, span)| span).or_else(|| self.fifo.front())
     }
 
-    pub(crate) fn clear(&mut self) {
-        *self = Level::default();
+    /// The first range of live messages in a row from `first` to `last`.
+    pub(crate) fn live_within(&self, first: Position, last: Position) -> Option<(Position, Position)> {
+        let sets = [&self.ready, &self.unacked, &self.doomed];
+        let (from, mut to) = sets.iter().filter_map(|set| set.range_within(first, last)).min()?;
+        while to < last
+            && let Some((_, further)) =
+                sets.iter().filter_map(|set| set.range_within(to + 1, last)).find(|(next, _)| *next == to + 1)
+        {
+            to = further;
+        }
+        Some((from, to))
     }
 
-    fn gather(&mut self, span: Span) {
+    /// Makes a block of what was gathered.
+    pub(crate) fn seal(&mut self, ledger: &mut Ledger) {
+        if let Some(open) = &mut self.open {
+            ledger.resident -= open.builder.len() as u64;
+            if let Some(run) = open.builder.finish() {
+                self.blocks.push(Block::of_piece(Piece::of_run(run, open.first, open.arrived)), ledger);
+            }
+        }
+    }
+
+    /// Messages that were gathered and are in no block yet.
+    pub(crate) fn gathered(&self) -> Option<&RunBuilder> {
+        self.open.as_ref().map(|open| &open.builder).filter(|builder| !builder.is_empty())
+    }
+
+    fn gather(&mut self, piece: &Piece, ledger: &mut Ledger) {
         let open = self.open.get_or_insert_default();
         let next = open.first + u64::from(open.builder.count());
-        let full = open.builder.len() + span.size as usize > GATHERED_RUN_OCTETS;
-        if !open.builder.is_empty() && (next != span.first || full) {
-            self.seal();
+        let full = open.builder.len() + piece.size as usize > GATHERED_RUN_OCTETS;
+        if !open.builder.is_empty() && (next != piece.first || full) {
+            self.seal(ledger);
         }
         let open = self.open.get_or_insert_default();
         if open.builder.is_empty() {
-            open.first = span.first;
-            open.arrived = span.arrived;
+            open.first = piece.first;
+            open.arrived = piece.arrived;
         }
-        open.builder.push_raw(span.run.slice(span.offset, span.offset + span.size), span.count);
-    }
-
-    fn seal(&mut self) {
-        if let Some(open) = &mut self.open
-            && let Some(run) = open.builder.finish()
-        {
-            self.fifo.push_back(Span::of_run(run, open.first, open.arrived));
-        }
+        open.builder.push_raw(&piece.run, piece.offset, piece.offset + piece.size, piece.count);
+        ledger.resident += u64::from(piece.size);
     }
 }

@@ -4,29 +4,44 @@
 //!   commands                                   effects
 //!   publish(run) ────────►┌────────────┐──────► deliver(consumer, records of a run)
 //!   consume, cancel ─────►│            │──────► hungry(consumer)
-//!   credit, pull ────────►│   Queue    │
-//!   settle, requeue ─────►│            │──────► dead(messages, reason)
+//!   credit, pull ────────►│            │──────► dead(messages, reason)
+//!   settle, requeue ─────►│   Queue    │──────► gone(positions)
 //!   discard, advance ────►│            │
-//!   give_back, get, purge►└────────────┘
+//!   get, purge ──────────►│            │──────► loads(page), freed(place)
+//!   paged, loaded ───────►└────────────┘──────► pages to write
 //! ```
 //!
 //! The queue moves *runs* (see [`Run`]): blocks of records that a publishing connection built from one read of its
 //! socket. It hands whole runs, or ranges of them, to consumers that have credit, and single messages in turn when
-//! several consumers read. Invariants: every message that was published is in exactly one place (ready, unacked, or
-//! handed over for good); positions only grow; a message that comes back goes to its original place. The crate knows no
-//! clock, no socket, no store and no randomness: the same commands give the same effects.
+//! several consumers read. Bodies can leave memory as [`Page`]s and come back; where each message stands is kept in sets of
+//! positions, which cost bits.
+//!
+//! Invariants: every message that was published and is not done with is in exactly one place (ready, unacked, or rejected and
+//! waiting for its body); positions only grow; a message that comes back goes to its original place; where a body is changes
+//! when a message is handed out, never in which order. The crate knows no clock, no socket, no store and no randomness: the same
+//! commands give the same effects.
 #![forbid(unsafe_code)]
 
+mod block;
+mod blocks;
+mod check;
 mod consumers;
 mod delivery;
+mod ledger;
 mod level;
+mod page;
+mod paging;
+mod positions;
 mod queue;
+mod redelivered;
+mod restore;
 mod run;
-mod unacked;
 
 pub use consumers::{Consumer, ConsumerSlot, Credit};
 pub use delivery::{Dead, Delivery, Effects, Pick, Picks, Reason};
-pub use queue::{ConsumeError, Got, Overflow, Queue, Settings};
+pub use page::{Page, PageId, PageRange, Place};
+pub use positions::Positions;
+pub use queue::{ConsumeError, Get, Got, Overflow, Queue, Settings};
 pub use run::{Record, Records, Run, RunBuilder};
 
 /// Where a message stands in its queue: the number of its publish, counted from 0. Never used twice.

@@ -2,11 +2,15 @@
 //!
 //! Invariant: after every verb either nothing is ready or no consumer may receive ([`Queue::check`] says so in tests).
 
+use crate::block::Piece;
 use crate::consumers::{Consumer, ConsumerSlot, Consumers, Credit};
-use crate::delivery::{Dead, Delivery, Effects, Pick, Picks, Reason, Span};
-use crate::level::Level;
+use crate::delivery::{Dead, Delivery, Effects, Pick, Picks, Reason};
+use crate::ledger::Ledger;
+use crate::level::{Head, Level, Slice};
+use crate::paging::Writing;
+use crate::redelivered::Redelivered;
+use crate::restore::Restoring;
 use crate::run::Run;
-use crate::unacked::Unacked;
 use crate::{Millis, Position};
 
 /// Why a consumer was refused.
@@ -17,6 +21,17 @@ pub enum ConsumeError {
 }
 
 /// The answer to [`Queue::get`].
+#[derive(Debug)]
+pub enum Get {
+    /// The first message.
+    Message(Got),
+    /// Nothing is ready.
+    Empty,
+    /// The first message is on disk. It was asked for: to be tried again when something was loaded.
+    Stalled,
+}
+
+/// What was fetched.
 #[derive(Debug)]
 pub struct Got {
     /// The one message.
@@ -38,6 +53,8 @@ pub struct Settings {
     pub overflow: Overflow,
     /// Messages that leave unsettled are handed out as [`crate::Dead`] instead of being dropped.
     pub dead_letters: bool,
+    /// What is done with is told in [`Effects::gone`]: persistent messages here are meant to outlive a restart.
+    pub recorded: bool,
 }
 
 /// What a full queue does (`x-overflow`).
@@ -52,25 +69,38 @@ pub enum Overflow {
     RejectPublishDlx,
 }
 
-/// One queue: its ready messages, its unacked messages and its consumers.
+/// One queue: its messages and its consumers.
 #[derive(Debug)]
 pub struct Queue {
     /// Index is the priority; one level when the queue has no `x-max-priority`.
-    levels: Box<[Level]>,
-    unacked: Unacked,
-    consumers: Consumers,
-    next: Position,
-    ready: u64,
-    ready_size: u64,
-    settings: Settings,
+    pub(crate) levels: Box<[Level]>,
+    pub(crate) ledger: Ledger,
+    pub(crate) redelivered: Redelivered,
+    pub(crate) consumers: Consumers,
+    pub(crate) next: Position,
+    pub(crate) settings: Settings,
     /// The time, as far as the queue was told.
     now: Millis,
     /// Some message here may expire: then messages are looked at one by one.
-    expirable: bool,
+    pub(crate) expirable: bool,
     /// Messages from here on are being published right now and have not had their chance with consumers yet.
     fresh: Position,
     /// Picks of the current round, by consumer; kept to be reused.
     round: Vec<(ConsumerSlot, Vec<Pick>)>,
+    /// Whether what is on disk since a restart may expire is not known: the heads have to be looked at.
+    pub(crate) unsure: bool,
+    /// Pages on their way to the disk.
+    pub(crate) writing: Writing,
+    /// Until everything of before a restart is here.
+    pub(crate) restoring: Option<Box<Restoring>>,
+}
+
+/// What is first in line for a consumer.
+enum Next {
+    Empty,
+    Stalled,
+    /// In this level; all of the slice is redelivered, or nothing of it.
+    Here(usize, Slice),
 }
 
 impl Queue {
@@ -78,37 +108,34 @@ impl Queue {
     pub fn new(settings: Settings) -> Queue {
         Queue {
             levels: (0..=settings.max_priority).map(|_| Level::default()).collect(),
-            unacked: Unacked::default(),
+            ledger: Ledger { recorded: settings.recorded, ..Ledger::default() },
+            redelivered: Redelivered::default(),
             consumers: Consumers::default(),
             next: 0,
-            ready: 0,
-            ready_size: 0,
             settings,
             now: 0,
             expirable: settings.message_ttl.is_some(),
             fresh: Position::MAX,
             round: Vec::new(),
+            unsure: false,
+            writing: Writing::default(),
+            restoring: None,
         }
     }
 
     /// Messages ready for delivery.
     pub fn ready(&self) -> u64 {
-        self.ready
+        self.ledger.ready
     }
 
-    /// Octets of their records.
+    /// Octets of their records: exact where they are in memory, by the average of their block where they are not.
     pub fn ready_size(&self) -> u64 {
-        self.ready_size
+        self.ledger.ready_size
     }
 
     /// Messages delivered and not settled.
     pub fn unacked(&self) -> u64 {
-        self.unacked.count()
-    }
-
-    /// Octets of their records.
-    pub fn unacked_size(&self) -> u64 {
-        self.unacked.size()
+        self.levels.iter().map(|level| level.unacked.count()).sum()
     }
 
     /// Number of consumers.
@@ -124,35 +151,42 @@ impl Queue {
         }
     }
 
-    /// When the next message expires, if one can.
+    /// When the next message expires, if one can. Where that is known only on disk, it is when to look.
     pub fn deadline(&mut self) -> Option<Millis> {
         if !self.expirable {
             return None;
         }
-        let ttl = self.settings.message_ttl;
-        self.levels.iter_mut().filter_map(|level| level.head()?.expires(ttl)).min()
+        let Queue { levels, ledger, settings, .. } = self;
+        let expires = |level: &mut Level| match level.head(ledger)? {
+            Head::Here(slice) => level.piece(&slice).expires(slice.offset, settings.message_ttl),
+            Head::Stored(at) => {
+                let block = level.blocks.get(at);
+                // Once it was asked for, its arrival is what to wait for.
+                (!block.loading && block.soonest < Millis::MAX).then_some(block.soonest)
+            }
+        };
+        levels.iter_mut().filter_map(expires).min()
     }
 
-    /// Appends the messages of a run, in order, and hands out what consumers can take. A full queue that rejects takes the whole
-    /// run or nothing of it; says whether it was taken.
-    pub fn publish(&mut self, run: Run, effects: &mut Effects) -> bool {
+    /// Appends the messages of a run, in order, and hands out what consumers can take. Returns the position of the first; the
+    /// others follow. A full queue that rejects takes the whole run or nothing of it: then it returns `None`.
+    pub fn publish(&mut self, run: Run, effects: &mut Effects) -> Option<Position> {
         if self.rejects() {
             if self.settings.overflow == Overflow::RejectPublishDlx && self.settings.dead_letters {
-                let delivery = Span::of_run(run, self.next, self.now).into_delivery();
+                let picks = Picks::Range { offset: 0, count: run.count() };
+                let delivery = Delivery { run, first: self.next, picks, redelivered: false };
                 effects.dead.push(Dead { delivery, reason: Reason::Maxlen });
             }
-            return false;
+            return None;
         }
         let first = self.next;
         self.next += u64::from(run.count());
-        self.ready += u64::from(run.count());
-        self.ready_size += run.len() as u64;
         self.expirable |= run.has_ttl();
-        let span = Span::of_run(run, first, self.now);
+        let piece = Piece::of_run(run, first, self.now);
         if self.levels.len() == 1 {
-            self.levels[0].push(span, !self.expirable);
+            self.levels[0].push(piece, !self.expirable, &mut self.ledger);
         } else {
-            self.publish_by_priority(span);
+            self.publish_by_priority(piece);
         }
         // Even a time to live of 0 leaves the chance to be delivered at once.
         self.fresh = first;
@@ -162,7 +196,7 @@ impl Queue {
             self.drop_expired(effects);
         }
         self.drop_overflow(effects);
-        true
+        Some(first)
     }
 
     /// Adds a consumer, which gets messages at once.
@@ -211,18 +245,16 @@ impl Queue {
             Some(active) if active.pull => active.told = false,
             _ => return 0,
         }
-        while given < limit && self.ready > 0 {
-            if self.consumers.get_mut(slot).is_none_or(|c| c.window <= 0) {
-                break;
-            }
-            let Some(span) = self.pop(limit - given, effects) else { break };
-            given += span.count;
-            self.hand_over(slot, span, effects);
+        while given < limit && self.consumers.get_mut(slot).is_some_and(|c| c.window > 0) {
+            let Next::Here(level, mut slice) = self.next(effects) else { break };
+            slice.count = slice.count.min(limit - given);
+            given += slice.count;
+            self.hand_over(slot, level, &slice, effects);
         }
         if given > 0 {
             self.consumers.pulled(slot);
         }
-        if self.ready > 0
+        if self.ledger.ready > 0
             && given == limit
             && let Some(active) = self.consumers.get_mut(slot)
         {
@@ -231,227 +263,277 @@ impl Queue {
         given
     }
 
-    /// Takes one message for `basic.get`; it stays unacked when `ack` is set.
-    pub fn get(&mut self, ack: bool, effects: &mut Effects) -> Option<Got> {
-        let span = self.pop(1, effects)?;
-        if ack {
-            self.unacked.insert(span.clone());
+    /// Takes one message for `basic.get`; it stays unacked when `ack` is set, and is done with otherwise.
+    pub fn get(&mut self, ack: bool, effects: &mut Effects) -> Get {
+        let (level, mut slice) = match self.next(effects) {
+            Next::Empty => return Get::Empty,
+            Next::Stalled => return Get::Stalled,
+            Next::Here(level, slice) => (level, slice),
+        };
+        slice.count = 1;
+        let delivery = self.levels[level].delivery(&slice, &self.redelivered);
+        let end = self.levels[level].end_of(&slice);
+        self.levels[level].take(&slice, end, &mut self.ledger);
+        if !ack {
+            self.settle(slice.first, slice.first, effects);
         }
-        Some(Got { delivery: span.into_delivery(), remaining: self.ready })
+        Get::Message(Got { delivery, remaining: self.ledger.ready })
     }
 
     /// The messages from `first` to `last` are done with. Positions that are not unacked are passed over.
-    pub fn settle(&mut self, first: Position, last: Position) {
-        self.unacked.take(first, last, drop);
+    #[inline]
+    pub fn settle(&mut self, first: Position, last: Position, effects: &mut Effects) {
+        let Queue { levels, ledger, redelivered, .. } = self;
+        for level in levels {
+            level.settle(first, last, ledger, effects, |first, last| redelivered.forget(first, last));
+        }
     }
 
     /// The messages from `first` to `last` were rejected for good: they are dead-lettered, or dropped.
     pub fn discard(&mut self, first: Position, last: Position, effects: &mut Effects) {
         if !self.settings.dead_letters {
-            return self.settle(first, last);
+            return self.settle(first, last, effects);
         }
-        self.unacked.take(first, last, |span| {
-            effects.dead.push(Dead { delivery: span.into_delivery(), reason: Reason::Rejected });
-        });
+        let before = effects.dead.len();
+        for at in 0..self.levels.len() {
+            self.levels[at].discard(first, last);
+            self.bury(at, first, last, effects);
+        }
+        effects.dead[before..].sort_by_key(|dead| dead.delivery.first);
     }
 
     /// The unacked messages from `first` to `last` become ready again at their original place, marked as redelivered
     /// if `redelivered`. Nothing is handed out until [`Queue::hand_out`], so that several ranges come back together.
     pub fn requeue(&mut self, first: Position, last: Position, redelivered: bool) {
-        let (levels, ready, ready_size) = (&mut self.levels, &mut self.ready, &mut self.ready_size);
-        self.unacked.take(first, last, |mut span| {
-            span.redelivered |= redelivered;
-            *ready += u64::from(span.count);
-            *ready_size += u64::from(span.size);
-            put_back(levels, span);
-        });
-    }
-
-    /// Messages that were handed over for good (automatic acknowledgement) but never left: back to their place.
-    pub fn give_back(&mut self, delivery: Delivery) {
-        Span::from_delivery(delivery, self.now, |span| {
-            self.ready += u64::from(span.count);
-            self.ready_size += u64::from(span.size);
-            put_back(&mut self.levels, span);
-        });
+        let Queue { levels, ledger, redelivered: marks, .. } = self;
+        for level in levels {
+            level.requeue(first, last, ledger, |first, last| {
+                if redelivered {
+                    marks.insert(first, last);
+                }
+            });
+        }
     }
 
     /// Removes all ready messages and says how many there were.
-    pub fn purge(&mut self) -> u64 {
-        for level in &mut self.levels {
-            level.clear();
+    pub fn purge(&mut self, effects: &mut Effects) -> u64 {
+        let purged = self.ledger.ready;
+        let Queue { levels, ledger, redelivered, .. } = self;
+        for level in levels {
+            level.seal(ledger);
+            let ready: Vec<(Position, Position)> = level.ready.ranges().collect();
+            for (first, last) in ready {
+                level.lose(first, last, true, ledger, effects);
+                redelivered.forget(first, last);
+            }
         }
-        self.ready_size = 0;
-        std::mem::take(&mut self.ready)
+        purged
     }
 
-    /// Removes everything, ready or not, and all consumers; what is settled or requeued later is passed over.
+    /// Removes everything, ready or not, and all consumers; what is settled or requeued later is passed over. Nothing is
+    /// reported: the whole queue goes, on disk too.
     pub fn delete(&mut self) {
-        self.purge();
-        self.unacked.clear();
+        self.levels.fill_with(Level::default);
+        self.ledger = Ledger { recorded: self.settings.recorded, ..Ledger::default() };
+        self.redelivered = Redelivered::default();
         self.consumers = Consumers::default();
+        self.writing = Writing::default();
     }
 
     /// Hands ready messages to consumers that may receive: all to the only one, one by one in turn to several.
     pub fn hand_out(&mut self, effects: &mut Effects) {
         self.consumers.sweep();
-        while self.ready > 0 && self.consumers.any_in_turn() {
-            if self.consumers.one_in_turn() { self.serve_only(effects) } else { self.serve_round(effects) }
+        let mut flows = true;
+        while flows && self.ledger.ready > 0 && self.consumers.any_in_turn() {
+            flows = if self.consumers.one_in_turn() {
+                self.serve_only(effects)
+            } else {
+                self.serve_round(effects)
+            };
         }
-        if self.ready > 0 {
+        if self.ledger.ready > 0 && self.consumers.any_pulling() && self.first_is_here() {
             self.consumers.tell(&mut effects.hungry);
         }
+        if self.ledger.stored > 0 {
+            self.read_ahead(effects);
+        }
     }
 
-    /// Panics when an invariant does not hold; for tests.
-    pub fn check(&self) {
-        let empty = self.levels.iter().all(Level::is_empty);
-        assert_eq!(empty, self.ready == 0, "ready count and levels disagree");
-        assert!(
-            self.ready == 0 || !self.consumers.any_in_turn(),
-            "a consumer with credit waits beside ready messages"
-        );
-        assert!(empty == (self.ready_size == 0), "ready size and levels disagree");
-    }
-
-    fn publish_by_priority(&mut self, mut rest: Span) {
+    fn publish_by_priority(&mut self, mut rest: Piece) {
         let highest = (self.levels.len() - 1) as u8;
         let gather = !self.expirable;
         loop {
-            let priority = rest.run.priority_at(rest.offset).min(highest);
-            let mut same = 1;
-            let mut offset = rest.offset + rest.run.size_at(rest.offset);
-            while same < rest.count && rest.run.priority_at(offset).min(highest) == priority {
-                offset += rest.run.size_at(offset);
-                same += 1;
-            }
-            let level = &mut self.levels[priority as usize];
+            let (same, size) = same_priority(&rest, highest);
+            let level = &mut self.levels[rest.run.priority_at(rest.offset).min(highest) as usize];
             if same == rest.count {
-                level.push(rest, gather);
+                level.push(rest, gather, &mut self.ledger);
                 return;
             }
-            level.push(rest.take_front(same), gather);
+            level.push(rest.take_front(same, size), gather, &mut self.ledger);
         }
     }
 
-    fn pop(&mut self, mut limit: u32, effects: &mut Effects) -> Option<Span> {
+    /// What a consumer would get now. Where the first message has to be loaded it is asked for.
+    #[inline]
+    fn next(&mut self, effects: &mut Effects) -> Next {
         if self.expirable {
             // The one behind the first may have expired already.
             self.drop_expired(effects);
-            limit = limit.min(1);
         }
-        if self.ready == 0 {
-            return None;
+        let Queue { levels, ledger, redelivered, .. } = self;
+        let Some(at) = levels.iter().rposition(|level| !level.ready.is_empty()) else { return Next::Empty };
+        match levels[at].head(ledger) {
+            None => Next::Empty,
+            Some(Head::Stored(block)) => {
+                self.want(at, block, effects);
+                Next::Stalled
+            }
+            Some(Head::Here(mut slice)) => {
+                let last = redelivered.of(slice.first, slice.last()).1;
+                slice.count = if self.expirable { 1 } else { (last - slice.first + 1) as u32 };
+                Next::Here(at, slice)
+            }
         }
-        let span = self.levels.iter_mut().rev().find_map(|level| level.pop(limit))?;
-        self.ready -= u64::from(span.count);
-        self.ready_size -= u64::from(span.size);
-        Some(span)
     }
 
-    fn hand_over(&mut self, slot: ConsumerSlot, span: Span, effects: &mut Effects) {
+    /// Whether what stands first is in memory.
+    fn first_is_here(&mut self) -> bool {
+        let Queue { levels, ledger, .. } = self;
+        let first = levels.iter_mut().rev().find(|level| !level.ready.is_empty());
+        first.is_some_and(|level| matches!(level.head(ledger), Some(Head::Here(_))))
+    }
+
+    fn hand_over(&mut self, slot: ConsumerSlot, level: usize, slice: &Slice, effects: &mut Effects) {
+        let level = &mut self.levels[level];
+        let end = level.end_of(slice);
         let active =
             self.consumers.get_mut(slot).expect("invariant: only consumers of this queue are served");
-        active.charge(span.count, span.size);
-        if active.ack {
-            self.unacked.insert(span.clone());
-        }
-        effects.deliveries.push((slot, span.into_delivery()));
+        active.charge(slice.count, end - slice.offset);
+        effects.deliveries.push((slot, level.delivery(slice, &self.redelivered)));
+        level.take(slice, end, &mut self.ledger);
     }
 
-    fn serve_only(&mut self, effects: &mut Effects) {
-        let Some(slot) = self.consumers.next() else { return };
+    /// Says whether it goes on.
+    fn serve_only(&mut self, effects: &mut Effects) -> bool {
+        let Some(slot) = self.consumers.next() else { return false };
         let allowance = self.consumers.get_mut(slot).map_or(0, |c| c.allowance());
-        if let Some(span) = self.pop(allowance, effects) {
-            self.hand_over(slot, span, effects);
-            self.consumers.advance();
-        }
+        let Next::Here(level, mut slice) = self.next(effects) else { return false };
+        slice.count = slice.count.min(allowance);
+        self.hand_over(slot, level, &slice, effects);
+        self.consumers.advance();
+        true
     }
 
-    /// One span, message by message, to the consumers in turn.
-    fn serve_round(&mut self, effects: &mut Effects) {
-        let Some(mut span) = self.pop(u32::MAX, effects) else { return };
-        if span.count == 1 {
-            let Some(slot) = self.consumers.next() else { return };
-            self.hand_over(slot, span, effects);
+    /// One slice, message by message, to the consumers in turn. Says whether it goes on.
+    fn serve_round(&mut self, effects: &mut Effects) -> bool {
+        let Next::Here(at, mut slice) = self.next(effects) else { return false };
+        if slice.count == 1 {
+            let Some(slot) = self.consumers.next() else { return false };
+            self.hand_over(slot, at, &slice, effects);
             self.consumers.advance();
-            return;
+            return true;
         }
-        let (first, redelivered) = (span.first, span.redelivered);
-        let mut offset = span.offset;
+        let run = self.levels[at].piece(&slice).run.clone();
+        let redelivered = self.redelivered.of(slice.first, slice.first).0;
+        let mut offset = slice.offset;
         let mut index = 0;
-        while index < span.count
+        while index < slice.count
             && let Some(slot) = self.consumers.next()
         {
-            let size = span.run.size_at(offset);
+            let size = run.size_at(offset);
             let active =
                 self.consumers.get_mut(slot).expect("invariant: only consumers of this queue are served");
             active.charge(1, size);
-            if active.ack {
-                let (run, first) = (span.run.clone(), first + u64::from(index));
-                let arrived = span.arrived;
-                self.unacked.insert(Span { run, first, offset, count: 1, size, redelivered, arrived });
-            }
             self.picks_of(slot).push(Pick { offset, index });
             self.consumers.advance();
             offset += size;
             index += 1;
         }
+        // When everybody is full the rest stays where it is.
+        slice.count = index;
+        if index > 0 {
+            self.levels[at].take(&slice, offset, &mut self.ledger);
+        }
         for (slot, picks) in &mut self.round {
             if !picks.is_empty() {
                 let list = Picks::List(picks.as_slice().into());
                 picks.clear();
-                effects
-                    .deliveries
-                    .push((*slot, Delivery { run: span.run.clone(), first, picks: list, redelivered }));
+                let delivery = Delivery { run: run.clone(), first: slice.first, picks: list, redelivered };
+                effects.deliveries.push((*slot, delivery));
             }
         }
-        if index < span.count {
-            // Everybody is full: the rest keeps its place at the head.
-            span.take_front(index);
-            self.ready += u64::from(span.count);
-            self.ready_size += u64::from(span.size);
-            put_back(&mut self.levels, span);
-        }
+        true
     }
 
     /// Takes expired messages off the heads, as RabbitMQ does: one that stands behind a living one waits.
-    fn drop_expired(&mut self, effects: &mut Effects) {
+    pub(crate) fn drop_expired(&mut self, effects: &mut Effects) {
         let (ttl, now, fresh) = (self.settings.message_ttl, self.now, self.fresh);
         for at in 0..self.levels.len() {
-            while let Some(head) = self.levels[at].head()
-                && head.first < fresh
-                && head.expires(ttl).is_some_and(|expires| expires <= now)
-            {
-                self.drop_head(at, Reason::Expired, effects);
+            while let Some(head) = self.levels[at].head(&mut self.ledger) {
+                match head {
+                    Head::Here(slice)
+                        if slice.first < fresh
+                            && (self.levels[at].piece(&slice).expires(slice.offset, ttl))
+                                .is_some_and(|expires| expires <= now) =>
+                    {
+                        self.drop_first(at, &slice, Reason::Expired, effects);
+                    }
+                    Head::Stored(block) if self.levels[at].blocks.get(block).soonest <= now => {
+                        self.want(at, block, effects);
+                        break;
+                    }
+                    _ => break,
+                }
             }
         }
     }
 
-    /// A full queue loses its oldest messages of the lowest priority.
-    fn drop_overflow(&mut self, effects: &mut Effects) {
+    /// A full queue loses its oldest messages of the lowest priority. Dead letters that are on disk stay until they are loaded.
+    pub(crate) fn drop_overflow(&mut self, effects: &mut Effects) {
         let Some(max) = self.settings.max_length else { return };
         if self.settings.overflow != Overflow::DropHead {
             return;
         }
-        while self.ready > max {
-            let Some(lowest) = self.levels.iter().position(|level| !level.is_empty()) else { return };
-            self.drop_head(lowest, Reason::Maxlen, effects);
+        while self.ledger.ready > max {
+            let Some(lowest) = self.levels.iter().position(|level| !level.ready.is_empty()) else { return };
+            match self.levels[lowest].head(&mut self.ledger) {
+                Some(Head::Here(slice)) => self.drop_first(lowest, &slice, Reason::Maxlen, effects),
+                Some(Head::Stored(block)) if self.settings.dead_letters => {
+                    return self.want(lowest, block, effects);
+                }
+                _ => {
+                    let Some(first) = self.levels[lowest].ready.first() else { return };
+                    self.levels[lowest].lose(first, first, true, &mut self.ledger, effects);
+                    self.redelivered.forget(first, first);
+                }
+            }
+        }
+    }
+
+    /// What is doomed in a level and in memory becomes dead letters.
+    pub(crate) fn bury(&mut self, at: usize, first: Position, last: Position, effects: &mut Effects) {
+        let Queue { levels, ledger, redelivered, .. } = self;
+        for position in levels[at].bury(first, last, redelivered, ledger, effects) {
+            let block = self.levels[at].blocks.first_from(position);
+            self.want(at, block, effects);
         }
     }
 
     fn rejects(&self) -> bool {
         self.settings.overflow != Overflow::DropHead
-            && self.settings.max_length.is_some_and(|max| self.ready >= max)
+            && self.settings.max_length.is_some_and(|max| self.ledger.ready >= max)
     }
 
-    fn drop_head(&mut self, level: usize, reason: Reason, effects: &mut Effects) {
-        let Some(span) = self.levels[level].pop(1) else { return };
-        self.ready -= u64::from(span.count);
-        self.ready_size -= u64::from(span.size);
+    /// The first message of a slice leaves unsettled.
+    fn drop_first(&mut self, at: usize, slice: &Slice, reason: Reason, effects: &mut Effects) {
+        let (slice, level) = (Slice { count: 1, ..*slice }, &mut self.levels[at]);
         if self.settings.dead_letters {
-            effects.dead.push(Dead { delivery: span.into_delivery(), reason });
+            let delivery = level.delivery(&slice, &self.redelivered);
+            effects.dead.push(Dead { delivery, reason });
         }
+        let told = !self.settings.dead_letters;
+        level.lose(slice.first, slice.first, told, &mut self.ledger, effects);
+        self.redelivered.forget(slice.first, slice.first);
     }
 
     fn picks_of(&mut self, slot: ConsumerSlot) -> &mut Vec<Pick> {
@@ -463,9 +545,14 @@ impl Queue {
     }
 }
 
-fn put_back(levels: &mut [Level], span: Span) {
-    let highest = (levels.len() - 1) as u8;
-    // The messages of a span share their priority: spans are cut by it when they are published.
-    let priority = span.run.priority_at(span.offset).min(highest);
-    levels[priority as usize].put_back(span);
+/// How many messages at the front of a piece share their priority, and their octets.
+fn same_priority(piece: &Piece, highest: u8) -> (u32, u32) {
+    let priority = piece.run.priority_at(piece.offset).min(highest);
+    let mut same = 1;
+    let mut offset = piece.offset + piece.run.size_at(piece.offset);
+    while same < piece.count && piece.run.priority_at(offset).min(highest) == priority {
+        offset += piece.run.size_at(offset);
+        same += 1;
+    }
+    (same, offset - piece.offset)
 }

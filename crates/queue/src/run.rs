@@ -16,6 +16,7 @@ const HEAD: usize = 12;
 const PERSISTENT: u8 = 1;
 const EXPIRES: u8 = 2;
 const DEAD: u8 = 4;
+const FLAGS: u8 = PERSISTENT | EXPIRES | DEAD;
 /// Octets of the ttl.
 const TTL: usize = 8;
 
@@ -43,13 +44,48 @@ pub struct Record<'a> {
 pub struct Run {
     bytes: Bytes,
     count: u32,
+    persistent: u32,
     has_ttl: bool,
 }
 
 impl Run {
+    /// The run whose octets came back from a disk. `None` when they are not whole records back to back, at least one of them and
+    /// at most 4 GiB.
+    pub fn from_bytes(bytes: Bytes) -> Option<Run> {
+        u32::try_from(bytes.len()).ok()?;
+        let mut run = Run { bytes, count: 0, persistent: 0, has_ttl: false };
+        let mut at = 0;
+        while at < run.bytes.len() {
+            let head = Head::read(run.bytes.get(at..at + HEAD)?);
+            let route_at = at.checked_add(HEAD + head.ttl_len())?;
+            let header_at = route_at.checked_add(head.route_len)?;
+            at = header_at.checked_add(head.header_len)?.checked_add(head.body_len)?;
+            if at > run.bytes.len()
+                || head.flags & !FLAGS != 0
+                || !is_route(run.bytes.get(route_at..header_at)?)
+            {
+                return None;
+            }
+            run.count += 1;
+            run.persistent += u32::from(head.flags & PERSISTENT != 0);
+            run.has_ttl |= head.flags & EXPIRES != 0;
+        }
+        (run.count > 0).then_some(run)
+    }
+
+    /// Its octets, from which [`Run::from_bytes`] makes the same run.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
     /// How many messages the run holds; at least 1.
     pub fn count(&self) -> u32 {
         self.count
+    }
+
+    /// How many of them are persistent.
+    pub fn persistent(&self) -> u32 {
+        self.persistent
     }
 
     /// Size of the records in octets.
@@ -125,8 +161,26 @@ impl Run {
         self.bytes[offset as usize + 9]
     }
 
-    pub(crate) fn slice(&self, from: u32, to: u32) -> &[u8] {
-        &self.bytes[from as usize..to as usize]
+    /// Whether the record at `offset` is persistent.
+    pub(crate) fn persistent_at(&self, offset: u32) -> bool {
+        self.bytes[offset as usize + 8] & PERSISTENT != 0
+    }
+
+    /// How many of `count` records from `offset` on are persistent.
+    pub(crate) fn persistent_of(&self, mut offset: u32, count: u32) -> u32 {
+        if self.persistent == 0 || self.persistent == self.count {
+            return count.min(self.persistent);
+        }
+        let mut persistent = 0;
+        for _ in 0..count {
+            persistent += u32::from(self.persistent_at(offset));
+            offset += self.size_at(offset);
+        }
+        persistent
+    }
+
+    pub(crate) fn slice(&self, from: u32, to: u32) -> Bytes {
+        self.bytes.slice(from as usize..to as usize)
     }
 }
 
@@ -158,6 +212,7 @@ impl<'a> Iterator for Records<'a> {
 pub struct RunBuilder {
     bytes: Vec<u8>,
     count: u32,
+    persistent: u32,
     expected: usize,
     has_ttl: bool,
 }
@@ -215,12 +270,16 @@ impl RunBuilder {
         self.bytes.extend_from_slice(header);
         self.bytes.extend_from_slice(body);
         self.count += 1;
+        self.persistent += u32::from(persistent);
     }
 
-    /// Appends records that another run holds already.
-    pub(crate) fn push_raw(&mut self, records: &[u8], count: u32) {
-        self.bytes.extend_from_slice(records);
+    /// Appends records that another run holds already; `to` is the end of the `count` records from `from` on.
+    pub(crate) fn push_raw(&mut self, run: &Run, from: u32, to: u32, count: u32) {
+        self.bytes.extend_from_slice(&run.bytes[from as usize..to as usize]);
         self.count += count;
+        self.persistent += run.persistent_of(from, count);
+        // Maybe not these: a run that says so wrongly is only looked at more closely.
+        self.has_ttl |= run.has_ttl;
     }
 
     /// The finished run, if anything was gathered. Gives memory back when less than half of it was used.
@@ -230,12 +289,14 @@ impl RunBuilder {
         }
         let mut bytes = std::mem::take(&mut self.bytes);
         let count = std::mem::take(&mut self.count);
+        let persistent = std::mem::take(&mut self.persistent);
         // The next run of this route is likely as large as this one; a little slack saves the last growth.
         self.expected = (bytes.len() + bytes.len() / 16).min(256 * 1024);
         if bytes.capacity() > 2 * bytes.len() {
             bytes.shrink_to_fit();
         }
-        Some(Run { bytes: Bytes::from(bytes), count, has_ttl: std::mem::take(&mut self.has_ttl) })
+        let has_ttl = std::mem::take(&mut self.has_ttl);
+        Some(Run { bytes: Bytes::from(bytes), count, persistent, has_ttl })
     }
 }
 
@@ -264,13 +325,19 @@ impl Head {
     }
 }
 
+/// Whether these are two short strings and nothing else.
+fn is_route(route: &[u8]) -> bool {
+    let Some((exchange_len, rest)) = route.split_first() else { return false };
+    let key = rest.get(usize::from(*exchange_len)..).and_then(<[u8]>::split_first);
+    key.is_some_and(|(key_len, key)| key.len() == usize::from(*key_len))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn records_come_back_as_they_went_in() {
-        let messages = [
+    fn sample() -> [Record<'static>; 3] {
+        [
             Record {
                 route: b"\x00\x01q",
                 header: b"",
@@ -298,16 +365,43 @@ mod tests {
                 ttl: None,
                 dead: false,
             },
-        ];
+        ]
+    }
+
+    #[test]
+    fn records_come_back_as_they_went_in() {
+        let messages = sample();
         let mut builder = RunBuilder::new();
         assert!(builder.finish().is_none());
         for message in messages {
             builder.push(message);
         }
         let run = builder.finish().unwrap();
-        assert_eq!(run.count(), 3);
+        assert_eq!((run.count(), run.persistent()), (3, 1));
+        assert_eq!(Run::from_bytes(run.bytes().clone()), Some(run.clone()));
         assert_eq!(run.records().map(|(_, r)| r).collect::<Vec<_>>(), messages);
         assert_eq!(run.skip(0, 3) as usize, run.len());
         assert!(builder.is_empty());
+    }
+
+    /// Any cut or changed octet gives whole records or nothing, and nobody panics.
+    #[test]
+    fn damage_is_seen_or_harmless() {
+        let mut builder = RunBuilder::new();
+        sample()[..2].iter().for_each(|message| builder.push(*message));
+        let octets = builder.finish().unwrap().bytes().to_vec();
+        let first = octets.len() - octets.len() / 2;
+        for at in 0..octets.len() {
+            let cut = Run::from_bytes(Bytes::copy_from_slice(&octets[..at]));
+            assert!(cut.is_none_or(|run| run.count() == 1 && run.len() < first));
+            for value in 0..=255 {
+                let mut changed = octets.clone();
+                changed[at] = value;
+                if let Some(run) = Run::from_bytes(Bytes::from(changed)) {
+                    assert_eq!(run.records().count(), run.count() as usize);
+                }
+            }
+        }
+        assert_eq!(Run::from_bytes(Bytes::new()), None);
     }
 }

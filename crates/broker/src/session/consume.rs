@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use warrenmq_protocol::Exception;
-use warrenmq_queue::{Consumer, Credit, Got};
+use warrenmq_queue::{Consumer, Credit, Get, Got};
 use warrenmq_wire::basic;
 use warrenmq_wire::method::{FieldTable, Method, ShortString, basic_cold as cold};
 
@@ -144,7 +144,6 @@ impl Session {
             (false, false, limit) => Credit::Messages(Some(limit)),
         };
         let consumer = Consumer {
-            ack: !consume.no_ack,
             exclusive: consume.exclusive,
             priority,
             credit,
@@ -196,9 +195,12 @@ impl Session {
     fn get(&mut self, number: u16, name: &str, no_ack: bool) -> Result<(), Exception> {
         let queue = self.readable_queue(number, name)?;
         let window = self.window();
-        let Some(got) = queue.get(!no_ack, window, &mut self.scratch) else {
-            self.reply(number, Method::Basic(cold::AMQPMethod::GetEmpty(cold::GetEmpty {})));
-            return Ok(());
+        let got = match queue.get(!no_ack, window, &mut self.scratch) {
+            Get::Message(got) => got,
+            Get::Empty | Get::Stalled => {
+                self.reply(number, Method::Basic(cold::AMQPMethod::GetEmpty(cold::GetEmpty {})));
+                return Ok(());
+            }
         };
         let key = if no_ack { None } else { Some(self.getter(number, &queue)) };
         let payload_max = self.connection.tuning().payload_max();

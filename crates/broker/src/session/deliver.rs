@@ -1,13 +1,15 @@
 //! From the inbox to deliver frames.
 //!
 //! Invariants: deliveries are encoded in the order in which the queues handed them out; a delivery tag is given out when its
-//! frame is encoded, so what was not encoded can still go back as if nothing had happened.
+//! frame is encoded, so what was not encoded can still go back as if nothing had happened. What needs no acknowledgement is
+//! settled here, once it is encoded.
 
-use warrenmq_protocol::Outstanding;
+use warrenmq_protocol::{Outstanding, Piece};
 use warrenmq_queue::{Delivery, Picks, Run};
 use warrenmq_wire::basic;
 
 use super::Session;
+use super::settle::{Settlement, Verdict};
 use crate::inbox::ConsumerKey;
 
 /// A delivery on its way, with how far it got.
@@ -98,8 +100,12 @@ impl Session {
                 redelivered: pending.delivery.redelivered,
             };
             let before = source.unacked;
-            let ack = (!source.no_ack).then_some((&mut source.unacked, &mut channel.outstanding));
-            let octets = encode(pending, &mut encoder, ack);
+            let sent = if source.no_ack {
+                Sent::Settled(&mut self.settlements)
+            } else {
+                Sent::Outstanding(&mut channel.outstanding)
+            };
+            let octets = encode(pending, &mut encoder, &mut source.unacked, sent);
             if source.shared {
                 source.unsent = source.unsent.saturating_sub(source.unacked - before);
             }
@@ -109,6 +115,7 @@ impl Session {
             }
             self.return_window(key);
         }
+        self.flush_settlements();
         self.broker.finish(&mut self.scratch);
     }
 
@@ -129,12 +136,35 @@ impl Session {
     }
 }
 
-/// Encodes what fits; returns the octets of the records. With `ack` the deliveries are noted as outstanding.
-fn encode(
-    pending: &mut Pending,
-    encoder: &mut Encoder<'_>,
-    mut ack: Option<(&mut u64, &mut Outstanding<ConsumerKey>)>,
-) -> u32 {
+/// Where deliveries are noted that were encoded.
+enum Sent<'a> {
+    /// They wait for their acknowledgement.
+    Outstanding(&'a mut Outstanding<ConsumerKey>),
+    /// They need none.
+    Settled(&'a mut Vec<Settlement>),
+}
+
+impl Sent<'_> {
+    fn note(&mut self, source: ConsumerKey, first_tag: u64, first_position: u64, count: u64) {
+        match self {
+            Sent::Outstanding(outstanding) => outstanding.record(source, first_tag, first_position, count),
+            Sent::Settled(settlements) => {
+                if let Some(Settlement { piece, verdict: Verdict::Settle }) = settlements.last_mut()
+                    && piece.source == source
+                    && piece.first_position + piece.count == first_position
+                {
+                    piece.count += count;
+                } else {
+                    let piece = Piece { source, first_tag, first_position, count };
+                    settlements.push(Settlement { piece, verdict: Verdict::Settle });
+                }
+            }
+        }
+    }
+}
+
+/// Encodes what fits and notes it; returns the octets of the records.
+fn encode(pending: &mut Pending, encoder: &mut Encoder<'_>, unacked: &mut u64, mut noted: Sent<'_>) -> u32 {
     let key = pending.key;
     let Delivery { run, first, picks, .. } = &mut pending.delivery;
     let mut octets = 0;
@@ -148,11 +178,9 @@ fn encode(
             let sent = u64::from(before - *count);
             *first += sent;
             octets = *offset - start;
-            if let Some((unacked, outstanding)) = ack
-                && sent > 0
-            {
+            if sent > 0 {
                 *unacked += sent;
-                outstanding.record(key, first_tag, first_position, sent);
+                noted.note(key, first_tag, first_position, sent);
             }
         }
         Picks::List(list) => {
@@ -162,10 +190,8 @@ fn encode(
                 let tag = *encoder.next_tag;
                 octets += encoder.put(run, pick.offset) - pick.offset;
                 pending.done += 1;
-                if let Some((unacked, outstanding)) = &mut ack {
-                    **unacked += 1;
-                    outstanding.record(key, tag, *first + u64::from(pick.index), 1);
-                }
+                *unacked += 1;
+                noted.note(key, tag, *first + u64::from(pick.index), 1);
             }
         }
     }

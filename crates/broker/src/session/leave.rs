@@ -146,22 +146,18 @@ impl Session {
             }
             count += unsent.iter().map(|delivery| u64::from(delivery.count())).sum::<u64>();
             if let Some(source) = self.sources.get(key) {
-                let (queue, no_ack) = (Arc::clone(&source.queue), source.no_ack);
-                self.return_unsent(&queue, no_ack, unsent);
+                let queue = Arc::clone(&source.queue);
+                self.return_unsent(&queue, &unsent);
             }
         }
         (ended, count)
     }
 
     /// Gives deliveries back that were never encoded.
-    fn return_unsent(&mut self, queue: &Arc<QueueCell>, no_ack: bool, deliveries: Vec<Delivery>) {
+    fn return_unsent(&mut self, queue: &Arc<QueueCell>, deliveries: &[Delivery]) {
         let window = self.window();
-        if no_ack {
-            queue.give_back(deliveries.into_iter(), window, &mut self.scratch);
-            return;
-        }
         queue.with(window, &mut self.scratch, |queue, _| {
-            for delivery in &deliveries {
+            for delivery in deliveries {
                 match &delivery.picks {
                     Picks::Range { count, .. } if *count > 0 => {
                         queue.requeue(delivery.first, delivery.first + u64::from(*count) - 1, false);

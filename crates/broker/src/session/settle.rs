@@ -106,7 +106,7 @@ impl Session {
             for Settlement { piece, verdict } in group {
                 let (first, last) = (piece.first_position, piece.first_position + piece.count - 1);
                 match verdict {
-                    Verdict::Settle => queue.settle(first, last),
+                    Verdict::Settle => queue.settle(first, last, effects),
                     Verdict::Discard => queue.discard(first, last, effects),
                     Verdict::Requeue => queue.requeue(first, last, true),
                 }

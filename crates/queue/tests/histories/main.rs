@@ -13,12 +13,12 @@ use warrenmq_queue::{Consumer, Credit, Effects, Overflow, Position, Queue, Setti
 /// No window at all, but for the tests of windows.
 const WIDE: i64 = i64::MAX / 2;
 const READER: Consumer =
-    Consumer { ack: true, exclusive: false, priority: 0, credit: Credit::Messages(None), window: WIDE };
+    Consumer { exclusive: false, priority: 0, credit: Credit::Messages(None), window: WIDE };
 
 /// The consumers of small histories.
 const READERS: [Consumer; 5] = [
     Consumer { credit: Credit::Messages(Some(1)), ..READER },
-    Consumer { ack: false, ..READER },
+    READER,
     Consumer { credit: Credit::Pull, ..READER },
     Consumer { exclusive: true, credit: Credit::Messages(Some(2)), ..READER },
     Consumer { priority: 1, credit: Credit::Messages(Some(1)), ..READER },
@@ -57,7 +57,7 @@ fn every_history_of(settings: Settings, readers: &[Consumer]) {
 /// Everything that can be done next, within the bounds of a small history.
 fn small_commands(subject: &Subject, settings: Settings, readers: &[Consumer]) -> Vec<Command> {
     let model = &subject.model;
-    let mut commands = vec![Command::Get(true), Command::Purge, Command::Delete];
+    let mut commands = vec![Command::Get(true), Command::Get(false), Command::Purge, Command::Delete];
     if settings.message_ttl.is_some() {
         commands.extend([Command::Sleep(1), Command::Sleep(2)]);
     }
@@ -88,9 +88,6 @@ fn small_commands(subject: &Subject, settings: Settings, readers: &[Consumer]) -
     }
     if model.unacked.len() > 1 {
         commands.push(Command::Requeue(vec![(0, Position::MAX)], false));
-    }
-    for (which, delivery) in subject.away.iter().enumerate() {
-        commands.extend((0..delivery.count()).map(|sent| Command::GiveBack(which, sent)));
     }
     commands
 }
@@ -125,6 +122,7 @@ fn settings() -> impl Strategy<Value = Settings> {
         max_length,
         overflow,
         dead_letters,
+        recorded: max_priority % 2 == 0,
     })
 }
 
@@ -148,10 +146,6 @@ fn large_command(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> C
         17 => {
             let ranges = (0..1 + choose(3)).map(|_| range(subject, choose)).collect();
             Command::Requeue(ranges, choose(3) > 0)
-        }
-        18 if !subject.away.is_empty() => {
-            let which = choose(subject.away.len());
-            Command::GiveBack(which, choose(subject.away[which].count() as usize + 1) as u32)
         }
         _ => match choose(12) {
             0 => Command::Delete,
@@ -182,7 +176,6 @@ fn drafts(choose: &mut dyn FnMut(usize) -> usize, most: usize) -> Vec<Draft> {
 
 fn consumer(choose: &mut dyn FnMut(usize) -> usize) -> Consumer {
     Consumer {
-        ack: choose(3) > 0,
         exclusive: choose(8) == 7,
         priority: [0, 0, 0, 5, -1][choose(5)],
         credit: credit(choose),
@@ -213,7 +206,7 @@ fn range(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> (Position
 fn windows_hold_consumers_back() {
     for alone in [true, false] {
         let (mut queue, mut effects) = (Queue::new(Settings::default()), Effects::new());
-        let reader = Consumer { ack: false, window: 1, ..READER };
+        let reader = Consumer { window: 1, ..READER };
         let slot = queue.consume(reader, &mut effects).expect("nobody is exclusive");
         if !alone {
             queue.consume(reader, &mut effects).expect("nobody is exclusive");

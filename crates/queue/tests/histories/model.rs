@@ -1,6 +1,6 @@
 //! A queue as plain lists: what [`warrenmq_queue::Queue`] has to do, message by message.
 //!
-//! Invariant: a message is in exactly one of `ready`, `unacked`, `away` and `done`.
+//! Invariant: a message is in exactly one of `ready`, `unacked` and `done`.
 
 use warrenmq_queue::{Consumer, Credit, Overflow, Position, Reason, Settings};
 
@@ -47,8 +47,6 @@ pub(crate) struct Model {
     /// The next to leave stands first.
     pub(crate) ready: Vec<Message>,
     pub(crate) unacked: Vec<Message>,
-    /// Handed over for good.
-    pub(crate) away: Vec<Message>,
     /// Settled, purged or deleted.
     pub(crate) done: Vec<Message>,
     pub(crate) readers: Vec<Option<Reader>>,
@@ -177,7 +175,7 @@ impl Model {
         if ack {
             self.unacked.push(message)
         } else {
-            self.away.push(message)
+            self.done.push(message)
         }
         Some(message)
     }
@@ -203,14 +201,6 @@ impl Model {
             message.redelivered |= redelivered;
             self.place(message);
         }
-    }
-
-    pub(crate) fn give_back(&mut self, position: Position) {
-        let at = self.away.iter().position(|m| m.position == position).expect("it was handed over");
-        let mut message = self.away.remove(at);
-        // When it came is not known any more.
-        self.start_clock(&mut message);
-        self.place(message);
     }
 
     pub(crate) fn purge(&mut self) -> u64 {
@@ -258,7 +248,7 @@ impl Model {
 
     /// Panics when a message is lost, or when somebody got more than he may.
     pub(crate) fn check(&self) {
-        let places = [&self.ready, &self.unacked, &self.away, &self.done];
+        let places = [&self.ready, &self.unacked, &self.done];
         let mut positions: Vec<Position> = places.into_iter().flatten().map(|m| m.position).collect();
         positions.sort_unstable();
         assert!(positions.into_iter().eq(0..self.published), "each message is in one place");
@@ -318,11 +308,7 @@ impl Model {
         if let (Some(credit), Credit::Messages(_)) = (&mut reader.credit, reader.consumer.credit) {
             *credit -= 1;
         }
-        if reader.consumer.ack {
-            self.unacked.push(message)
-        } else {
-            self.away.push(message)
-        }
+        self.unacked.push(message);
         caused.deliveries.push((slot, message));
     }
 

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use warrenmq_queue::{
-    Consumer, ConsumerSlot, Credit, Delivery, Effects, Pick, Picks, Position, Queue, Record, Run, RunBuilder,
-    Settings,
+    Consumer, ConsumerSlot, Credit, Delivery, Effects, Get, Pick, Picks, Position, Queue, Record, Run,
+    RunBuilder, Settings,
 };
 
 use crate::model::{Caused, Message, Model};
@@ -42,8 +42,6 @@ pub(crate) enum Command {
     Discard(Position, Position),
     /// Several ranges come back together.
     Requeue(Vec<(Position, Position)>, bool),
-    /// A delivery that was handed over for good, of which so many messages were sent.
-    GiveBack(usize, u32),
     Purge,
     Delete,
     /// So many milliseconds pass.
@@ -54,8 +52,6 @@ pub(crate) enum Command {
 pub(crate) struct Subject {
     queue: Queue,
     pub(crate) model: Model,
-    /// Deliveries without acknowledgement, which can be given back.
-    pub(crate) away: Vec<Delivery>,
     next_number: u64,
     now: u64,
 }
@@ -63,7 +59,7 @@ pub(crate) struct Subject {
 impl Subject {
     pub(crate) fn new(settings: Settings) -> Subject {
         let (queue, model) = (Queue::new(settings), Model::new(settings));
-        Subject { queue, model, away: Vec::new(), next_number: 1, now: 0 }
+        Subject { queue, model, next_number: 1, now: 0 }
     }
 
     pub(crate) fn apply(&mut self, command: &Command) {
@@ -86,7 +82,7 @@ impl Subject {
         while !self.model.ready.is_empty() {
             self.apply(&Command::Get(false));
         }
-        assert!(self.queue.get(true, &mut Effects::new()).is_none());
+        assert!(matches!(self.queue.get(true, &mut Effects::new()), Get::Empty));
     }
 
     fn carry_out(&mut self, command: &Command, effects: &mut Effects, caused: &mut Caused) {
@@ -114,7 +110,7 @@ impl Subject {
             }
             Command::Get(ack) => self.get(*ack, effects, caused),
             Command::Settle(first, last) => {
-                queue.settle(*first, *last);
+                queue.settle(*first, *last, effects);
                 model.settle(*first, *last);
             }
             Command::Discard(first, last) => {
@@ -132,13 +128,10 @@ impl Subject {
                     model.requeue(*first, *last, *redelivered);
                 }
             }
-            Command::GiveBack(which, sent) => self.give_back(*which, *sent),
-            Command::Purge => assert_eq!(queue.purge(), model.purge()),
+            Command::Purge => assert_eq!(queue.purge(effects), model.purge()),
             Command::Delete => {
                 queue.delete();
                 model.delete();
-                // What a deleted queue has handed over does not come back: its owner sees to that.
-                self.away.clear();
             }
         }
     }
@@ -157,28 +150,22 @@ impl Subject {
             self.next_number += 1;
         }
         let Some(run) = builder.finish() else { return };
-        assert_eq!(self.queue.publish(run, effects), self.model.publish(&expected, caused));
+        let first = self.model.published;
+        let taken = self.model.publish(&expected, caused);
+        assert_eq!(self.queue.publish(run, effects), taken.then_some(first));
     }
 
     fn get(&mut self, ack: bool, effects: &mut Effects, caused: &mut Caused) {
         let expected = self.model.get(ack, caused);
-        let got = self.queue.get(ack, effects);
+        let got = match self.queue.get(ack, effects) {
+            Get::Message(got) => Some(got),
+            Get::Empty => None,
+            Get::Stalled => panic!("everything is in memory"),
+        };
         let found = got.as_ref().map(|got| messages(&got.delivery));
         assert_eq!(found, expected.map(|message| vec![told(&message)]));
         if let Some(got) = got {
             assert_eq!(got.remaining, self.model.ready.len() as u64);
-            if !ack {
-                self.away.push(got.delivery);
-            }
-        }
-    }
-
-    fn give_back(&mut self, which: usize, sent: u32) {
-        let delivery = self.away.remove(which);
-        let rest = messages(&delivery).split_off(sent as usize);
-        rest.into_iter().for_each(|(position, ..)| self.model.give_back(position));
-        if let Some(delivery) = without_sent(delivery, sent) {
-            self.queue.give_back(delivery);
         }
     }
 
@@ -201,16 +188,10 @@ impl Subject {
             expected.entry(*slot).or_default().push(told(message));
         }
         assert_eq!(found, expected);
-        for (slot, delivery) in effects.deliveries {
-            if !self.model.readers[slot.0 as usize].as_ref().is_some_and(|r| r.consumer.ack) {
-                self.away.push(delivery);
-            }
-        }
         let size = |messages: &[Message]| messages.iter().map(|m| m.size).sum::<u64>();
         let Subject { queue, model, .. } = self;
-        let counts = (queue.ready(), queue.ready_size(), queue.unacked(), queue.unacked_size());
-        let (ready, unacked) = (&model.ready, &model.unacked);
-        assert_eq!(counts, (ready.len() as u64, size(ready), unacked.len() as u64, size(unacked)));
+        let counts = (queue.ready(), queue.ready_size(), queue.unacked());
+        assert_eq!(counts, (model.ready.len() as u64, size(&model.ready), model.unacked.len() as u64));
         assert_eq!(queue.consumers() as usize, model.readers.iter().flatten().count());
     }
 }
@@ -248,25 +229,6 @@ fn messages(delivery: &Delivery) -> Vec<Told> {
             list.iter().map(each).collect()
         }
     }
-}
-
-/// The rest of a delivery of which `sent` messages have left.
-fn without_sent(delivery: Delivery, sent: u32) -> Option<Delivery> {
-    let Delivery { run, first, picks, redelivered } = delivery;
-    Some(match picks {
-        Picks::Range { count, .. } if sent >= count => return None,
-        Picks::List(list) if sent as usize >= list.len() => return None,
-        Picks::Range { mut offset, count } => {
-            for _ in 0..sent {
-                offset = run.record(offset).1;
-            }
-            let picks = Picks::Range { offset, count: count - sent };
-            Delivery { run, first: first + u64::from(sent), picks, redelivered }
-        }
-        Picks::List(list) => {
-            Delivery { run, first, picks: Picks::List(list[sent as usize..].into()), redelivered }
-        }
-    })
 }
 
 /// A run of such messages, for tests that need no model.

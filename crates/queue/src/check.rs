@@ -1,0 +1,130 @@
+//! What always holds between two verbs, for tests: everything that is kept twice is compared.
+//!
+//! Invariant: nothing here changes a queue.
+
+use std::collections::BTreeMap;
+
+use crate::block::Block;
+use crate::ledger::Ledger;
+use crate::level::Level;
+use crate::page::{PageId, Place};
+use crate::positions::Positions;
+use crate::queue::Queue;
+
+impl Queue {
+    /// Panics when an invariant does not hold; for tests.
+    pub fn check(&self) {
+        let mut sum = Ledger { recorded: self.settings.recorded, ..Ledger::default() };
+        let mut places: BTreeMap<Place, u32> = BTreeMap::new();
+        let mut all = Positions::new();
+        for (at, level) in self.levels.iter().enumerate() {
+            check_level(level);
+            for set in [&level.ready, &level.unacked, &level.doomed] {
+                let before = all.count();
+                set.ranges().for_each(|(first, last)| all.insert(first, last));
+                assert_eq!(all.count(), before + set.count(), "a message is in two sets");
+            }
+            for block in level.blocks.iter() {
+                self.check_writing(at, block);
+                sum.ready_size += block.ready_size;
+                sum.resident += block.body.octets();
+                sum.leaving += if block.writing.is_some() { block.body.octets() } else { 0 };
+                sum.stored += u64::from(block.is_stored());
+                if let Some(place) = block.place {
+                    *places.entry(place).or_default() += 1;
+                }
+            }
+            let gathered = level.gathered().map_or(0, |builder| builder.len() as u64);
+            sum.ready += level.ready.count();
+            sum.ready_size += gathered;
+            sum.resident += gathered;
+        }
+        sum.shared = self.ledger.shared.clone();
+        assert_eq!(sum, self.ledger);
+        for (place, blocks) in places {
+            assert_eq!(blocks, self.ledger.shared.get(&place).copied().unwrap_or(1), "blocks of {place:?}");
+        }
+        assert!(all.last().is_none_or(|last| last < self.next));
+        for (first, last) in self.redelivered.since().ranges() {
+            assert_eq!(all.range_within(first, last), Some((first, last)), "redelivered, but not here");
+        }
+        assert!((self.ledger.ready == 0) == (self.ledger.ready_size == 0), "ready size");
+        self.check_flow();
+    }
+
+    /// What is ready goes to whoever may receive, unless the first has to be loaded; then that was asked for.
+    fn check_flow(&self) {
+        let Some(level) = self.levels.iter().rev().find(|level| !level.ready.is_empty()) else { return };
+        if self.consumers.any_in_turn() {
+            let first = level.ready.first().expect("it is not empty");
+            let block = level.blocks.iter().find(|block| block.last >= first);
+            let stalls = block.is_some_and(|block| block.is_stored() && block.loading);
+            assert!(stalls, "a consumer with credit waits beside ready messages");
+        }
+    }
+
+    fn check_writing(&self, at: usize, block: &Block) {
+        if let Some(id) = block.writing {
+            let draft = self.writing.get(&id).expect("a page that is being written is known");
+            assert_eq!(draft.level, at);
+        }
+    }
+}
+
+fn check_level(level: &Level) {
+    let mut end = None;
+    let mut live = 0;
+    let mut names: Vec<PageId> = Vec::new();
+    for block in level.blocks.iter() {
+        assert!(end.is_none_or(|end| end < block.first) && block.first <= block.last, "blocks in order");
+        end = Some(block.last);
+        names.push(block.id);
+        let count = |set: &Positions| {
+            let (mut count, mut next) = (0, block.first);
+            while let Some((first, last)) = set.range_within(next, block.last) {
+                count += (last - first + 1) as u32;
+                next = last + 1;
+            }
+            count
+        };
+        let (ready, others) = (count(&level.ready), count(&level.unacked) + count(&level.doomed));
+        assert_eq!((block.ready, block.live), (ready, ready + others), "{block:?}");
+        assert!(block.live <= block.count);
+        assert!((block.ready == 0) == (block.ready_size == 0));
+        live += u64::from(block.live);
+        check_body(level, block);
+    }
+    assert!(names.is_sorted_by(|a, b| a < b), "names");
+    let gathered = level.gathered().map_or(0, |builder| u64::from(builder.count()));
+    let sets = level.ready.count() + level.unacked.count() + level.doomed.count();
+    assert_eq!(sets, live + gathered, "all messages are in blocks");
+    assert_eq!(level.blocks.with_ready(), level.blocks.iter().filter(|block| block.ready > 0).count());
+    level.blocks.check();
+}
+
+/// A block is on disk, or every live message has its place in a body; then sizes are exact.
+fn check_body(level: &Level, block: &Block) {
+    if block.is_stored() {
+        assert!(block.place.is_some(), "a block that is nowhere");
+        return;
+    }
+    assert!(!block.loading);
+    let mut size = 0;
+    let mut covered = 0;
+    for piece in block.body.pieces() {
+        let mut offset = piece.offset;
+        for position in piece.first..=piece.last() {
+            let octets = piece.run.size_at(offset);
+            if position < block.first || position > block.last {
+                // Of another part of the same page.
+                offset += octets;
+                continue;
+            }
+            size += if level.ready.contains(position) { u64::from(octets) } else { 0 };
+            covered += u32::from(level.live_within(position, position).is_some());
+            offset += octets;
+        }
+        assert_eq!(offset, piece.offset + piece.size);
+    }
+    assert_eq!((size, covered), (block.ready_size, block.live), "{block:?}");
+}

@@ -1,0 +1,469 @@
+//! Bodies that leave memory and come back.
+//!
+//! Invariants: a block is part of one page on its way to the disk at most, and is served as ever meanwhile; a body leaves memory
+//! only when its block has a place; what a consumer would get next is not sent away; each load is asked for once; each place is
+//! given back once, also when everything is gone before the disk has answered.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::block::{Block, Body, Piece};
+use crate::delivery::Effects;
+use crate::level::{Head, Level};
+use crate::page::{Page, PageId, PageRange, Place};
+use crate::positions::Positions;
+use crate::queue::Queue;
+use crate::run::Run;
+use crate::{Millis, Position};
+
+/// Octets that are kept, or loaded, ahead of consumers.
+const READ_AHEAD: u64 = 256 * 1024;
+
+/// Pages on their way to the disk.
+pub(crate) type Writing = BTreeMap<PageId, Draft>;
+
+/// What is to be known of a page when it is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draft {
+    pub(crate) level: usize,
+    count: u32,
+    octets: u64,
+}
+
+impl Queue {
+    /// Octets of bodies in memory, ready or not.
+    pub fn resident(&self) -> u64 {
+        self.ledger.resident
+    }
+
+    /// Sends bodies away until at most `keep` octets stay: those that have a place are dropped, the others are returned as pages
+    /// of about `block_octets`, to be answered with [`Queue::paged`] or [`Queue::unpaged`]. The lowest priority goes first, its
+    /// newest messages before its oldest; what consumers would get next stays.
+    pub fn page_out(&mut self, keep: u64, block_octets: usize) -> Vec<Page> {
+        let mut pages = Vec::new();
+        if self.staying() <= keep {
+            return pages;
+        }
+        let mut ahead = if self.consumers.count() > 0 { self.ahead() } else { Vec::new() };
+        ahead.sort_unstable();
+        for at in 0..self.levels.len() {
+            let is_ahead = |block: usize| ahead.binary_search(&(at, block)).is_ok();
+            self.levels[at].seal(&mut self.ledger);
+            let mut end = self.levels[at].blocks.len();
+            while end > 0 && self.staying() > keep {
+                end -= 1;
+                let blocks = &self.levels[at].blocks;
+                let leaves = |index: usize| !is_ahead(index) && is_movable(blocks.get(index));
+                if !leaves(end) {
+                    continue;
+                }
+                if blocks.get(end).place.is_some() {
+                    self.drop_body(at, end);
+                    continue;
+                }
+                let mut from = end;
+                let mut octets = live_octets(blocks.get(end));
+                while let Some(index) = from.checked_sub(1) {
+                    let block = blocks.get(index);
+                    octets += live_octets(block);
+                    let joins = leaves(index) && block.place.is_none() && octets <= block_octets as u64;
+                    if !block.is_dead() && !joins {
+                        break;
+                    }
+                    from = index;
+                }
+                pages.push(self.draft(at, from, end));
+                end = from;
+            }
+        }
+        pages
+    }
+
+    /// Pages of about `block_octets` with everything that begins at `up_to` or before, outlives a restart and has no place yet.
+    pub fn checkpoint(&mut self, up_to: Position, block_octets: usize) -> Vec<Page> {
+        let mut pages = Vec::new();
+        for at in 0..self.levels.len() {
+            self.levels[at].seal(&mut self.ledger);
+            let mut from = 0;
+            while from < self.levels[at].blocks.len() {
+                let blocks = &self.levels[at].blocks;
+                let is_due = |block: &Block| {
+                    block.first <= up_to && block.persistent && block.place.is_none() && is_movable(block)
+                };
+                if blocks.get(from).first > up_to {
+                    break;
+                }
+                if !is_due(blocks.get(from)) {
+                    from += 1;
+                    continue;
+                }
+                let mut to = from;
+                let mut octets = live_octets(blocks.get(from));
+                while to + 1 < blocks.len() {
+                    let block = blocks.get(to + 1);
+                    octets += live_octets(block);
+                    let joins = is_due(block) && octets <= block_octets as u64;
+                    if !block.is_dead() && !joins {
+                        break;
+                    }
+                    to += 1;
+                }
+                pages.push(self.draft(at, from, to));
+                from = to + 1;
+            }
+        }
+        pages
+    }
+
+    /// A page is written: its blocks are one stored block now. The body stays only if consumers would get it next. If
+    /// nothing of it is left, the place is given back.
+    pub fn paged(&mut self, id: PageId, place: Place, effects: &mut Effects) {
+        let written =
+            self.writing.remove(&id).and_then(|draft| Some((draft, self.drafted(id, draft.level)?)));
+        let Some((draft, (from, to))) = written else { return effects.freed.push(place) };
+        let Queue { levels, ledger, .. } = self;
+        let blocks = &mut levels[draft.level].blocks;
+        let bounds = (blocks.get(from).first, blocks.get(to).last);
+        let mut merged = Block::stored(id, bounds, draft.count, draft.octets);
+        (merged.live, merged.ready, merged.ready_size, merged.place) = (0, 0, 0, Some(place));
+        let mut pieces = Vec::new();
+        let mut wanted = false;
+        for index in from..=to {
+            let block = blocks.get_mut(index);
+            if block.is_dead() {
+                continue;
+            }
+            merged.live += block.live;
+            merged.ready += block.ready;
+            merged.ready_size += block.ready_size;
+            merged.persistent |= block.persistent;
+            wanted |= block.loading;
+            if let Some(old) = block.place.take() {
+                ledger.release(old, effects);
+            }
+            pieces.extend(blocks.set_body(index, Body::Stored, ledger).into_pieces());
+            ledger.stored -= 1;
+        }
+        ledger.stored += 1;
+        blocks.replace(from, to, merged);
+        let (at, index) = self.find(id).expect("invariant: the block was just put there");
+        if pieces.is_empty() {
+            if wanted {
+                // What comes from the old place is of no use any more.
+                self.want(at, index, effects);
+            }
+            return;
+        }
+        let Queue { levels, ledger, .. } = self;
+        levels[at].blocks.set_body(index, Body::of_pieces(pieces), ledger);
+        if self.consumers.count() == 0 || !self.ahead().contains(&(at, index)) {
+            self.drop_body(at, index);
+        }
+    }
+
+    /// A page was not written after all: its blocks stay what they were.
+    pub fn unpaged(&mut self, id: PageId) {
+        let Some(draft) = self.writing.remove(&id) else { return };
+        let Some((from, to)) = self.drafted(id, draft.level) else { return };
+        for index in from..=to {
+            let block = self.levels[draft.level].blocks.get_mut(index);
+            if block.writing.take().is_some() {
+                self.ledger.leaving -= block.body.octets();
+            }
+        }
+    }
+
+    /// At most `limit` stored blocks of which a tenth or more is gone: they are worth writing again, with [`Queue::rewrite`].
+    pub fn holes(&self, limit: usize) -> Vec<(PageId, Place)> {
+        let blocks = self.levels.iter().flat_map(|level| level.blocks.iter());
+        let has_holes = |block: &&Block| {
+            block.is_stored()
+                && !block.loading
+                && block.writing.is_none()
+                && u64::from(block.live) * 10 <= u64::from(block.count) * 9
+        };
+        blocks.filter(has_holes).filter_map(|block| Some((block.id, block.place?))).take(limit).collect()
+    }
+
+    /// A page with what still lives of a stored block, whose ranges and octets were read. `None` when there is nothing to write any
+    /// more, or these are not the octets of that block.
+    pub fn rewrite(&mut self, id: PageId, ranges: &[PageRange], octets: Bytes) -> Option<Page> {
+        let (at, index) = self.find(id)?;
+        let block = self.levels[at].blocks.get(index);
+        if !block.is_stored() || block.writing.is_some() {
+            return None;
+        }
+        let soonest = block.soonest;
+        let body = self.body_of(at, index, ranges, octets)?;
+        let Queue { levels, ledger, .. } = self;
+        levels[at].blocks.set_body(index, body, ledger);
+        let page = self.draft(at, index, index);
+        let Queue { levels, ledger, .. } = self;
+        levels[at].blocks.set_body(index, Body::Stored, ledger);
+        levels[at].blocks.get_mut(index).soonest = soonest;
+        Some(page)
+    }
+
+    /// A stored block was read from its place: its messages can be handed out now. Without effect if it is gone or stands elsewhere by
+    /// now. Returns false if these are not the octets of that block.
+    pub fn loaded(
+        &mut self,
+        id: PageId,
+        place: Place,
+        ranges: &[PageRange],
+        octets: Bytes,
+        effects: &mut Effects,
+    ) -> bool {
+        let Some((at, index)) = self.find(id) else { return true };
+        let block = self.levels[at].blocks.get(index);
+        if block.place != Some(place) || !block.is_stored() {
+            return true;
+        }
+        let Some(body) = self.body_of(at, index, ranges, octets) else { return false };
+        self.expirable |= body.pieces().iter().any(|piece| piece.run.has_ttl());
+        let Queue { levels, ledger, .. } = self;
+        let level = &mut levels[at];
+        level.blocks.set_body(index, body, ledger);
+        let block = level.blocks.get_mut(index);
+        block.loading = false;
+        let (first, last) = (block.first, block.last);
+        let (mut size, mut next) = (0, first);
+        while let Some((from, to)) = level.ready.range_within(next, last) {
+            size += block.measure(from, to);
+            next = to + 1;
+        }
+        level.blocks.set_ready_size(index, size, ledger);
+        self.bury(at, first, last, effects);
+        if self.expirable {
+            self.drop_expired(effects);
+        }
+        self.hand_out(effects);
+        self.drop_overflow(effects);
+        true
+    }
+
+    /// Whether a load is still of use: what was asked for may be gone since, and its place with it.
+    pub fn awaits(&self, id: PageId, place: Place) -> bool {
+        let found = self.find(id).map(|(at, index)| self.levels[at].blocks.get(index));
+        found.is_some_and(|block| block.place == Some(place) && block.is_stored())
+    }
+
+    /// Everything that is gone, in merged ascending ranges up to the last stored message: what a restart has to be told
+    /// so that stored blocks come back as they are.
+    pub fn gone_in_stored(&self) -> Vec<(Position, Position)> {
+        let blocks = self.levels.iter().flat_map(|level| level.blocks.iter());
+        let Some(end) = blocks.filter(|block| block.place.is_some()).map(|block| block.last).max() else {
+            return Vec::new();
+        };
+        let mut live = Positions::new();
+        for level in &self.levels {
+            let sets = [&level.ready, &level.unacked, &level.doomed];
+            for (first, last) in sets.into_iter().flat_map(Positions::ranges) {
+                live.insert(first, last);
+            }
+        }
+        let mut gone = Vec::new();
+        let mut from = 0;
+        for (first, last) in live.ranges().take_while(|(first, _)| *first <= end) {
+            if from < first {
+                gone.push((from, first - 1));
+            }
+            from = last + 1;
+        }
+        if from <= end {
+            gone.push((from, end));
+        }
+        gone
+    }
+}
+
+impl Queue {
+    /// Asks for the body of a stored block, unless that was done.
+    pub(crate) fn want(&mut self, at: usize, index: usize, effects: &mut Effects) {
+        let block = self.levels[at].blocks.get_mut(index);
+        if let Some(place) = block.place
+            && block.is_stored()
+            && !block.loading
+        {
+            block.loading = true;
+            effects.loads.push((block.id, place));
+        }
+    }
+
+    /// Asks for what consumers will get next, as far as it is not in memory.
+    pub(crate) fn read_ahead(&mut self, effects: &mut Effects) {
+        if self.consumers.count() > 0 {
+            for (at, index) in self.ahead() {
+                self.want(at, index, effects);
+            }
+        } else if self.unsure {
+            for at in 0..self.levels.len() {
+                if let Some(Head::Stored(index)) = self.levels[at].head(&mut self.ledger)
+                    && self.levels[at].blocks.get(index).soonest == 0
+                {
+                    self.want(at, index, effects);
+                }
+            }
+        }
+    }
+
+    /// The blocks that consumers would get next, each with its level.
+    fn ahead(&self) -> Vec<(usize, usize)> {
+        let mut ahead = Vec::new();
+        let mut octets = 0;
+        for (at, level) in self.levels.iter().enumerate().rev() {
+            let mut next = level.ready.first();
+            while let Some(position) = next
+                && octets < READ_AHEAD
+            {
+                let index = level.blocks.first_from(position);
+                if index == level.blocks.len() {
+                    // It was gathered and is in no block yet.
+                    break;
+                }
+                let block = level.blocks.get(index);
+                ahead.push((at, index));
+                octets += block.ready_size;
+                next = level.ready.first_from(block.last + 1);
+            }
+        }
+        ahead
+    }
+
+    /// Octets in memory that nobody is sending away.
+    fn staying(&self) -> u64 {
+        self.ledger.resident - self.ledger.leaving
+    }
+
+    /// The page with what lives of the blocks from `from` to `to`, which are marked as being written.
+    fn draft(&mut self, at: usize, from: usize, to: usize) -> Page {
+        let Queue { levels, ledger, expirable, .. } = self;
+        let level = &mut levels[at];
+        let first = (from..=to).find(|index| !level.blocks.get(*index).is_dead()).unwrap_or(from);
+        let mut page = Page::new(level.blocks.get(first).id, at as u8);
+        for index in first..=to {
+            if level.blocks.get(index).is_dead() {
+                continue;
+            }
+            copy_live(level, index, *expirable, &mut page);
+            let block = level.blocks.get_mut(index);
+            block.writing = Some(page.id);
+            ledger.leaving += block.body.octets();
+        }
+        self.writing.insert(page.id, Draft { level: at, count: page.count(), octets: page.octets });
+        page
+    }
+
+    /// The first and the last block of a page that is being written, if any of it is left.
+    fn drafted(&self, id: PageId, at: usize) -> Option<(usize, usize)> {
+        let blocks = &self.levels[at].blocks;
+        let rest = (blocks.first_from(id.0)..blocks.len()).filter(|index| !blocks.get(*index).is_dead());
+        let mut mine = rest.take_while(|index| blocks.get(*index).writing == Some(id));
+        let first = mine.next()?;
+        Some((first, mine.last().unwrap_or(first)))
+    }
+
+    fn find(&self, id: PageId) -> Option<(usize, usize)> {
+        self.levels.iter().enumerate().find_map(|(at, level)| {
+            let mut rest = level.blocks.first_from(id.0)..level.blocks.len();
+            let index = rest.find(|index| !level.blocks.get(*index).is_dead())?;
+            (level.blocks.get(index).id == id).then_some((at, index))
+        })
+    }
+
+    fn drop_body(&mut self, at: usize, index: usize) {
+        let (ttl, Queue { levels, ledger, expirable, .. }) = (self.settings.message_ttl, self);
+        let level = &mut levels[at];
+        let block = level.blocks.get_mut(index);
+        let first = level.ready.range_within(block.first, block.last).filter(|_| *expirable);
+        block.soonest = first.and_then(|(first, _)| block.expires(first, ttl)).unwrap_or(Millis::MAX);
+        level.blocks.set_body(index, Body::Stored, ledger);
+    }
+
+    /// The body of a stored block, from the ranges and octets that were read. `None` when they are no such thing.
+    fn body_of(&self, at: usize, index: usize, ranges: &[PageRange], octets: Bytes) -> Option<Body> {
+        let run = Run::from_bytes(octets)?;
+        let timed = self.expirable || run.has_ttl();
+        let mut pieces: Vec<Piece> = Vec::new();
+        let (mut offset, mut count) = (0, 0_u32);
+        for range in ranges {
+            count = count.checked_add(range.count).filter(|count| *count <= run.count())?;
+            let end = if count == run.count() { run.len() as u32 } else { run.skip(offset, range.count) };
+            let size = end - offset;
+            match pieces.last_mut() {
+                Some(last) if range.first <= last.last() => return None,
+                Some(last) if last.last() + 1 == range.first && !(timed && last.arrived != range.arrived) => {
+                    last.count += range.count;
+                    last.size += size;
+                }
+                _ => {
+                    let (run, first, arrived) = (run.clone(), range.first, range.arrived);
+                    pieces.push(Piece { run, first, count: range.count, offset, size, arrived });
+                }
+            }
+            offset = end;
+        }
+        let (level, mut next) = (&self.levels[at], level_bounds(&self.levels[at], index));
+        while let Some((from, to)) = level.live_within(next.0, next.1) {
+            let piece = pieces.get(pieces.partition_point(|piece| piece.last() < from))?;
+            if piece.first > from {
+                return None;
+            }
+            next.0 = piece.last().min(to) + 1;
+        }
+        (count == run.count()).then(|| Body::of_pieces(pieces))
+    }
+}
+
+fn level_bounds(level: &Level, index: usize) -> (Position, Position) {
+    let block = level.blocks.get(index);
+    (block.first, block.last)
+}
+
+/// Whether the body may leave memory: it is there, and nobody is sending it away already.
+fn is_movable(block: &Block) -> bool {
+    !block.is_dead() && !block.is_stored() && block.writing.is_none()
+}
+
+/// About how many octets of a block with a body live.
+fn live_octets(block: &Block) -> u64 {
+    block.octets * u64::from(block.live) / u64::from(block.count)
+}
+
+/// Appends what lives of a block to a page.
+fn copy_live(level: &mut Level, index: usize, timed: bool, page: &mut Page) {
+    let (mut next, last) = level_bounds(level, index);
+    while let Some((from, to)) = level.live_within(next, last) {
+        let block = level.blocks.get_mut(index);
+        let (piece, offset) = block.locate(from);
+        let piece = &block.body.pieces()[piece];
+        let to = to.min(piece.last());
+        let end = piece.end_of(from, offset, (to - from + 1) as u32);
+        page.octets += u64::from(end - offset);
+        page.pieces.push(piece.run.slice(offset, end));
+        push_ranges(piece, (from, to), offset, timed, page);
+        next = to + 1;
+    }
+}
+
+/// Appends the ranges of messages of a piece to a page, parted by whether they outlive a restart.
+fn push_ranges(
+    piece: &Piece,
+    (first, last): (Position, Position),
+    mut offset: u32,
+    timed: bool,
+    page: &mut Page,
+) {
+    let Piece { run, arrived, .. } = piece;
+    let arrived = *arrived;
+    if run.persistent() == 0 || run.persistent() == run.count() {
+        let (count, transient) = ((last - first + 1) as u32, run.persistent() == 0);
+        return page.push(PageRange { first, count, transient, arrived }, timed);
+    }
+    for first in first..=last {
+        let transient = !run.persistent_at(offset);
+        page.push(PageRange { first, count: 1, transient, arrived }, timed);
+        offset += run.size_at(offset);
+    }
+}
