@@ -82,10 +82,19 @@ pub struct ImportError {
 /// [`ImportError`] at the first place that is wrong; nothing of such a file is to be used. An object without
 /// a vhost is wrong too: it is from the export of a single vhost, see [`import_vhost`].
 pub fn import(bytes: &[u8]) -> Result<Definitions, ImportError> {
+    let mut definitions = import_whole(bytes)?;
+    definitions.leave_out_reserved();
+    Ok(definitions)
+}
+
+/// Reads an export with everything in it, to put a node back as it was: queues named `amq.gen-…` too.
+///
+/// # Errors
+/// Those of [`import`].
+pub fn import_whole(bytes: &[u8]) -> Result<Definitions, ImportError> {
     let mut definitions = parse(bytes)?;
     definitions.gather_permissions();
     definitions.check_vhosts()?;
-    definitions.leave_out_reserved();
     Ok(definitions)
 }
 
