@@ -38,6 +38,9 @@ impl DataDir {
         let path = path.canonicalize().map_err(not_writable)?;
         let lock = take_lock(&path)?;
         probe_writing(&path).map_err(not_writable)?;
+        if path.join(UNFINISHED).exists() {
+            return Err(DataDirError::Unfinished { path });
+        }
         let format = match read_format(&path)? {
             Some(format) => format,
             None => {
@@ -48,7 +51,8 @@ impl DataDir {
         Ok(DataDir { path, format, _lock: lock })
     }
 
-    /// Opens a folder that a broker has made, and makes none. For tools that look at it: nothing in it is changed but the lock.
+    /// Opens a folder that a broker has made, and makes none. For tools that look at it: nothing in it is changed but the lock, and a
+    /// salvage that was not finished is no hindrance.
     ///
     /// # Errors
     /// As [`DataDir::open`]; [`DataDirError::NotThere`] when there is no folder or it has no file `format`.
@@ -143,6 +147,15 @@ pub enum DataDirError {
         /// The newest format known here, [`FORMAT_VERSION`].
         known: u32,
     },
+    /// Parts of the folder are in another place.
+    #[error(
+        "data folder {} was left in the middle of a salvage; run `warrenmq ctl store salvage {}` again",
+        path.display(), path.display()
+    )]
+    Unfinished {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The file `format` is there and says nothing that any version would have written.
     #[error(
         "data folder {} is not one of this program: its file `format` reads {found:?}; choose another with \
@@ -158,6 +171,8 @@ pub enum DataDirError {
 }
 
 const LOCK_FILE: &str = "warrenmq.lock";
+/// There while a salvage replaces parts of the folder; names the folder that what was replaced is moved to.
+pub(crate) const UNFINISHED: &str = "salvage.unfinished";
 const FORMAT_FILE: &str = "format";
 const FORMAT_NAME: &str = "warrenmq";
 
@@ -318,6 +333,11 @@ mod tests {
         let newer = folder("newer");
         fs::write(newer.join("format"), "warrenmq 3\n").unwrap();
         cases.push((newer, "has format 3, this program knows up to 2"));
+        // Without an option in the text: another folder is no way out of this one.
+        let unfinished = folder("unfinished");
+        fs::write(unfinished.join("salvage.unfinished"), "salvage-1").unwrap();
+        let text = DataDir::open(&unfinished).unwrap_err().to_string();
+        assert!(text.contains("in the middle of a salvage; run `warrenmq ctl store salvage "), "{text}");
         let foreign = folder("foreign");
         fs::write(foreign.join("format"), "something else").unwrap();
         cases.push((foreign, "reads \"something else\""));

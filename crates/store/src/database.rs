@@ -42,7 +42,7 @@ impl Database {
     }
 
     /// All keys and records, ordered by key.
-    pub(crate) fn records(&self) -> impl Iterator<Item = Result<(IVec, IVec), DefinitionError>> {
+    pub(crate) fn records(&self) -> impl DoubleEndedIterator<Item = Result<(IVec, IVec), DefinitionError>> {
         self.db.iter().map(|item| item.map_err(|error| self.error(&error)))
     }
 
@@ -77,8 +77,13 @@ impl Database {
     }
 }
 
+/// Waits until the engine of a store that was dropped has let go of its files, so that they can be moved or removed.
+pub(crate) fn wait_for_end(folder: &Path) -> io::Result<()> {
+    wait_for_predecessor(&folder.join(DATABASE).join(SLED_FILE))
+}
+
 /// The file of the database that holds all data; the others can be made again from it.
-const SLED_FILE: &str = "db";
+pub(crate) const SLED_FILE: &str = "db";
 
 /// Cache of pages in bytes. Definitions are read once and then only written, so it serves only the look at what a
 /// change replaces. Measured with 10,000 and 100,000 definitions: 256 bytes, 64 KiB and 1 MiB differ neither in

@@ -11,6 +11,7 @@
 //!     write_generation   a readable file beside it, the way out when the database is damaged
 //! ```
 
+mod damage;
 mod data_dir;
 mod database;
 mod definition;
@@ -24,10 +25,12 @@ mod marker;
 mod memory_definitions;
 mod partial_entry;
 mod record;
+mod salvage;
 mod segment;
 mod sled_definitions;
 mod store_error;
 
+pub use damage::Damage;
 pub use data_dir::{DataDir, DataDirError, FORMAT_VERSION};
 pub use definition::{Change, DefinitionError, DefinitionStore, KEY_LEN_MAX, KeyValue, VALUE_LEN_MAX};
 pub use definition_writer::{CommitSeq, DefinitionWriter, GROUP_BYTES_MAX, PENDING_BYTES_MAX};
@@ -35,10 +38,11 @@ pub use disk::{Disk, DiskEntry, DiskFile};
 pub use folder_disk::FolderDisk;
 pub use generation::write_generation;
 pub use journal::{
-    ClosedFile, Entry, InFile, Journal, JournalOptions, Lsn, Published, PublishedQueues, Scan, Step,
-    TornTail, scan,
+    ClosedFile, Entry, InFile, Journal, JournalOptions, JournalSurvey, Lsn, Published, PublishedQueues, Scan,
+    Step, TornTail, scan,
 };
 pub use memory_definitions::MemoryDefinitions;
-pub use segment::{Block, BlockRange, Found, Place, SegmentOptions, Segments};
+pub use salvage::{Examination, FoundDefinitions, Salvage, SalvageError, examine};
+pub use segment::{Block, BlockRange, Found, Place, SegmentOptions, SegmentSurvey, Segments};
 pub use sled_definitions::SledDefinitions;
 pub use store_error::StoreError;

@@ -108,11 +108,19 @@ impl Entry {
 
 /// How many records an entry has, told from the body of its first one; `None` when that is too short.
 pub(crate) fn piece_count(first: &[u8]) -> Option<usize> {
+    Some(entry_octets(first)?.div_ceil(PIECE_LEN))
+}
+
+/// The length of an entry that has one record only, told from what may be the body of that; `None` when it would have more.
+pub(crate) fn single_piece_octets(first: &[u8]) -> Option<usize> {
+    entry_octets(first).filter(|&octets| octets <= PIECE_LEN)
+}
+
+fn entry_octets(first: &[u8]) -> Option<usize> {
     let (key_len, rest) = first.split_first_chunk()?;
     let (value_len, _) = rest.split_first_chunk()?;
     let value_len = usize::try_from(u32::from_le_bytes(*value_len)).ok()?;
-    let len = LENGTHS + usize::from(u16::from_le_bytes(*key_len)) + value_len;
-    Some(len.div_ceil(PIECE_LEN))
+    Some(LENGTHS + usize::from(u16::from_le_bytes(*key_len)) + value_len)
 }
 
 /// Key of one record of the entry with this definition key.
@@ -164,7 +172,7 @@ const PIECE_LEN: usize = 4096;
 /// The two lengths in front of an entry.
 const LENGTHS: usize = 2 + 4;
 /// Version and checksum in front of a body.
-const SEAL_LEN: usize = 1 + 4;
+pub(crate) const SEAL_LEN: usize = 1 + 4;
 
 // The number of a piece is one byte.
 const _: () = assert!((LENGTHS + crate::KEY_LEN_MAX + crate::VALUE_LEN_MAX).div_ceil(PIECE_LEN) <= 256);

@@ -17,6 +17,7 @@ mod group;
 mod published;
 mod record;
 mod scan;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -40,6 +41,8 @@ pub use file_queues::InFile;
 pub use files::ClosedFile;
 pub use published::{Published, PublishedQueues};
 pub use scan::{Scan, TornTail, scan};
+pub use survey::JournalSurvey;
+pub(crate) use survey::survey;
 
 /// Number of a record in the journal: 1, 2, 3 …; 0 is before all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -156,7 +156,8 @@ const CRC_AT: usize = 8;
 const HEADER_OCTETS_AT: usize = 12;
 const BODY_OCTETS_AT: usize = 16;
 const BODY_CRC_AT: usize = 20;
-const QUEUE_AT: usize = 24;
+/// Of the queue's number, with the file's behind it.
+pub(super) const QUEUE_AT: usize = 24;
 const SEGMENT_AT: usize = 32;
 const OFFSET_AT: usize = 36;
 const SYNCED_AT: usize = 40;

@@ -11,6 +11,7 @@ mod file_header;
 mod file_scan;
 mod handles;
 mod queue_files;
+mod survey;
 mod sync;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -26,6 +27,8 @@ use block::{Decoded, Header, Spot};
 use file_scan::{FileScan, scan_file};
 use handles::Handles;
 use queue_files::{QueueFiles, SegmentFile};
+pub use survey::SegmentSurvey;
+pub(crate) use survey::survey;
 
 use crate::disk::{Disk, DiskFile};
 use crate::store_error::StoreError;
@@ -303,7 +306,8 @@ struct Books {
 const FOLDER: &str = "queues";
 const SUFFIX: &str = ".seg";
 
-fn folder_path(queue: u64) -> String {
+/// The folder of a queue.
+pub(crate) fn folder_path(queue: u64) -> String {
     format!("{FOLDER}/{queue:016x}")
 }
 

@@ -1,0 +1,217 @@
+//! Looking at a data folder that no broker runs on, and keeping what is whole of one that is damaged.
+//!
+//! Invariant: looking changes nothing; what is replaced is moved aside before, and nothing is ever deleted. Not for the
+//! broker, which refuses damage: for `warrenmq ctl store`.
+
+mod definitions;
+mod folder;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::data_dir::DataDir;
+use crate::definition::{DATABASE, DefinitionError, KeyValue, MARKER};
+use crate::disk::Disk;
+use crate::folder_disk::FolderDisk;
+use crate::journal::{self, Entry, Journal, JournalOptions, JournalSurvey, Scan, Step};
+use crate::segment::{self, SegmentOptions, SegmentSurvey, Segments};
+use crate::store_error::StoreError;
+
+pub use definitions::FoundDefinitions;
+use definitions::examine_definitions;
+use folder::{Replacing, fine_when_absent};
+
+/// Everything in a data folder.
+#[derive(Debug)]
+pub struct Examination {
+    /// Definitions.
+    pub definitions: FoundDefinitions,
+    /// The journal.
+    pub journal: JournalSurvey,
+    /// The segments.
+    pub segments: SegmentSurvey,
+    /// A salvage was cut short, so parts of the folder are elsewhere.
+    pub unfinished: bool,
+}
+
+impl Examination {
+    /// Whether a broker would refuse it, or meet something that it cannot read later.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.unfinished
+            || self.definitions.damage.is_some()
+            || !self.journal.damage.is_empty()
+            || !self.segments.damage.is_empty()
+    }
+}
+
+/// Why a folder could not be examined or salvaged.
+#[derive(Debug, thiserror::Error)]
+pub enum SalvageError {
+    /// With the journal or the segments.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// With the definitions.
+    #[error(transparent)]
+    Definitions(#[from] DefinitionError),
+    /// Moving files.
+    #[error("replacing parts of {}: {source}", path.display())]
+    Io {
+        /// The data folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Reads everything. `progress` hears of octets of messages as they are read.
+///
+/// # Errors
+/// When files cannot be read, or are of a newer version. Damage is none.
+pub fn examine(dir: &DataDir, progress: &mut dyn FnMut(u64)) -> Result<Examination, SalvageError> {
+    let disk = FolderDisk::new(dir.path());
+    Ok(Examination {
+        definitions: examine_definitions(dir)?,
+        journal: journal::survey(&disk, progress)?,
+        segments: segment::survey(&disk, progress)?,
+        unfinished: folder::is_unfinished(dir),
+    })
+}
+
+/// Keeps what is whole of a damaged folder.
+#[derive(Debug)]
+pub struct Salvage<'a> {
+    dir: &'a DataDir,
+    replacing: Replacing,
+}
+
+impl<'a> Salvage<'a> {
+    /// Begins: puts back what a salvage has moved that was cut short, so the folder has to be examined afterwards. `time` (Unix, in
+    /// seconds) names the folder for what is replaced.
+    ///
+    /// # Errors
+    /// [`SalvageError::Io`].
+    pub fn begin(dir: &'a DataDir, time: u64) -> Result<Salvage<'a>, SalvageError> {
+        let begun = Replacing::begin(dir, time);
+        let replacing = begun.map_err(|source| SalvageError::Io { path: dir.path().to_owned(), source })?;
+        Ok(Salvage { dir, replacing })
+    }
+
+    /// Where what is replaced goes.
+    #[must_use]
+    pub fn aside(&self) -> &Path {
+        self.replacing.aside()
+    }
+
+    /// Makes `entries` the definitions.
+    ///
+    /// # Errors
+    /// [`SalvageError`].
+    pub fn definitions(&self, entries: &[KeyValue]) -> Result<(), SalvageError> {
+        definitions::write_definitions(self.replacing.scratch(), entries)?;
+        self.replace(DATABASE)?;
+        self.replace(MARKER)
+    }
+
+    /// Replaces the journal by one with every record that is whole. That something was never delivered is not taken over: what is
+    /// missing may have said otherwise.
+    ///
+    /// # Errors
+    /// [`SalvageError`].
+    pub fn journal(&self, found: &JournalSurvey) -> Result<(), SalvageError> {
+        let scratch: Arc<dyn Disk> = Arc::new(FolderDisk::new(self.replacing.scratch()));
+        let options = JournalOptions::default();
+        let group = options.group_octets as u64;
+        let journal = Journal::begin(scratch, options, &Scan::default())?;
+        found.for_each(&FolderDisk::new(self.dir.path()), &mut |mut entries| {
+            entries.retain(|entry| !matches!(entry, Entry::Delivered { .. }));
+            if !entries.is_empty() {
+                journal.append(entries, false);
+            }
+            while journal.pending_octets() >= group {
+                journal.step(0)?;
+            }
+            Ok(())
+        })?;
+        journal.close();
+        while journal.step(0)? != Step::Closed {}
+        self.replace(JOURNAL)
+    }
+
+    /// Replaces the folders of queues with damaged segments by ones with every block that is whole.
+    ///
+    /// # Errors
+    /// [`SalvageError`].
+    pub fn segments(&self, found: &SegmentSurvey) -> Result<(), SalvageError> {
+        let disk = FolderDisk::new(self.dir.path());
+        let scratch: Arc<dyn Disk> = Arc::new(FolderDisk::new(self.replacing.scratch()));
+        let mut folders = Vec::new();
+        for queue in found.damaged_queues() {
+            let folder = segment::folder_path(queue);
+            scratch.create_folder(&folder).map_err(|error| StoreError::io(&folder, "making", error))?;
+            for path in found.whole_files(&disk, queue)? {
+                self.link(&path)?;
+            }
+            folders.push(folder);
+        }
+        let segments = Segments::open(scratch, SegmentOptions::default())?;
+        for queue in found.damaged_queues() {
+            found.rescue(&disk, queue, &segments)?;
+        }
+        segments.sync()?;
+        folders.iter().try_for_each(|folder| self.replace(folder))
+    }
+
+    /// Keeps a second copy of the messages of a queue that has no definition any more: the broker removes the first.
+    ///
+    /// # Errors
+    /// [`SalvageError`].
+    pub fn keep_messages(&self, queues: impl IntoIterator<Item = u64>) -> Result<(), SalvageError> {
+        for queue in queues {
+            self.keep(&segment::folder_path(queue))?;
+        }
+        self.keep(JOURNAL)
+    }
+
+    /// Ends: a broker may start.
+    ///
+    /// # Errors
+    /// [`SalvageError::Io`].
+    pub fn finish(self) -> Result<(), SalvageError> {
+        let path = self.dir.path().to_owned();
+        self.replacing.finish().map_err(|source| SalvageError::Io { path, source })
+    }
+
+    fn replace(&self, name: &str) -> Result<(), SalvageError> {
+        self.replacing.replace(name).map_err(|source| self.error(source))
+    }
+
+    /// Makes a file that stays as it is part of what replaces its folder.
+    fn link(&self, path: &str) -> Result<(), SalvageError> {
+        let (from, to) = (self.dir.path().join(path), self.replacing.scratch().join(path));
+        // Some file systems have no links.
+        let linked = fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop));
+        linked.map_err(|source| self.error(source))
+    }
+
+    /// Copies a folder to where replaced ones go, unless it went there itself.
+    fn keep(&self, name: &str) -> Result<(), SalvageError> {
+        let to = self.aside().join(name);
+        if to.exists() {
+            return Ok(());
+        }
+        let above = to.parent().map_or(Ok(()), fs::create_dir_all);
+        above
+            .and_then(|()| fine_when_absent(folder::copy_folder(&self.dir.path().join(name), &to)))
+            .map_err(|source| self.error(source))
+    }
+
+    fn error(&self, source: io::Error) -> SalvageError {
+        SalvageError::Io { path: self.dir.path().to_owned(), source }
+    }
+}
+
+/// The folder of the journal.
+const JOURNAL: &str = "journal";
