@@ -5,6 +5,7 @@ mod fuzz;
 mod gate;
 mod interop;
 mod layers;
+mod sim;
 mod tally;
 mod tidy;
 mod transcripts;
@@ -28,6 +29,8 @@ enum Task {
     Test(gate::Selection),
     /// The house rules for source files alone.
     Tidy,
+    /// The simulation: broker, clients and disk in one thread, from one seed after the other.
+    Sim(sim::Selection),
     /// The transcripts against a broker that runs already.
     Transcripts(transcripts::Selection),
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let green = match Arguments::parse().command {
         Task::Test(selection) => gate::run(&root, &selection),
         Task::Tidy => report(&tidy::violations(&root)),
+        Task::Sim(selection) => sim::run(&root, &selection),
         Task::Transcripts(selection) => transcripts::run(&root, &selection),
     };
     if green { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -1,0 +1,17 @@
+//! A broker, its clients and its disk in one thread, with every choice made from one seed, and an oracle that says what may happen
+//! ([`oracle`] has its rules). A seed that fails fails again.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod frames;
+pub mod link;
+pub mod message;
+pub mod node;
+pub mod op;
+pub mod oracle;
+pub mod rng;
+pub mod scheduler;
+pub mod seeds;
+pub mod topology;
+pub mod trace;
+pub mod world;

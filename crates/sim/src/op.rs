@@ -1,0 +1,175 @@
+//! What a client asks for. Invariant: the oracle learns of an operation when the broker has used the last of its octets, and
+//! then it has been carried out.
+
+use crate::frames::{Arguments, ids, put_method, put_publish};
+use crate::message::Message;
+use crate::topology::{Name, Topology, exchange_name, queue_name};
+
+/// Number of a channel.
+pub type Number = u16;
+
+/// An operation on a channel.
+#[derive(Clone, Debug)]
+pub struct Op {
+    /// The channel; 0 for those of the connection.
+    pub channel: Number,
+    /// What is asked for.
+    pub ask: Ask,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// connection.close.
+    CloseConnection,
+    /// channel.open.
+    OpenChannel,
+    /// channel.close.
+    CloseChannel,
+    /// channel.close-ok.
+    CloseOk,
+    /// confirm.select.
+    Confirm,
+    /// tx.select.
+    Tx,
+    /// tx.commit.
+    Commit,
+    /// tx.rollback.
+    Rollback,
+    /// exchange.declare of a fanout exchange.
+    Exchange(usize),
+    /// queue.declare.
+    Declare(Name),
+    /// queue.declare, passive: how many are ready?
+    Count(Name),
+    /// queue.bind of the exchange to the queue.
+    Bind(usize, Name),
+    /// queue.purge.
+    Purge(Name),
+    /// queue.delete.
+    Delete(Name),
+    /// basic.qos for consumers to come.
+    Prefetch(u16),
+    /// basic.consume with this number as the consumer's tag.
+    Consume {
+        /// The queue.
+        name: Name,
+        /// The tag.
+        consumer: u32,
+        /// Acknowledged when sent.
+        no_ack: bool,
+    },
+    /// basic.cancel.
+    Cancel(u32),
+    /// basic.get.
+    Get {
+        /// The queue.
+        name: Name,
+        /// Acknowledged when sent.
+        no_ack: bool,
+    },
+    /// basic.recover with requeue.
+    Recover,
+    /// basic.publish.
+    Publish(Message, To),
+    /// basic.ack, nack or reject.
+    Settle {
+        /// Delivery tag.
+        tag: u64,
+        /// And all before it.
+        multiple: bool,
+        /// What becomes of them.
+        verdict: Verdict,
+    },
+}
+
+/// Where a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// The default exchange, to one queue.
+    Queue(Name),
+    /// A fanout exchange.
+    Exchange(usize),
+}
+
+/// What becomes of deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Done with.
+    Ack,
+    /// Back to the queue.
+    Requeue,
+    /// Dropped, or dead-lettered.
+    Discard,
+}
+
+impl Op {
+    /// Whether the client waits for an answer.
+    pub fn is_call(&self) -> bool {
+        !matches!(self.ask, Ask::Publish(..) | Ask::Settle { .. } | Ask::CloseOk)
+    }
+
+    /// Appends its frames.
+    pub fn write(&self, topology: &Topology, out: &mut Vec<u8>) {
+        let none = Arguments::new;
+        let (id, arguments) = match &self.ask {
+            Ask::CloseConnection => (ids::CONNECTION_CLOSE, none().short(200).shortstr("").short(0).short(0)),
+            Ask::OpenChannel => (ids::CHANNEL_OPEN, none().shortstr("")),
+            Ask::CloseChannel => (ids::CHANNEL_CLOSE, none().short(200).shortstr("").short(0).short(0)),
+            Ask::CloseOk => (ids::CHANNEL_CLOSE_OK, none()),
+            Ask::Confirm => (ids::CONFIRM_SELECT, none().octet(0)),
+            Ask::Tx => (ids::TX_SELECT, none()),
+            Ask::Commit => (ids::TX_COMMIT, none()),
+            Ask::Rollback => (ids::TX_ROLLBACK, none()),
+            Ask::Exchange(exchange) => {
+                let arguments = none().short(0).shortstr(&exchange_name(*exchange)).shortstr("fanout");
+                (ids::EXCHANGE_DECLARE, arguments.octet(2).longstr(&[]))
+            }
+            Ask::Declare(name) => {
+                let kind = &topology.queues[*name];
+                let bits = u8::from(kind.durable) << 1;
+                let arguments = none().short(0).shortstr(&queue_name(*name)).octet(bits);
+                (ids::QUEUE_DECLARE, arguments.longstr(kind.arguments().octets()))
+            }
+            Ask::Count(name) => {
+                (ids::QUEUE_DECLARE, none().short(0).shortstr(&queue_name(*name)).octet(1).longstr(&[]))
+            }
+            Ask::Bind(exchange, name) => {
+                let names = none().short(0).shortstr(&queue_name(*name)).shortstr(&exchange_name(*exchange));
+                (ids::QUEUE_BIND, names.shortstr("").octet(0).longstr(&[]))
+            }
+            Ask::Purge(name) => (ids::QUEUE_PURGE, none().short(0).shortstr(&queue_name(*name)).octet(0)),
+            Ask::Delete(name) => (ids::QUEUE_DELETE, none().short(0).shortstr(&queue_name(*name)).octet(0)),
+            Ask::Prefetch(count) => (ids::BASIC_QOS, none().long(0).short(*count).octet(0)),
+            Ask::Consume { name, consumer, no_ack } => {
+                let names = none().short(0).shortstr(&queue_name(*name)).shortstr(&consumer.to_string());
+                (ids::BASIC_CONSUME, names.octet(u8::from(*no_ack) << 1).longstr(&[]))
+            }
+            Ask::Cancel(consumer) => (ids::BASIC_CANCEL, none().shortstr(&consumer.to_string()).octet(0)),
+            Ask::Get { name, no_ack } => {
+                (ids::BASIC_GET, none().short(0).shortstr(&queue_name(*name)).octet(u8::from(*no_ack)))
+            }
+            Ask::Recover => (ids::BASIC_RECOVER, none().octet(1)),
+            Ask::Settle { tag, multiple, verdict } => settle(*tag, *multiple, *verdict),
+            Ask::Publish(message, to) => {
+                let (exchange, key) = match to {
+                    To::Queue(name) => (String::new(), queue_name(*name)),
+                    To::Exchange(exchange) => (exchange_name(*exchange), String::new()),
+                };
+                put_publish(out, self.channel, &exchange, &key, message);
+                return;
+            }
+        };
+        put_method(out, self.channel, id, &arguments);
+    }
+}
+
+fn settle(tag: u64, multiple: bool, verdict: Verdict) -> ((u16, u16), Arguments) {
+    let (tagged, bits) = (Arguments::new().longlong(tag), u8::from(multiple));
+    match verdict {
+        Verdict::Ack => (ids::BASIC_ACK, tagged.octet(bits)),
+        Verdict::Requeue if multiple => (ids::BASIC_NACK, tagged.octet(bits | 2)),
+        Verdict::Requeue => (ids::BASIC_REJECT, tagged.octet(1)),
+        Verdict::Discard => (ids::BASIC_NACK, tagged.octet(bits)),
+    }
+}

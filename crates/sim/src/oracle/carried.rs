@@ -1,0 +1,282 @@
+//! Operations that the broker has carried out.
+
+use std::collections::VecDeque;
+
+use super::channel::{Asked, Channel, Consumer, Hold, Mode, Transaction, Unconfirmed};
+use super::copy::{CopyId, Fate, Group, Place, Queue, QueueId};
+use super::{Oracle, Ruling};
+use crate::link::LinkId;
+use crate::message::Message;
+use crate::op::{Ask, Number, Op, To, Verdict};
+use crate::topology::Name;
+
+impl Oracle {
+    /// The broker has used the last octet of an operation.
+    ///
+    /// # Errors
+    /// What does not fit: a fault of the simulation.
+    pub fn carried_out(&mut self, link: LinkId, op: &Op) -> Ruling {
+        let at = (link, op.channel);
+        let asked = match &op.ask {
+            Ask::CloseConnection => {
+                self.leave(link);
+                None
+            }
+            Ask::OpenChannel => {
+                self.channels.insert(at, Channel::default());
+                Some(Asked::Anything)
+            }
+            Ask::CloseChannel => {
+                self.leave_channel(at);
+                None
+            }
+            Ask::CloseOk => None,
+            Ask::Publish(message, to) => return self.publish(at, message, *to),
+            Ask::Settle { tag, multiple, verdict } => return self.settle(at, *tag, *multiple, *verdict),
+            Ask::Commit => Some(Asked::Commit(self.commit(at)?)),
+            Ask::Rollback => self.rollback(at)?,
+            Ask::Recover => self.recover(at)?,
+            ask => Some(self.ask(at, ask)?),
+        };
+        if let (Some(asked), Some(channel)) = (asked, self.channels.get_mut(&at)) {
+            channel.asked = Some(asked);
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, at: (LinkId, Number), ask: &Ask) -> Result<Asked, String> {
+        match *ask {
+            Ask::Confirm => self.channel(at)?.mode = Mode::Confirm { published: 0, waiting: VecDeque::new() },
+            Ask::Tx => self.channel(at)?.mode = Mode::Tx(Transaction::default()),
+            Ask::Prefetch(count) => self.channel(at)?.prefetch = count,
+            Ask::Declare(name) => self.declare(name),
+            Ask::Bind(exchange, name) => {
+                if self.names[name].is_none() {
+                    return Ok(Asked::Missing);
+                }
+                if !self.exchanges[exchange].contains(&name) {
+                    self.exchanges[exchange].push(name);
+                }
+            }
+            Ask::Cancel(consumer) => {
+                if let Some(Consumer { queue, .. }) = self.consumers.remove(&consumer) {
+                    self.loosen(queue);
+                }
+            }
+            Ask::Consume { name, consumer, no_ack } => {
+                let Some(queue) = self.names[name] else { return Ok(Asked::Missing) };
+                let prefetch = self.channel(at)?.prefetch;
+                let (link, channel) = at;
+                let consumer_is =
+                    Consumer { link, channel, queue, no_ack, prefetch, last: Default::default() };
+                self.consumers.insert(consumer, consumer_is);
+                self.queues[queue].was_read = true;
+            }
+            Ask::Get { name, no_ack } => {
+                let Some(queue) = self.names[name] else { return Ok(Asked::Missing) };
+                self.queues[queue].was_read = true;
+                return Ok(Asked::Get { queue, no_ack });
+            }
+            Ask::Count(name) => {
+                let Some(queue) = self.names[name] else { return Ok(Asked::Missing) };
+                return Ok(self.count(queue));
+            }
+            Ask::Purge(name) => {
+                let Some(queue) = self.names[name] else { return Ok(Asked::Missing) };
+                let counted = self.count(queue);
+                self.purge(queue);
+                return Ok(counted);
+            }
+            Ask::Delete(name) => {
+                let Some(queue) = self.names[name].take() else {
+                    return Ok(Asked::Anything);
+                };
+                let counted = self.count(queue);
+                self.queues[queue].deleted = true;
+                self.purge(queue);
+                for bound in &mut self.exchanges {
+                    bound.retain(|other| *other != name);
+                }
+                return Ok(counted);
+            }
+            _ => {}
+        }
+        Ok(Asked::Anything)
+    }
+
+    fn declare(&mut self, name: Name) {
+        if self.names[name].is_none() {
+            self.names[name] = Some(self.queues.len());
+            let kind = self.topology.queues[name];
+            self.queues.push(Queue { name, kind, deleted: false, copies: Vec::new(), was_read: false });
+        }
+    }
+
+    /// How many of the queue's messages may be ready.
+    fn count(&self, queue: QueueId) -> Asked {
+        let ready = |id: &&CopyId| self.copies[**id].place == Place::Ready;
+        let certain = |id: &&CopyId| self.copies[**id].sure && !self.may_vanish(**id);
+        let copies = &self.queues[queue].copies;
+        let high = copies.iter().filter(ready).count() as u64;
+        let low =
+            if self.is_read(queue) { 0 } else { copies.iter().filter(ready).filter(certain).count() as u64 };
+        // Letters that died unseen in other queues may be here already.
+        let high = if self.queues[queue].kind.takes_dead { u64::MAX } else { high };
+        Asked::Count { queue, low, high }
+    }
+
+    /// What is ready goes. What is on its way to a consumer stays, and which that is cannot be known.
+    fn purge(&mut self, queue: QueueId) {
+        let is_read = self.is_read(queue);
+        for id in self.queues[queue].copies.clone() {
+            if self.copies[id].place == Place::Ready {
+                let may_be_dead = self.queues[queue].kind.dead_letters.is_some() && self.may_vanish(id);
+                if is_read || may_be_dead {
+                    self.copies[id].sure = false;
+                    self.copies[id].awaited = false;
+                    self.copies[id].may_be_dead |= may_be_dead;
+                } else {
+                    self.done(id);
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self, at: (LinkId, Number), message: &Message, to: To) -> Ruling {
+        let targets = self.targets(to);
+        if let Mode::Tx(transaction) = &mut self.channel(at)?.mode {
+            transaction.publishes.push((message.id, targets));
+            return Ok(());
+        }
+        let call = self.call;
+        let journalled = self.is_journalled(message, &targets);
+        let copies: Vec<CopyId> = targets.into_iter().map(|queue| self.add_copy(message.id, queue)).collect();
+        if let Mode::Confirm { published, waiting } = &mut self.channel(at)?.mode {
+            *published += 1;
+            waiting.push_back(Unconfirmed { number: *published, call, copies, journalled });
+        }
+        Ok(())
+    }
+
+    /// Whether the journal has to have the message before it can be confirmed. Where it may be over at once, this is not counted on.
+    pub(super) fn is_journalled(&self, message: &Message, targets: &[QueueId]) -> bool {
+        let lasting = |queue: &QueueId| {
+            let kind = self.queues[*queue].kind;
+            kind.durable && kind.ttl.is_none() && kind.max_length.is_none()
+        };
+        message.persistent && targets.iter().any(lasting)
+    }
+
+    fn settle(&mut self, at: (LinkId, Number), tag: u64, multiple: bool, verdict: Verdict) -> Ruling {
+        let channel = self.channel(at)?;
+        let tags: Vec<u64> =
+            if multiple { channel.holds.range(..=tag).map(|(tag, _)| *tag).collect() } else { vec![tag] };
+        for tag in tags {
+            let channel = self.channel(at)?;
+            let hold =
+                channel.holds.remove(&tag).ok_or_else(|| format!("a settlement of the unknown tag {tag}"))?;
+            match &mut channel.mode {
+                Mode::Tx(transaction) => transaction.settles.push((tag, hold, verdict)),
+                _ => self.settled(hold, verdict),
+            }
+        }
+        Ok(())
+    }
+
+    fn settled(&mut self, hold: Hold, verdict: Verdict) {
+        match verdict {
+            Verdict::Ack => self.done(hold.copy),
+            Verdict::Requeue => self.give_back(hold.copy),
+            Verdict::Discard if self.queues[self.copies[hold.copy].queue].deleted => self.done(hold.copy),
+            Verdict::Discard => {
+                self.die(hold.copy);
+            }
+        }
+    }
+
+    fn commit(&mut self, at: (LinkId, Number)) -> Result<usize, String> {
+        let Mode::Tx(transaction) = &mut self.channel(at)?.mode else {
+            return Err("a commit without a transaction".to_owned());
+        };
+        let Transaction { publishes, settles } = std::mem::take(transaction);
+        let mut group =
+            Group { call: self.call, publishes: Vec::new(), settles: Vec::new(), fate: Fate::Open };
+        for (message, targets) in publishes {
+            for queue in targets {
+                if !self.queues[queue].deleted {
+                    group.publishes.push(self.add_copy(message, queue));
+                }
+            }
+        }
+        for (_, hold, verdict) in settles {
+            if verdict != Verdict::Requeue {
+                group.settles.push(hold.copy);
+            }
+            self.settled(hold, verdict);
+        }
+        self.groups.push(group);
+        Ok(self.groups.len() - 1)
+    }
+
+    fn rollback(&mut self, at: (LinkId, Number)) -> Result<Option<Asked>, String> {
+        let channel = self.channel(at)?;
+        if let Mode::Tx(transaction) = &mut channel.mode {
+            let Transaction { settles, .. } = std::mem::take(transaction);
+            channel.holds.extend(settles.into_iter().map(|(tag, hold, _)| (tag, hold)));
+        }
+        Ok(Some(Asked::Anything))
+    }
+
+    fn recover(&mut self, at: (LinkId, Number)) -> Result<Option<Asked>, String> {
+        for hold in std::mem::take(&mut self.channel(at)?.holds).into_values() {
+            self.give_back(hold.copy);
+        }
+        Ok(Some(Asked::Anything))
+    }
+
+    pub(super) fn channel(&mut self, at: (LinkId, Number)) -> Result<&mut Channel, String> {
+        self.channels.get_mut(&at).ok_or_else(|| format!("an operation on the closed channel {at:?}"))
+    }
+
+    /// A channel ends: its consumers leave, what it holds comes back.
+    pub(super) fn leave_channel(&mut self, at: (LinkId, Number)) {
+        let mine: Vec<u32> =
+            self.consumers.iter().filter(|(_, c)| (c.link, c.channel) == at).map(|(tag, _)| *tag).collect();
+        for consumer in mine {
+            if let Some(Consumer { queue, .. }) = self.consumers.remove(&consumer) {
+                self.loosen(queue);
+            }
+        }
+        let Some(channel) = self.channels.remove(&at) else { return };
+        for hold in channel.holds.into_values() {
+            self.give_back(hold.copy);
+        }
+        match channel.mode {
+            Mode::Tx(transaction) => {
+                for (_, hold, _) in transaction.settles {
+                    self.give_back(hold.copy);
+                }
+            }
+            Mode::Confirm { waiting, .. } => {
+                // Confirms that were said in the same call, before the channel closed, are heard after this.
+                self.closing.insert(at, waiting);
+            }
+            Mode::Plain => {}
+        }
+    }
+
+    /// A connection ends.
+    pub(super) fn leave(&mut self, link: LinkId) {
+        let channels: Vec<_> = self.channels.keys().filter(|(of, _)| *of == link).copied().collect();
+        for at in channels {
+            self.leave_channel(at);
+        }
+    }
+
+    /// Some of what is ready may come back to the queue: nothing can be said about its order any more.
+    fn loosen(&mut self, queue: QueueId) {
+        for id in &self.queues[queue].copies {
+            self.copies[*id].loose = true;
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What ends with a connection or with the broker.
+
+use super::copy::{CopyId, Fate, Place, Shown};
+use super::{Oracle, Ruling};
+use crate::link::LinkId;
+
+impl Oracle {
+    /// A connection is gone.
+    ///
+    /// # Errors
+    /// None; for callers that rule.
+    pub fn lost(&mut self, link: LinkId) -> Ruling {
+        self.leave(link);
+        Ok(())
+    }
+
+    /// The broker was stopped as it should be. Its connections are gone.
+    pub fn stopped(&mut self) {
+        self.durable = self.call + 1;
+        let unread: Vec<bool> = self.queues.iter().map(|queue| !queue.was_read).collect();
+        let untouched: Vec<CopyId> = (0..self.copies.len())
+            .filter(|id| unread[self.copies[*id].queue] && self.copies[*id].shown == Shown::Never)
+            .collect();
+        self.crashed();
+        for id in untouched {
+            self.copies[id].shown = Shown::Never;
+        }
+    }
+
+    /// The broker has died. Its connections were lost before.
+    pub fn crashed(&mut self) {
+        self.incarnation += 1;
+        self.begin_call();
+        self.channels.clear();
+        self.consumers.clear();
+        for queue in &mut self.queues {
+            queue.was_read = false;
+            if !queue.kind.durable && !queue.deleted {
+                queue.deleted = true;
+                self.names[queue.name] = None;
+                for bound in &mut self.exchanges {
+                    bound.retain(|name| *name != queue.name);
+                }
+            }
+        }
+        let sure_before: Vec<bool> =
+            self.copies.iter().map(|copy| copy.sure && copy.place.is_alive()).collect();
+        for id in 0..self.copies.len() {
+            self.survive(id);
+        }
+        for id in 0..self.groups.len() {
+            self.doubt_commit(id, &sure_before);
+        }
+        let (copies, durable) = (&self.copies, self.durable);
+        // A death that is on disk is done with: then its letter is as certain as any other.
+        self.deaths.retain(|(_, letter)| !(copies[*letter].durable || copies[*letter].published < durable));
+    }
+
+    /// What may be said of one copy after a crash.
+    fn survive(&mut self, id: CopyId) {
+        let copy = &mut self.copies[id];
+        copy.loose = false;
+        copy.awaited = false;
+        if (self.queues[copy.queue].deleted && !copy.may_be_dead) || !copy.persistent {
+            copy.place = Place::Absent;
+            return;
+        }
+        let written = copy.durable || copy.published < self.durable;
+        match copy.place {
+            Place::Ready | Place::Held(..) => {
+                copy.sure &= written;
+                copy.durable |= written && copy.sure;
+                if copy.shown == Shown::Never {
+                    copy.shown = Shown::Maybe;
+                }
+                copy.place = Place::Ready;
+            }
+            Place::Gone { call, durable } => {
+                if durable || call < self.durable {
+                    copy.place = Place::Gone { call, durable: true };
+                } else {
+                    copy.sure = false;
+                    if copy.shown == Shown::Never {
+                        copy.shown = Shown::Maybe;
+                    }
+                    copy.place = Place::Ready;
+                }
+            }
+            Place::Absent => {}
+        }
+    }
+
+    /// A commit that was not answered has happened or not.
+    fn doubt_commit(&mut self, number: usize, sure_before: &[bool]) {
+        let group = &mut self.groups[number];
+        if group.fate == Fate::Decided {
+            return;
+        }
+        if group.fate == Fate::Open && group.call < self.durable {
+            group.fate = Fate::Decided;
+            return;
+        }
+        let first = group.fate == Fate::Open;
+        group.fate = Fate::Undecided;
+        if !first {
+            return;
+        }
+        for id in &group.publishes {
+            let copy = &mut self.copies[*id];
+            // One that was settled meanwhile does not have to come back, even if the commit has happened.
+            if copy.place == Place::Ready && sure_before[*id] {
+                copy.published_in = Some(number);
+            }
+        }
+        for id in &group.settles {
+            let copy = &mut self.copies[*id];
+            if copy.place == Place::Ready {
+                let written = copy.durable || copy.published < self.durable;
+                copy.settled_in = Some((number, written));
+            }
+        }
+    }
+}
+
+impl Place {
+    fn is_alive(self) -> bool {
+        matches!(self, Place::Ready | Place::Held(..))
+    }
+}

@@ -1,0 +1,71 @@
+//! The end of a run: what must have happened by then.
+
+use super::channel::Mode;
+use super::copy::{CopyId, Fate, Place};
+use super::{Oracle, Ruling};
+
+impl Oracle {
+    /// Everything that could happen has happened: nobody waits for an answer or a confirm.
+    ///
+    /// # Errors
+    /// Who does.
+    pub fn rests(&self) -> Ruling {
+        for (at, channel) in &self.channels {
+            if let Some(asked) = channel.asked {
+                return Err(format!("channel {at:?} has no answer to {asked:?}"));
+            }
+            if let Mode::Confirm { waiting, .. } = &channel.mode
+                && let Some(first) = waiting.front()
+            {
+                return Err(format!("channel {at:?} has no confirm of {first:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// All connections are gone, and everything has come back to its queue.
+    pub fn all_is_back(&mut self) {
+        self.rested = Some(self.now);
+        for copy in &mut self.copies {
+            copy.loose = false;
+        }
+    }
+
+    /// All queues were read until they were empty.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn drained(&mut self) -> Ruling {
+        for id in 0..self.copies.len() {
+            let dead_letters = self.queues[self.copies[id].queue].kind.dead_letters.is_some();
+            let copy = &self.copies[id];
+            if copy.place == Place::Ready && copy.sure && (dead_letters || !self.may_vanish(id)) {
+                return Err(format!("{} is lost", self.describe(id)));
+            }
+        }
+        for (died, letter) in &self.deaths {
+            let is_missing = |id: CopyId| self.copies[id].place == Place::Ready;
+            if is_missing(*died) && is_missing(*letter) {
+                return Err(format!("{} is lost, and its dead letter too", self.describe(*died)));
+            }
+        }
+        for group in &self.groups {
+            let is_missing = |id: &&CopyId| self.copies[**id].place == Place::Ready && !self.may_vanish(**id);
+            let published =
+                group.publishes.iter().find(|id| is_missing(id) && self.copies[**id].published_in.is_some());
+            let settled = group
+                .settles
+                .iter()
+                .find(|id| is_missing(id) && self.copies[**id].settled_in.is_some_and(|(_, sure)| sure));
+            if let (Fate::Undecided, Some(published), Some(settled)) = (group.fate, published, settled) {
+                let (published, settled) = (self.describe(*published), self.describe(*settled));
+                return Err(format!("half of a commit has happened: {published} is missing, {settled} too"));
+            }
+        }
+        // What may have been lost has been.
+        for copy in self.copies.iter_mut().filter(|copy| copy.place == Place::Ready) {
+            copy.place = Place::Absent;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,131 @@
+//! The oracle: what may be said about every copy of every message, and what of that a broker breaks.
+//!
+//! It hears two things, in the order in which they happen: each operation when the broker has carried it out (used the last of its
+//! octets), and everything that the broker says, at the end of the call that made it say so. A *copy* is a message in one queue. Rules:
+//!
+//! 1. **Nothing is invented or torn**: what is delivered was published to that queue, with that body and those properties.
+//! 2. **Nothing is there twice**: a copy that somebody holds, or that is done with, is not delivered again before a crash.
+//! 3. **Nothing is lost**: a copy that was taken in is there until somebody is done with it. It may go unseen only by rule: its time to
+//!    live is over, a length limit was passed since, it was purged, its queue was deleted.
+//! 4. **Order**: a consumer gets the copies of a queue and priority in the order in which they were carried out, those apart that came
+//!    back, or may have come back, since the last start. When all have come back (the end of a run), this holds for all.
+//! 5. **`redelivered`** is set on a copy that was delivered before, not set on one that never was, and either where that cannot be known
+//!    (a crash).
+//! 6. **Confirms** come once, in order, and none is missing in the end; nor is the answer to any call.
+//! 7. **A crash** takes what is transient, queues that are not durable, and connections. It may take, and may leave, every persistent
+//!    message that was not confirmed; it may bring back every copy that was done with. But the journal is one sequence: where something
+//!    was confirmed, everything that was carried out in an earlier call is on disk too, publishes and settlements alike. Those copies must be
+//!    there, and must not come back. What a commit-ok or confirm names is on disk itself. What was seen after a crash has come from
+//!    the disk and is on it.
+//! 8. **A commit** without its commit-ok at a crash has happened or not, as a whole: the first of its publishes or settlements that is
+//!    seen decides for the rest.
+//! 9. **A dead letter** whose death was not on disk at a crash is in the queue that it died in, or in the one it went to, or in both.
+//! 10. **A clean stop** is a crash before which everything was on disk.
+
+mod carried;
+mod channel;
+mod copy;
+mod crash;
+mod end;
+mod heard;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::link::LinkId;
+use crate::message::Message;
+use crate::op::{Number, To};
+use crate::topology::{Kind, Name, Topology};
+use channel::{Channel, Consumer, Unconfirmed};
+use copy::{Copy, CopyId, Group, Queue, QueueId};
+
+/// Whether everything is as it should be, and otherwise what is not.
+pub type Ruling = Result<(), String>;
+
+/// What is known about everything that clients have done.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    topology: Topology,
+    /// Unix time, milliseconds.
+    now: u64,
+    /// Number of the present call into the broker.
+    call: u64,
+    /// What was carried out in calls before this one is on disk.
+    durable: u64,
+    /// How often the broker was started.
+    incarnation: u32,
+    messages: Vec<Message>,
+    /// The copies of each message.
+    copies_of: Vec<Vec<CopyId>>,
+    copies: Vec<Copy>,
+    queues: Vec<Queue>,
+    names: Vec<Option<QueueId>>,
+    exchanges: Vec<Vec<Name>>,
+    channels: BTreeMap<(LinkId, Number), Channel>,
+    consumers: BTreeMap<u32, Consumer>,
+    /// Unconfirmed publishes of channels that were closed in this call.
+    closing: BTreeMap<(LinkId, Number), VecDeque<Unconfirmed>>,
+    groups: Vec<Group>,
+    /// Deaths of which one side at least must be there.
+    deaths: Vec<(CopyId, CopyId)>,
+    /// From here on nothing that had expired by this time is delivered.
+    rested: Option<u64>,
+}
+
+impl Oracle {
+    /// Nothing has happened.
+    pub fn new(topology: Topology) -> Oracle {
+        let names = vec![None; topology.queues.len()];
+        let exchanges = vec![Vec::new(); topology.exchanges.len()];
+        Oracle { topology, names, exchanges, ..Oracle::default() }
+    }
+
+    /// It is so late, in unix milliseconds.
+    pub fn set_now(&mut self, now: u64) {
+        self.now = now;
+    }
+
+    /// The broker is called.
+    pub fn begin_call(&mut self) {
+        self.call += 1;
+        self.closing.clear();
+    }
+
+    /// A message that somebody is going to publish.
+    pub fn register(&mut self, octets: usize, persistent: bool, priority: u8) -> Message {
+        let id = self.messages.len() as u32;
+        let message = Message { id, octets, persistent, priority };
+        self.messages.push(message);
+        self.copies_of.push(Vec::new());
+        message
+    }
+
+    /// What a queue of this name was declared as, if there is one.
+    pub fn kind(&self, name: Name) -> Option<Kind> {
+        self.names[name].map(|queue| self.queues[queue].kind)
+    }
+
+    /// Queues of these names are there.
+    pub fn existing(&self) -> Vec<Name> {
+        (0..self.names.len()).filter(|name| self.names[*name].is_some()).collect()
+    }
+
+    fn targets(&self, to: To) -> Vec<QueueId> {
+        match to {
+            To::Queue(name) => self.names[name].into_iter().collect(),
+            To::Exchange(exchange) => {
+                self.exchanges[exchange].iter().filter_map(|name| self.names[*name]).collect()
+            }
+        }
+    }
+
+    /// Who consumes from the queue, or waits for an answer to a get.
+    fn is_read(&self, queue: QueueId) -> bool {
+        self.consumers.values().any(|consumer| consumer.queue == queue)
+            || self.channels.values().any(|channel| channel.gets_from(queue))
+    }
+
+    fn describe(&self, id: CopyId) -> String {
+        let copy = &self.copies[id];
+        format!("message {} in queue q{} ({copy:?})", copy.message, self.queues[copy.queue].name)
+    }
+}

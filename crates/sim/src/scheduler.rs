@@ -1,0 +1,294 @@
+//! What happens next, chosen from the seed.
+//!
+//! Invariant: clients only ask for what is allowed, so an error that the broker reports is a finding; the one exception is a
+//! queue that another client has deleted.
+
+use crate::client::Mode;
+use crate::op::{Ask, Number, To, Verdict};
+use crate::oracle::Ruling;
+use crate::rng::Rng;
+use crate::topology::{Kind, Name, Topology};
+use crate::trace::Trace;
+use crate::world::{ALL, World};
+
+/// Clients at the same time.
+const CLIENTS_MAX: usize = 4;
+/// Consumers of a channel.
+const CONSUMERS_MAX: usize = 3;
+
+/// A run that is under way.
+#[derive(Debug)]
+pub struct Scheduler {
+    world: World,
+    rng: Rng,
+}
+
+impl Scheduler {
+    /// The run of this seed.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn new(seed: u64, trace: Trace) -> Result<Scheduler, String> {
+        let mut rng = Rng::new(seed);
+        let topology = Topology::of(&mut rng);
+        let world = World::new(topology, trace)?;
+        Ok(Scheduler { world, rng })
+    }
+
+    /// What has happened so far.
+    pub fn trace(&self) -> String {
+        self.world.trace.text()
+    }
+
+    /// The run, up to its end.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn run(&mut self) -> Ruling {
+        let actions = self.rng.between(20, 400);
+        for _ in 0..actions {
+            self.act()?;
+        }
+        self.come_to_rest()?;
+        self.drain()?;
+        self.world.oracle.drained()?;
+        self.count_all()
+    }
+
+    fn act(&mut self) -> Ruling {
+        let clients = self.world.clients.len();
+        if clients == 0 || (clients < CLIENTS_MAX && self.rng.chance(1, 25)) {
+            self.connect();
+            return Ok(());
+        }
+        let client = self.rng.below(clients);
+        match self.rng.below(100) {
+            0..55 => self.network(client),
+            55..92 => self.ask(client),
+            92..99 => {
+                let longest = [3, 30, 400][self.rng.below(3)];
+                let milliseconds = self.rng.between(1, longest);
+                self.world.advance(milliseconds);
+                Ok(())
+            }
+            _ => self.world.cut(client),
+        }
+    }
+
+    fn connect(&mut self) {
+        let client = self.world.connect();
+        self.choose_mode(client, 1);
+        if self.rng.chance(1, 3) {
+            self.world.plan(client, 2, Ask::OpenChannel);
+            self.choose_mode(client, 2);
+        }
+    }
+
+    fn choose_mode(&mut self, client: usize, channel: Number) {
+        match self.rng.below(10) {
+            0..5 => self.world.plan(client, channel, Ask::Confirm),
+            5..7 => self.world.plan(client, channel, Ask::Tx),
+            _ => {}
+        }
+    }
+
+    /// Octets travel, or the broker has its turn.
+    fn network(&mut self, client: usize) -> Ruling {
+        if self.world.clients[client].is_closed {
+            return self.world.cut(client);
+        }
+        if self.world.clients[client].has_todo() {
+            self.world.send(client);
+        }
+        let link = &self.world.clients[client].link;
+        let (on_the_way, can_read) = (link.on_the_way(), link.can_read());
+        match self.rng.below(3) {
+            0 if on_the_way > 0 => {
+                let octets = if self.rng.chance(2, 3) { on_the_way } else { 1 + self.rng.below(on_the_way) };
+                self.world.carry(client, octets);
+            }
+            1 if can_read => {
+                for _ in 0..=self.rng.below(8) {
+                    self.world.read(client);
+                }
+            }
+            _ => {
+                let limit = if self.rng.chance(1, 4) { 1 + self.rng.below(300) } else { ALL };
+                self.world.turn(client, limit)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A client asks for something.
+    fn ask(&mut self, client: usize) -> Ruling {
+        let known = &self.world.clients[client];
+        let channels: Vec<Number> = known.channels.keys().copied().collect();
+        let free = known.is_free();
+        let Some(channel) = self.rng.pick(&channels).copied().filter(|_| free) else {
+            return self.network(client);
+        };
+        match self.rng.below(100) {
+            0..42 => self.publish(client, channel),
+            42..70 => self.settle(client, channel),
+            70..78 => self.consume(client, channel),
+            78..86 => self.get(client, channel),
+            86..92 => self.end_transaction(client, channel),
+            92 => self.cancel(client, channel),
+            93 => self.world.plan(client, channel, Ask::Recover),
+            94..96 => {
+                if let Some(name) = self.any_queue() {
+                    self.world.plan(client, channel, Ask::Count(name));
+                }
+            }
+            96 => self.purge(client, channel),
+            97 => self.delete(client, channel),
+            98 => {
+                self.world.plan(client, channel, Ask::CloseChannel);
+                self.world.plan(client, channel, Ask::OpenChannel);
+                self.choose_mode(client, channel);
+            }
+            _ => {
+                if self.rng.chance(1, 4) {
+                    self.world.plan(client, 0, Ask::CloseConnection);
+                }
+            }
+        }
+        while self.world.clients[client].has_todo() && self.world.send(client) {}
+        Ok(())
+    }
+
+    fn any_queue(&mut self) -> Option<Name> {
+        self.rng.pick(&self.world.oracle.existing()).copied()
+    }
+
+    fn kind(&self, name: Name) -> Kind {
+        self.world.topology.queues[name]
+    }
+
+    fn publish(&mut self, client: usize, channel: Number) {
+        let mode = self.world.clients[client].channels[&channel].mode;
+        let to = if self.rng.chance(1, 3) {
+            To::Exchange(self.rng.below(self.world.topology.exchanges.len()))
+        } else {
+            let name = 1 + self.rng.below(self.world.topology.queues.len() - 1);
+            // Whether a queue that may refuse has taken a message is only known by its confirm.
+            let ambiguous = self.kind(name).rejects && mode != Mode::Confirm;
+            To::Queue(if ambiguous { 1 } else { name })
+        };
+        let persistent = self.rng.chance(5, 6);
+        for _ in 0..=self.rng.below(6) {
+            let octets = match self.rng.below(20) {
+                0 => self.rng.between(1000, 9000),
+                1..6 => self.rng.between(100, 600),
+                _ => self.rng.between(0, 60),
+            };
+            let priority = self.rng.below(5) as u8;
+            let message = self.world.new_message(octets as usize, persistent, priority);
+            self.world.plan(client, channel, Ask::Publish(message, to));
+        }
+    }
+
+    fn settle(&mut self, client: usize, channel: Number) {
+        let view = &self.world.clients[client].channels[&channel];
+        let Some(tag) = self.rng.pick(&view.unsettled).copied() else { return };
+        let verdict = match self.rng.below(10) {
+            0..7 => Verdict::Ack,
+            7 if view.mode != Mode::Tx => Verdict::Discard,
+            _ => Verdict::Requeue,
+        };
+        let multiple = self.rng.chance(1, 2);
+        self.world.plan(client, channel, Ask::Settle { tag, multiple, verdict });
+    }
+
+    fn consume(&mut self, client: usize, channel: Number) {
+        let Some(name) = self.any_queue() else { return };
+        if self.world.clients[client].channels[&channel].consumers.len() < CONSUMERS_MAX {
+            let prefetch = [0, 1, 2, 3, 10][self.rng.below(5)];
+            let (consumer, no_ack) = (self.world.new_consumer(), self.rng.chance(1, 4));
+            self.world.plan(client, channel, Ask::Prefetch(prefetch));
+            self.world.plan(client, channel, Ask::Consume { name, consumer, no_ack });
+        }
+    }
+
+    fn cancel(&mut self, client: usize, channel: Number) {
+        let consumers: Vec<u32> =
+            self.world.clients[client].channels[&channel].consumers.keys().copied().collect();
+        if let Some(consumer) = self.rng.pick(&consumers).copied() {
+            self.world.plan(client, channel, Ask::Cancel(consumer));
+        }
+    }
+
+    fn get(&mut self, client: usize, channel: Number) {
+        if let Some(name) = self.any_queue() {
+            let no_ack = self.rng.chance(1, 3);
+            self.world.plan(client, channel, Ask::Get { name, no_ack });
+        }
+    }
+
+    fn end_transaction(&mut self, client: usize, channel: Number) {
+        if self.world.clients[client].channels[&channel].mode == Mode::Tx {
+            let ask = if self.rng.chance(4, 5) { Ask::Commit } else { Ask::Rollback };
+            self.world.plan(client, channel, ask);
+        }
+    }
+
+    fn purge(&mut self, client: usize, channel: Number) {
+        // Dead letters may be on their way into their queue unseen: what a purge takes could not be told.
+        if let Some(name) = self.any_queue().filter(|name| !self.kind(*name).takes_dead) {
+            self.world.plan(client, channel, Ask::Purge(name));
+        }
+    }
+
+    fn delete(&mut self, client: usize, channel: Number) {
+        if let Some(name) = self.any_queue().filter(|name| !self.kind(*name).takes_dead) {
+            self.world.plan(client, channel, Ask::Delete(name));
+            if self.rng.chance(3, 4) {
+                self.world.plan_declare(client, channel, name);
+            }
+        }
+    }
+
+    /// Nobody asks for more: everything that is under way comes to its end, and the clients leave.
+    fn come_to_rest(&mut self) -> Ruling {
+        self.world.rest_with_time()?;
+        self.world.oracle.rests()?;
+        while !self.world.clients.is_empty() {
+            self.world.cut(0)?;
+        }
+        self.world.rest_with_time()
+    }
+
+    /// Reads every queue until nothing comes.
+    fn drain(&mut self) -> Ruling {
+        self.world.oracle.all_is_back();
+        self.world.trace.add(|| "all queues are read".to_owned());
+        let client = self.world.connect();
+        let prefetch = [0, 1, 7][self.rng.below(3)];
+        self.world.plan(client, 1, Ask::Prefetch(prefetch));
+        for name in self.world.oracle.existing() {
+            let (consumer, no_ack) = (self.world.new_consumer(), self.rng.chance(1, 5));
+            self.world.plan(client, 1, Ask::Consume { name, consumer, no_ack });
+        }
+        loop {
+            self.world.rest_with_time()?;
+            let Some(view) = self.world.clients[client].channels.get(&1) else {
+                return Err("a reader has lost its channel".to_owned());
+            };
+            let Some(tag) = view.unsettled.last().copied() else { break };
+            self.world.plan(client, 1, Ask::Settle { tag, multiple: true, verdict: Verdict::Ack });
+        }
+        self.world.oracle.rests()?;
+        self.world.cut(client)
+    }
+
+    /// All queues are empty.
+    fn count_all(&mut self) -> Ruling {
+        let client = self.world.connect();
+        for name in self.world.oracle.existing() {
+            self.world.plan(client, 1, Ask::Count(name));
+        }
+        self.world.rest_with_time()?;
+        self.world.oracle.rests()
+    }
+}

@@ -1,0 +1,117 @@
+//! Queues and exchanges of a run. Invariant: names are numbers, so that a queue that is deleted and declared again is another
+//! queue of the same name.
+
+use crate::frames::Table;
+use crate::rng::Rng;
+
+/// Number of a queue's name.
+pub type Name = usize;
+
+/// What a queue is declared as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kind {
+    /// Survives a restart.
+    pub durable: bool,
+    /// `x-max-priority`.
+    pub max_priority: u8,
+    /// `x-message-ttl`, milliseconds.
+    pub ttl: Option<u64>,
+    /// `x-max-length`.
+    pub max_length: Option<u64>,
+    /// `x-overflow` is `reject-publish`.
+    pub rejects: bool,
+    /// Dead letters go to the queue of this name.
+    pub dead_letters: Option<Name>,
+    /// Others send their dead letters here.
+    pub takes_dead: bool,
+}
+
+/// Queues and exchanges.
+#[derive(Clone, Debug, Default)]
+pub struct Topology {
+    /// Queues by name.
+    pub queues: Vec<Kind>,
+    /// The queues that are bound to each fanout exchange.
+    pub exchanges: Vec<Vec<Name>>,
+}
+
+impl Topology {
+    /// Some queues of each kind, and one or two exchanges.
+    pub fn of(rng: &mut Rng) -> Topology {
+        let plain = Kind { durable: true, ..Kind::default() };
+        let graveyard = 0;
+        let mut queues = vec![Kind { takes_dead: true, ..plain }, plain];
+        for _ in 0..rng.between(1, 4) {
+            queues.push(match rng.below(10) {
+                0..3 => plain,
+                3 => Kind { max_priority: 3, ..plain },
+                4 => Kind { max_length: Some(rng.between(0, 6)), ..plain },
+                5 => Kind { max_length: Some(rng.between(1, 6)), rejects: true, ..plain },
+                6 => Kind { ttl: Some([0, 20, 300][rng.below(3)]), ..plain },
+                7 => Kind { dead_letters: Some(graveyard), ..plain },
+                8 => match rng.below(2) {
+                    0 => Kind { dead_letters: Some(graveyard), ttl: Some(rng.between(5, 200)), ..plain },
+                    _ => Kind { dead_letters: Some(graveyard), max_length: Some(rng.between(1, 6)), ..plain },
+                },
+                _ => Kind { durable: false, ..plain },
+            });
+        }
+        // A refusal of one queue would make the confirm of the others' copies ambiguous.
+        let bindable: Vec<Name> =
+            (0..queues.len()).filter(|name| !queues[*name].takes_dead && !queues[*name].rejects).collect();
+        let exchanges = (0..rng.between(1, 2)).map(|_| {
+            let mut bound: Vec<Name> =
+                (0..rng.between(2, 3)).filter_map(|_| rng.pick(&bindable).copied()).collect();
+            bound.sort_unstable();
+            bound.dedup();
+            // Of two dead letters of one message it could not be told which queue they come from.
+            let mut deadly = 0;
+            bound.retain(|name| {
+                deadly += usize::from(queues[*name].dead_letters.is_some());
+                queues[*name].dead_letters.is_none() || deadly == 1
+            });
+            bound
+        });
+        let exchanges = exchanges.collect();
+        Topology { queues, exchanges }
+    }
+}
+
+impl Kind {
+    /// The arguments of its declare.
+    pub fn arguments(&self) -> Table {
+        let mut table = Table::default();
+        if self.max_priority > 0 {
+            table = table.number("x-max-priority", self.max_priority.into());
+        }
+        if let Some(ttl) = self.ttl {
+            table = table.number("x-message-ttl", ttl);
+        }
+        if let Some(max) = self.max_length {
+            table = table.number("x-max-length", max);
+        }
+        if self.rejects {
+            table = table.text("x-overflow", "reject-publish");
+        }
+        if let Some(name) = self.dead_letters {
+            table = table.text("x-dead-letter-exchange", "");
+            table = table.text("x-dead-letter-routing-key", &queue_name(name));
+        }
+        table
+    }
+
+    /// The level of a message's priority here.
+    pub fn level(&self, priority: u8) -> u8 {
+        priority.min(self.max_priority)
+    }
+}
+
+/// The name on the wire.
+pub fn queue_name(name: Name) -> String {
+    format!("q{name}")
+}
+
+/// The name on the wire of an exchange.
+pub fn exchange_name(exchange: usize) -> String {
+    format!("x{exchange}")
+}

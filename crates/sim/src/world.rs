@@ -1,0 +1,208 @@
+//! Everything of a run: the broker, the clients, the oracle, and what can happen to them.
+//!
+//! Invariant: nothing happens by itself; whoever calls decides what is next.
+
+use crate::client::Client;
+use crate::link::Link;
+use crate::message::Message;
+use crate::node::Node;
+use crate::op::{Ask, Number, Op};
+use crate::oracle::{Oracle, Ruling};
+use crate::topology::Topology;
+use crate::trace::Trace;
+
+/// More rounds than this without rest are a busy loop.
+const ROUNDS_MAX: usize = 20_000;
+/// Octets that are encoded at a time when nothing is to be cut up.
+pub const ALL: usize = 1024;
+
+/// The world of one run.
+#[derive(Debug)]
+pub struct World {
+    /// The broker.
+    pub node: Node,
+    /// Clients that are connected.
+    pub clients: Vec<Client>,
+    /// The judge.
+    pub oracle: Oracle,
+    /// Queues and exchanges.
+    pub topology: Topology,
+    /// What has happened.
+    pub trace: Trace,
+    next_link: u32,
+    next_consumer: u32,
+    spare: Vec<u8>,
+}
+
+impl World {
+    /// A broker with all queues declared.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn new(topology: Topology, trace: Trace) -> Result<World, String> {
+        let oracle = Oracle::new(topology.clone());
+        let node = Node::start()?;
+        let (clients, spare) = (Vec::new(), Vec::new());
+        let mut world =
+            World { node, clients, oracle, topology, trace, next_link: 1, next_consumer: 1, spare };
+        world.oracle.set_now(world.node.unix());
+        let client = world.connect();
+        for exchange in 0..world.topology.exchanges.len() {
+            world.plan(client, 1, Ask::Exchange(exchange));
+        }
+        for name in 0..world.topology.queues.len() {
+            world.plan_declare(client, 1, name);
+        }
+        world.rest()?;
+        Ok(world)
+    }
+
+    /// A new client, with channel 1 to be opened.
+    pub fn connect(&mut self) -> usize {
+        let link = Link::new(self.next_link, self.node.connect());
+        self.trace.add(|| format!("client {} connects", self.next_link));
+        self.next_link += 1;
+        self.clients.push(Client::new(link));
+        let client = self.clients.len() - 1;
+        self.plan(client, 1, Ask::OpenChannel);
+        client
+    }
+
+    /// A number for a new consumer.
+    pub fn new_consumer(&mut self) -> u32 {
+        self.next_consumer += 1;
+        self.next_consumer
+    }
+
+    /// A new message.
+    pub fn new_message(&mut self, octets: usize, persistent: bool, priority: u8) -> Message {
+        self.oracle.register(octets, persistent, priority)
+    }
+
+    /// The client will ask for this when its turn has come.
+    pub fn plan(&mut self, client: usize, channel: Number, ask: Ask) {
+        self.clients[client].plan(Op { channel, ask });
+    }
+
+    /// Declares a queue and binds it to the exchanges that it belongs to.
+    pub fn plan_declare(&mut self, client: usize, channel: Number, name: usize) {
+        self.plan(client, channel, Ask::Declare(name));
+        for exchange in 0..self.topology.exchanges.len() {
+            if self.topology.exchanges[exchange].contains(&name) {
+                self.plan(client, channel, Ask::Bind(exchange, name));
+            }
+        }
+    }
+
+    /// The client sends one operation that was planned.
+    pub fn send(&mut self, client: usize) -> bool {
+        let topology = &self.topology;
+        let known = &mut self.clients[client];
+        let Some(op) = known.send(topology) else { return false };
+        if let (Ask::Consume { consumer, no_ack, .. }, Some(view)) =
+            (&op.ask, known.channels.get_mut(&op.channel))
+        {
+            view.consumers.insert(*consumer, *no_ack);
+        }
+        let id = known.link.id();
+        self.trace.add(|| format!("client {id} on {}: {:?}", op.channel, op.ask));
+        true
+    }
+
+    /// So many octets of the client arrive.
+    pub fn carry(&mut self, client: usize, octets: usize) {
+        let link = &mut self.clients[client].link;
+        link.carry(octets);
+        self.trace.add(|| format!("{octets} octets of client {} arrive", link.id()));
+    }
+
+    /// The broker has its turn with a connection, encoding `limit` octets at a time.
+    ///
+    /// # Errors
+    /// What the oracle says.
+    pub fn turn(&mut self, client: usize, limit: usize) -> Result<bool, String> {
+        let link = &mut self.clients[client].link;
+        let id = link.id();
+        let moved = link.turn(self.node.now(), limit, &mut self.spare, &mut self.oracle)?;
+        if moved {
+            self.trace.add(|| format!("the broker has its turn with client {id}"));
+        }
+        Ok(moved)
+    }
+
+    /// The client reads one thing that has come.
+    pub fn read(&mut self, client: usize) -> bool {
+        let known = &mut self.clients[client];
+        let id = known.link.id();
+        let Some(heard) = known.read() else { return false };
+        self.trace.add(|| format!("client {id} reads on {}: {}", heard.channel, heard.said));
+        true
+    }
+
+    /// A connection breaks, or is left after its close.
+    ///
+    /// # Errors
+    /// What the oracle says.
+    pub fn cut(&mut self, client: usize) -> Ruling {
+        let mut known = self.clients.remove(client);
+        self.trace.add(|| format!("the connection of client {} ends", known.link.id()));
+        known.link.cut(&mut self.oracle)
+    }
+
+    /// Time passes, and what is due is done.
+    pub fn advance(&mut self, milliseconds: u64) {
+        self.node.advance(milliseconds);
+        self.oracle.set_now(self.node.unix());
+        self.trace.add(|| format!("{milliseconds} ms pass"));
+        self.timers();
+    }
+
+    fn timers(&mut self) -> bool {
+        let due = self.node.next_timer().is_some_and(|at| at <= self.node.now());
+        if due {
+            self.oracle.begin_call();
+            self.node.handle_timers();
+        }
+        due
+    }
+
+    /// All that can happen without time passing and without anybody asking for more happens.
+    ///
+    /// # Errors
+    /// What the oracle says, or that there is no rest.
+    pub fn rest(&mut self) -> Ruling {
+        for _ in 0..ROUNDS_MAX {
+            let mut moved = self.timers();
+            for client in 0..self.clients.len() {
+                moved |= self.send(client);
+                let octets = self.clients[client].link.on_the_way();
+                if octets > 0 {
+                    self.carry(client, octets);
+                    moved = true;
+                }
+                moved |= self.turn(client, ALL)?;
+                while self.read(client) {
+                    moved = true;
+                }
+            }
+            if !moved {
+                return Ok(());
+            }
+        }
+        Err("the broker does not come to rest".to_owned())
+    }
+
+    /// Rest, and what needs time for it gets time.
+    ///
+    /// # Errors
+    /// As for [`World::rest`].
+    pub fn rest_with_time(&mut self) -> Ruling {
+        for _ in 0..ROUNDS_MAX {
+            self.rest()?;
+            let next = self.clients.iter().filter_map(|client| client.link.deadline()).min();
+            let Some(at) = next.filter(|at| *at > self.node.now()) else { return Ok(()) };
+            self.advance(at - self.node.now());
+        }
+        Err("the broker waits for ever".to_owned())
+    }
+}

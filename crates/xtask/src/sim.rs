@@ -1,0 +1,34 @@
+//! The simulation (`cargo xtask sim`), built optimised but with the checks of a debug build, in a profile of its own.
+
+use std::path::Path;
+use std::process::Command;
+
+use clap::Args;
+
+use crate::command;
+
+/// Which seeds run.
+#[derive(Args)]
+pub(crate) struct Selection {
+    /// How many.
+    #[arg(long, default_value_t = 2000)]
+    seeds: u64,
+    /// The first one.
+    #[arg(long, default_value_t = 1, value_name = "SEED")]
+    first: u64,
+    /// How many lines of a failed run are shown.
+    #[arg(long, default_value_t = 40)]
+    lines: usize,
+}
+
+/// Builds and runs it; true when no seed fails.
+pub(crate) fn run(root: &Path, selection: &Selection) -> bool {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(root).args(["run", "--quiet", "--profile", "sim", "--package", "warrenmq-sim", "--"]);
+    for (name, value) in [("--seeds", selection.seeds), ("--first", selection.first)] {
+        command.arg(name).arg(value.to_string());
+    }
+    command.arg("--lines").arg(selection.lines.to_string());
+    command::succeeds(&mut command)
+}
