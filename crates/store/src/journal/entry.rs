@@ -7,12 +7,12 @@ const PUBLISH: u32 = 1;
 const SETTLE: u32 = 2;
 const DELIVERED: u32 = 3;
 
-/// Octets of the fixed part of a publish head; the other kinds have [`HEAD_MIN`].
+/// Octets of a publish head without its queues.
 const PUBLISH_HEAD: usize = 24;
-/// Octets of the smallest head.
+/// Octets of a settle head without its ranges; no head is smaller.
 pub(super) const HEAD_MIN: usize = 16;
-/// What a delivered head has more.
-const DELIVERED_REST: usize = 8;
+/// Octets of a delivered head.
+const DELIVERED_HEAD: usize = 24;
 /// Octets of a pair of numbers in a head.
 const PAIR: usize = 16;
 
@@ -52,7 +52,7 @@ impl Entry {
         match self {
             Entry::Publish { queues, .. } => PUBLISH_HEAD + PAIR * queues.len(),
             Entry::Settle { ranges, .. } => HEAD_MIN + PAIR * ranges.len(),
-            Entry::Delivered { .. } => HEAD_MIN + DELIVERED_REST,
+            Entry::Delivered { .. } => DELIVERED_HEAD,
         }
     }
 
@@ -165,4 +165,67 @@ fn take_u64(from: &mut &[u8]) -> Option<u64> {
     let (number, rest) = from.split_first_chunk()?;
     *from = rest;
     Some(u64::from_le_bytes(*number))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry() -> impl Strategy<Value = Entry> {
+        let pairs = || vec(any::<(u64, u64)>(), 0..5);
+        prop_oneof![
+            (pairs(), any::<u32>(), any::<u64>(), vec(any::<u8>(), 0..40)).prop_map(
+                |(queues, count, arrived, records)| Entry::Publish {
+                    queues: queues.into(),
+                    count,
+                    arrived,
+                    records: records.into()
+                }
+            ),
+            (any::<u64>(), pairs()).prop_map(|(queue, ranges)| Entry::Settle { queue, ranges }),
+            any::<(u64, u64)>().prop_map(|(queue, below)| Entry::Delivered { queue, below }),
+        ]
+    }
+
+    /// The entry of a head with its body.
+    fn whole(head: Head<'_>, bodies: &mut Bytes) -> Entry {
+        match head {
+            Head::Publish { queues, count, arrived, octets } => {
+                let records = bodies.split_to(octets as usize);
+                Entry::Publish { queues: queues.iter().collect(), count, arrived, records }
+            }
+            Head::Settle { queue, ranges } => Entry::Settle { queue, ranges: ranges.iter().collect() },
+            Head::Delivered { queue, below } => Entry::Delivered { queue, below },
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn entries_come_back(entries in vec(entry(), 0..6)) {
+            let (mut heads, mut bodies) = (Vec::new(), Vec::new());
+            for entry in &entries {
+                let before = heads.len();
+                entry.encode_head(&mut heads);
+                prop_assert_eq!(heads.len() - before, entry.head_octets());
+                if let Entry::Publish { records, .. } = entry {
+                    bodies.extend_from_slice(records);
+                    prop_assert_eq!(records.len(), entry.body_octets());
+                }
+            }
+            let (mut rest, mut bodies) = (&heads[..], Bytes::from(bodies));
+            for entry in entries {
+                prop_assert_eq!(whole(Head::take(&mut rest).unwrap(), &mut bodies), entry);
+            }
+            prop_assert!(rest.is_empty() && bodies.is_empty());
+        }
+
+        #[test]
+        fn any_octets_are_heads_or_not(octets in vec(prop_oneof![0_u8..4, any::<u8>()], 0..100)) {
+            let mut rest = &octets[..];
+            while Head::take(&mut rest).is_some() {}
+        }
+    }
 }

@@ -15,11 +15,10 @@ mod file_queues;
 mod files;
 mod group;
 mod published;
+mod reader;
 mod record;
 mod scan;
 mod survey;
-#[cfg(test)]
-mod tests;
 mod window;
 mod writer;
 
@@ -184,9 +183,9 @@ impl Journal {
         writer.taken_octets += asked.moved;
         let taken = writer.taken_octets;
         let step = writer.turn(now, asked, &self.files);
-        self.durable.store(writer.durable(), Ordering::Release);
         match step {
             Ok(step) => {
+                self.durable.store(writer.durable(), Ordering::Release);
                 self.pending.fetch_sub(taken - writer.taken_octets, Ordering::Relaxed);
                 Ok(step)
             }

@@ -1,3 +1,0 @@
-//! Tests of the journal as a whole.
-
-mod first;
