@@ -10,7 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use warrenmq_protocol::{Millis, Settings};
-use warrenmq_store::{CommitSeq, DefinitionError, DefinitionStore, DefinitionWriter};
+use warrenmq_store::{
+    CommitSeq, DefinitionError, DefinitionStore, DefinitionWriter, Disk, Journal, JournalOptions, SegmentOptions, Segments, Step,
+    StoreError, TornTail,
+};
 use warrenmq_wire::method::{AMQPValue, FieldTable, LongString, ShortString};
 
 use crate::access::{Credentials, LoginRefusal, LoopbackUsers, Permissions, User};
@@ -19,6 +22,7 @@ use crate::changes::Journalist;
 use crate::dead_letter;
 use crate::definitions;
 use crate::directory::Directory;
+use crate::failure::{Failure, OnFailure};
 use crate::inbox::{Inbox, Notice};
 use crate::limits::Limits;
 use crate::names::Names;
@@ -26,6 +30,7 @@ use crate::queue_cell::{ConnectionId, Scratch};
 use crate::queue_ids::QueueIds;
 use crate::restore::{self, RestoreError};
 use crate::session::Session;
+use crate::storage::{self, Inside, Point, Progress, Storage, Threads, Waiting};
 use crate::timers::Timers;
 use crate::vhost::{Deletion, Vhost};
 
@@ -53,15 +58,42 @@ pub struct Options {
     pub seed: [u8; 32],
     /// Unix time in milliseconds when the time that the broker is told was 0; for timestamps that clients see.
     pub epoch_ms: u64,
+    /// The time at the start.
+    pub now: Millis,
+    /// What a confirm promises.
+    pub durability: Durability,
 }
 
-/// How definitions are written.
+/// What a confirm of a persistent message in durable queues promises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// It is on disk: it survives a power cut.
+    #[default]
+    Fsync,
+    /// The system has it: it survives the end of the process. What RabbitMQ's classic queues promise.
+    Os,
+}
+
+/// Who writes definitions and messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commits {
-    /// By a thread, in groups.
+    /// Threads, in groups.
     Threaded,
-    /// At once, in the caller's thread; for tests and simulation.
+    /// The caller, at once; what leaves memory is written by [`Broker::step`]. For tests.
     Inline,
+    /// Definitions at once, messages by [`Broker::step`] alone. For simulation.
+    Stepped,
+}
+
+/// The three that move messages between queues and files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worker {
+    /// Writes a group of the journal.
+    Commit,
+    /// Moves messages to segments, and lets go of files.
+    Write,
+    /// Reads a block back.
+    Read,
 }
 
 /// A running node.
@@ -73,7 +105,10 @@ pub struct Broker {
     vhosts: RwLock<BTreeMap<String, Arc<Vhost>>>,
     directory: Directory,
     journalist: Journalist,
-    waiting: Arc<Waiting>,
+    storage: Arc<Storage>,
+    commits: Commits,
+    threads: Mutex<Option<Threads>>,
+    on_failure: OnFailure,
     connections: Mutex<HashMap<ConnectionId, Arc<Inbox>>>,
     next_connection: AtomicU64,
     timers: Arc<Timers>,
@@ -81,53 +116,58 @@ pub struct Broker {
     alarms: Alarms,
 }
 
-/// Connections that wait for definitions to be on disk.
-#[derive(Debug, Default)]
-struct Waiting {
-    inboxes: Mutex<Vec<Arc<Inbox>>>,
-}
-
 impl Broker {
-    /// Opens a node on what the store has; makes the default vhost and user when it has none. `on_failure` is called
-    /// when definitions can no longer be written: the process has to stop then.
+    /// Opens a node on what the stores have; makes the default vhost and user when there are none. `on_failure` is called
+    /// when definitions or messages can no longer be written: the process has to stop then.
     ///
     /// # Errors
-    /// When the store cannot be read, or holds what cannot be.
+    /// When a store cannot be read, or holds what cannot be.
     pub fn open(
         options: Options,
         mut store: Box<dyn DefinitionStore>,
+        disk: Arc<dyn Disk>,
         commits: Commits,
-        on_failure: Box<dyn Fn(DefinitionError) + Send>,
+        on_failure: OnFailure,
     ) -> Result<Arc<Broker>, RestoreError> {
         let records = restore::read(store.as_mut())?;
+        let scan = warrenmq_store::scan(disk.as_ref())?;
+        let segments = Segments::open(Arc::clone(&disk), segment_options(&options.limits))?;
+        let queue_ids = Arc::new(QueueIds::default());
+        queue_ids.start_above(restore::highest_queue(&records)?);
+        queue_ids.start_above(scan.highest_queue);
+        queue_ids.start_above(segments.queues()?.into_iter().max().unwrap_or(0));
+        let journal = Journal::begin(Arc::clone(&disk), journal_options(&options), &scan)?;
         let waiting = Arc::new(Waiting::default());
-        let on_durable = {
-            let waiting = Arc::clone(&waiting);
-            Box::new(move |_| waiting.notify_all())
-        };
-        let writer = match commits {
-            Commits::Threaded => DefinitionWriter::spawn(store, on_durable, on_failure),
-            Commits::Inline => DefinitionWriter::inline(store, on_durable, on_failure),
-        };
+        let storage =
+            Storage::new(journal, segments, Arc::clone(&waiting), &options.limits, options.epoch_ms);
         let broker = Broker {
             settings: Arc::new(settings(&options.limits)),
             limits: options.limits.clone(),
             names: Names::new(options.seed),
             directory: Directory::new(LoopbackUsers::new(options.loopback_users.clone())),
-            options,
             vhosts: RwLock::default(),
-            journalist: Journalist::new(Arc::new(writer)),
-            waiting,
+            journalist: Journalist::new(definition_writer(store, commits, waiting, &on_failure)),
+            storage: Arc::new(storage),
+            commits,
+            threads: Mutex::default(),
+            on_failure,
             connections: Mutex::default(),
             next_connection: AtomicU64::new(1),
             timers: Arc::default(),
-            queue_ids: Arc::default(),
+            queue_ids,
             alarms: Alarms::default(),
+            options,
         };
-        broker.queue_ids.start_above(restore::highest_queue(&records)?);
         restore::records(&broker, records)?;
+        broker.recover(&scan)?;
         restore::defaults(&broker, &broker.options)?;
-        Ok(Arc::new(broker))
+        let broker = Arc::new(broker);
+        if commits == Commits::Threaded {
+            let on_failure = Arc::clone(&broker.on_failure);
+            let tell = Box::new(move |error| on_failure(Failure::Messages(error)));
+            *broker.threads.lock() = Some(Threads::start(&broker, &broker.storage, tell));
+        }
+        Ok(broker)
     }
 
     /// Takes a connection that was accepted from `peer` at `now`.
@@ -177,7 +217,7 @@ impl Broker {
 
     /// Number of the last change to the definitions that is on disk.
     pub fn definitions_version(&self) -> u64 {
-        self.durable().0
+        self.definitions_durable().0
     }
 
     /// Blocks until all definitions of now are on disk. For the start, before clients are told that the broker is ready: their
@@ -189,12 +229,32 @@ impl Broker {
         self.journalist.settle()
     }
 
-    /// Writes what is left and stops the store. Connections must be gone.
+    /// Does one step of a worker and says whether there may be more to do. Not with [`Commits::Threaded`].
+    pub fn step(&self, worker: Worker, now: Millis) -> bool {
+        let storage = &self.storage;
+        let done = match worker {
+            Worker::Commit => storage.commit(now).map(|step| matches!(step, Step::Worked { .. })),
+            Worker::Write => storage.write(self, now).map(|progress| progress == Progress::More),
+            Worker::Read => storage.read(self, now).map(|progress| progress == Progress::More),
+        };
+        done.unwrap_or_else(|error| {
+            (self.on_failure)(Failure::Messages(error));
+            false
+        })
+    }
+
+    /// Writes what is left and stops the stores. Connections must be gone.
     ///
     /// # Errors
     /// When something could not be written.
-    pub fn close(&self) -> Result<(), DefinitionError> {
-        self.journalist.close()
+    pub fn close(&self) -> Result<(), Failure> {
+        let threads = self.threads.lock().take();
+        let messages = match threads {
+            Some(threads) => threads.close(|| self.storage.append_last()),
+            None => self.storage.close_in_steps(self.options.now),
+        };
+        let definitions = self.journalist.close().map_err(Failure::Definitions);
+        messages.map_err(Failure::Messages).and(definitions)
     }
 
     /// The RabbitMQ release whose behaviour is followed.
@@ -205,6 +265,7 @@ impl Broker {
     /// Does what is due for queues at `now`: messages and queues that expire.
     pub fn handle_timers(&self, now: Millis) {
         let mut scratch = Scratch { now, ..Scratch::default() };
+        let _inside = self.enter(&mut scratch);
         let window = self.limits.queue_window_octets;
         while let Some(queue) = self.timers.take_due(now) {
             let Some(queue) = queue.upgrade() else { continue };
@@ -226,10 +287,37 @@ impl Broker {
         self.timers.next()
     }
 
-    /// Sends dead letters on, then wakes whom they and others have reached.
+    /// Sends dead letters on, hands over what is for the disk, then wakes whom the batch has reached.
     pub(crate) fn finish(&self, scratch: &mut Scratch) {
         dead_letter::publish(self, scratch);
+        self.storage.take(&mut scratch.work);
+        if self.commits == Commits::Inline {
+            while self.step(Worker::Commit, scratch.now) {}
+        }
         scratch.touched.wake_all();
+    }
+
+    /// Begins a batch of work on queues; see [`Inside`].
+    pub(crate) fn enter(&self, scratch: &mut Scratch) -> Inside {
+        self.storage.brief(&mut scratch.work);
+        self.storage.enter()
+    }
+
+    fn recover(&self, scan: &warrenmq_store::Scan) -> Result<(), StoreError> {
+        if let Some(torn) = &scan.torn {
+            let TornTail { file, offset, octets } = torn;
+            tracing::warn!("{file}: {octets} octets from octet {offset} on were being written when the broker died; cut");
+        }
+        let recovered = storage::recover(self, &self.storage, scan, self.options.now)?;
+        if recovered.messages > 0 {
+            tracing::info!("recovered {} messages in {} queues", recovered.messages, recovered.queues);
+        }
+        Ok(())
+    }
+
+    /// The time at which it was opened.
+    pub(crate) fn started_at(&self) -> Millis {
+        self.options.now
     }
 
     pub(crate) fn epoch_ms(&self) -> u64 {
@@ -244,16 +332,25 @@ impl Broker {
         &self.journalist
     }
 
-    pub(crate) fn durable(&self) -> CommitSeq {
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    pub(crate) fn definitions_durable(&self) -> CommitSeq {
         self.journalist.durable()
     }
 
-    /// Tells the inbox [`Notice::Durable`] once definitions up to `seq` may be on disk.
-    pub(crate) fn wait_durable(&self, inbox: &Arc<Inbox>, seq: CommitSeq) {
-        self.waiting.inboxes.lock().push(Arc::clone(inbox));
+    /// What is on disk.
+    pub(crate) fn durable(&self) -> Point {
+        Point { seq: self.journalist.durable(), lsn: self.storage.durable() }
+    }
+
+    /// Tells the inbox [`Notice::Durable`] once `point` may be on disk.
+    pub(crate) fn wait_durable(&self, inbox: &Arc<Inbox>, point: Point) {
+        self.storage.waiting.add(inbox);
         // The commit may have ended before the inbox stood in the list.
-        if self.durable() >= seq {
-            self.waiting.notify_all();
+        if point.is_in(self.durable()) {
+            self.storage.waiting.notify_all();
         }
     }
 
@@ -291,7 +388,7 @@ impl Broker {
         if let Some(vhost) = vhosts.get(&definition.name) {
             return (Arc::clone(vhost), false);
         }
-        let vhost = Arc::new(Vhost::new(definition.clone(), &self.timers, &self.queue_ids));
+        let vhost = Arc::new(Vhost::new(definition.clone(), &self.timers, &self.queue_ids, &self.storage));
         vhosts.insert(definition.name.clone(), Arc::clone(&vhost));
         (vhost, true)
     }
@@ -335,12 +432,47 @@ impl std::fmt::Debug for Broker {
     }
 }
 
-impl Waiting {
-    fn notify_all(&self) {
-        let inboxes = std::mem::take(&mut *self.inboxes.lock());
-        for inbox in inboxes {
-            inbox.notify(Notice::Durable);
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Who wants to know the outcome calls close.
+        if let Some(threads) = self.threads.lock().take() {
+            let _ = threads.close(|| {});
         }
+    }
+}
+
+fn definition_writer(
+    store: Box<dyn DefinitionStore>,
+    commits: Commits,
+    waiting: Arc<Waiting>,
+    on_failure: &OnFailure,
+) -> Arc<DefinitionWriter> {
+    let on_durable = Box::new(move |_| waiting.notify_all());
+    let on_failure = Arc::clone(on_failure);
+    let tell = Box::new(move |error: DefinitionError| on_failure(Failure::Definitions(error)));
+    Arc::new(match commits {
+        Commits::Threaded => DefinitionWriter::spawn(store, on_durable, tell),
+        Commits::Inline | Commits::Stepped => DefinitionWriter::inline(store, on_durable, tell),
+    })
+}
+
+fn segment_options(limits: &Limits) -> SegmentOptions {
+    SegmentOptions {
+        file_octets: limits.segment_file_octets,
+        open_files_max: limits.segment_files_max,
+        ..SegmentOptions::default()
+    }
+}
+
+fn journal_options(options: &Options) -> JournalOptions {
+    let limits = &options.limits;
+    JournalOptions {
+        file_octets: limits.journal_file_octets,
+        group_octets: limits.journal_group_octets,
+        fsync: options.durability == Durability::Fsync,
+        lazy_sync_ms: limits.journal_sync_ms,
+        // What nobody waits for is written out before it becomes much.
+        lazy_sync_octets: limits.journal_file_octets / 2,
     }
 }
 

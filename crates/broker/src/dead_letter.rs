@@ -1,13 +1,13 @@
 //! Dead letters: from the queue they leave to the queues that their dead-letter exchange leads to.
 //!
-//! Invariants: it runs after all queue locks are free; a message that died of itself (not rejected) and comes back to a queue
+//! Invariants: a message leaves one queue and enters others in one record of the journal; it runs after all queue locks are free; a message that died of itself (not rejected) and comes back to a queue
 //! it died in is dropped, so a cycle ends (<https://www.rabbitmq.com/docs/dlx>).
 
 mod death;
 
 use std::sync::Arc;
 
-use warrenmq_queue::{Dead, Picks, Reason, Record, RunBuilder};
+use warrenmq_queue::{Dead, Delivery, Picks, Position, Reason, Record, RunBuilder};
 use warrenmq_wire::basic;
 use warrenmq_wire::content;
 
@@ -26,10 +26,19 @@ pub(crate) struct DeadLetters {
     pub(crate) routing_key: Option<String>,
 }
 
+/// Messages that left a queue and wait for their dead-letter exchange.
+#[derive(Debug)]
+pub(crate) struct Dying {
+    pub(crate) to: Arc<DeadLetters>,
+    /// The number of the queue that they leave, if its messages are on disk.
+    pub(crate) from: Option<u64>,
+    pub(crate) dead: Dead,
+}
+
 /// Publishes what died; that may make others die, until nothing is left.
 pub(crate) fn publish(broker: &Broker, scratch: &mut Scratch) {
     while !scratch.dead.is_empty() {
-        for (from, dead) in std::mem::take(&mut scratch.dead) {
+        for Dying { to, from, dead } in std::mem::take(&mut scratch.dead) {
             let Dead { delivery, reason } = dead;
             let mut offsets: Vec<u32> = Vec::new();
             match &delivery.picks {
@@ -43,7 +52,10 @@ pub(crate) fn publish(broker: &Broker, scratch: &mut Scratch) {
                 Picks::List(list) => offsets.extend(list.iter().map(|pick| pick.offset)),
             }
             for offset in offsets {
-                publish_one(broker, &from, reason, delivery.run.record(offset).0, scratch);
+                publish_one(broker, &to, reason, delivery.run.record(offset).0, scratch);
+            }
+            if let Some(queue) = from {
+                scratch.work.settle(queue, positions(&delivery));
             }
         }
     }
@@ -87,9 +99,27 @@ fn publish_one(
     let mut builder = RunBuilder::new();
     builder.push(record);
     let Some(run) = builder.finish() else { return };
+    let mut queues = Vec::new();
     for cell in targets.iter().filter_map(|id| picture.cell(*id)) {
-        if reason == Reason::Rejected || !is_cycle(cell, &parsed) {
-            cell.publish(run.clone(), broker.limits().queue_window_octets, None, scratch);
+        if (reason == Reason::Rejected || !is_cycle(cell, &parsed))
+            && let Some(first) =
+                cell.publish(run.clone(), broker.limits().queue_window_octets, None, scratch).first()
+            && cell.info.durable
+        {
+            queues.push((cell.info.store_id, first));
+        }
+    }
+    scratch.work.publish(queues, &run, broker.epoch_ms() + scratch.now);
+}
+
+/// Where the messages of a delivery stood.
+fn positions(delivery: &Delivery) -> Vec<(Position, Position)> {
+    match &delivery.picks {
+        Picks::Range { count: 0, .. } => Vec::new(),
+        Picks::Range { count, .. } => vec![(delivery.first, delivery.first + u64::from(*count) - 1)],
+        Picks::List(list) => {
+            let at = |index: u32| delivery.first + u64::from(index);
+            list.iter().map(|pick| (at(pick.index), at(pick.index))).collect()
         }
     }
 }

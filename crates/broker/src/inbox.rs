@@ -29,8 +29,10 @@ pub(crate) enum Notice {
     Unblocked,
     /// The connection is to be closed with 320 and this explanation.
     Close(String),
-    /// Definitions up to some number are on disk.
+    /// More is on disk than before.
     Durable,
+    /// The queue that a basic.get waits for has read a block.
+    Loaded,
 }
 
 #[derive(Debug, Default)]

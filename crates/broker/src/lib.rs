@@ -1,7 +1,7 @@
 //! The broker: vhosts, users, permissions, definitions, queues and the sessions of clients, joined under the lock rules.
 //!
 //! Invariant: no sockets, no clock and no asynchronous runtime here: octets, times and a seed come in as arguments, and the
-//! only thread is the one that writes definitions, which a test can do without. So the whole broker also runs in one thread.
+//! only threads are those that write and read files, which a test can do without. So the whole broker also runs in one thread.
 #![forbid(unsafe_code)]
 
 pub mod access;
@@ -11,6 +11,7 @@ mod changes;
 mod dead_letter;
 pub mod definitions;
 mod directory;
+mod failure;
 mod inbox;
 mod limits;
 mod lock;
@@ -21,11 +22,13 @@ mod queue_ids;
 mod refusal;
 mod restore;
 mod session;
+mod storage;
 mod timers;
 mod vhost;
 
 pub use alarm::Alarms;
-pub use broker::{Broker, Commits, Options};
+pub use broker::{Broker, Commits, Durability, Options, Worker};
+pub use failure::{Failure, OnFailure};
 pub use inbox::Inbox;
 pub use limits::Limits;
 pub use restore::RestoreError;

@@ -43,6 +43,31 @@ pub struct Limits {
     pub write_buffer_octets: usize,
     /// Time for clients to answer connection.close when the broker stops.
     pub shutdown_timeout_ms: u64,
+    /// Octets of messages in memory, over all queues; beyond it queues keep no more than what consumers get next.
+    pub message_memory_octets: u64,
+    /// Octets of messages of one queue in memory; beyond it they are on disk alone, durable or not.
+    pub queue_memory_octets: u64,
+    /// Size of a file of the journal.
+    pub journal_file_octets: u64,
+    /// Octets that are written, and synced, at once.
+    pub journal_group_octets: usize,
+    /// Octets that wait for the journal; beyond it publishers are not read.
+    pub journal_pending_octets_max: u64,
+    /// What nobody waits for is synced after so long.
+    pub journal_sync_ms: u64,
+    /// Of a queue with no more than this in a journal file that goes, messages are appended to the journal again instead of
+    /// moving to a segment.
+    pub journal_leftover_octets: u64,
+    /// When nothing was appended for so long, everything moves out of the journal, so that it becomes small.
+    pub journal_idle_ms: u64,
+    /// Octets that wait to be written to segments; beyond it publishers are not read.
+    pub pages_pending_octets_max: u64,
+    /// Size of a file of a queue.
+    pub segment_file_octets: u64,
+    /// Size of a block in it, which is read at once; a larger message makes a larger block.
+    pub segment_block_octets: usize,
+    /// Files of queues that are open for writing.
+    pub segment_files_max: usize,
 }
 
 impl Default for Limits {
@@ -66,6 +91,18 @@ impl Default for Limits {
             read_buffer_octets: 128 * 1024,
             write_buffer_octets: 128 * 1024,
             shutdown_timeout_ms: 3_000,
+            message_memory_octets: 64 * 1024 * 1024,
+            queue_memory_octets: 4 * 1024 * 1024,
+            journal_file_octets: 32 * 1024 * 1024,
+            journal_group_octets: 1024 * 1024,
+            journal_pending_octets_max: 4 * 1024 * 1024,
+            journal_sync_ms: 200,
+            journal_leftover_octets: 64 * 1024,
+            journal_idle_ms: 1_000,
+            pages_pending_octets_max: 8 * 1024 * 1024,
+            segment_file_octets: 4 * 1024 * 1024,
+            segment_block_octets: 128 * 1024,
+            segment_files_max: 256,
         }
     }
 }

@@ -3,19 +3,23 @@
 //! Invariant: what a command causes is put into the consumers' inboxes while the queue is locked, so that no later
 //! command can overtake it; everything after `deleted` is a no-op.
 
+mod paging;
+
 use std::sync::{Arc, Weak};
 
 use warrenmq_protocol::{Exception, Millis};
 use warrenmq_queue::{
-    ConsumeError, Consumer, ConsumerSlot, Credit, Dead, Effects, Get, Overflow, Queue, Run, Settings,
+    ConsumeError, Consumer, ConsumerSlot, Credit, Effects, Get, Overflow, Position, Queue, Run,
+    Settings,
 };
 use warrenmq_routing::QueueId;
 use warrenmq_wire::method::FieldTable;
 
-use crate::dead_letter::DeadLetters;
+use crate::dead_letter::{DeadLetters, Dying};
 use crate::inbox::{ConsumerKey, Inbox, Notice, Touched};
 use crate::lock::{Guard, Rank, Ranked};
 use crate::refusal;
+use crate::storage::Work;
 use crate::timers::Timers;
 
 /// Number of a connection, never reused while the node runs.
@@ -70,6 +74,10 @@ struct State {
     armed: Option<Millis>,
     /// When it was last declared, read or consumed from; counts for `x-expires` without consumers.
     used: Millis,
+    /// Octets in memory that the node knows of.
+    reported: i64,
+    /// Connections whose basic.get waits until the head is read back.
+    fetchers: Vec<Arc<Inbox>>,
 }
 
 #[derive(Debug)]
@@ -84,7 +92,9 @@ pub(crate) struct Scratch {
     pub(crate) effects: Effects,
     pub(crate) touched: Touched,
     /// Messages that wait for their dead-letter exchange, until all locks are free.
-    pub(crate) dead: Vec<(Arc<DeadLetters>, Dead)>,
+    pub(crate) dead: Vec<Dying>,
+    /// What is to be done for the disk.
+    pub(crate) work: Work,
     /// The time of the present batch.
     pub(crate) now: Millis,
 }
@@ -99,11 +109,24 @@ pub(crate) struct Counts {
 /// What became of a published run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Published {
-    Taken,
+    /// From this position on.
+    Taken(Position),
     /// Taken, but the window is full with so many octets: the waiter is to wait until it is told `Drained`.
-    Wait(u64),
+    Wait(Position, u64),
     /// The queue is full and refuses.
     Rejected,
+    /// The queue is deleted.
+    Gone,
+}
+
+impl Published {
+    /// The position of the first message, if it was taken.
+    pub(crate) fn first(self) -> Option<Position> {
+        match self {
+            Published::Taken(first) | Published::Wait(first, _) => Some(first),
+            Published::Rejected | Published::Gone => None,
+        }
+    }
 }
 
 /// What ended with a consumer.
@@ -117,7 +140,8 @@ pub(crate) enum Left {
 
 impl QueueCell {
     /// A queue that was declared at `now`.
-    pub(crate) fn new(info: QueueInfo, traits: Traits, timers: &Arc<Timers>, now: Millis) -> Arc<QueueCell> {
+    pub(crate) fn new(info: QueueInfo, mut traits: Traits, timers: &Arc<Timers>, now: Millis) -> Arc<QueueCell> {
+        traits.settings.recorded = info.durable;
         let state = State {
             queue: Queue::new(traits.settings),
             links: Vec::new(),
@@ -126,6 +150,8 @@ impl QueueCell {
             backlog: false,
             armed: None,
             used: now,
+            reported: 0,
+            fetchers: Vec::new(),
         };
         let cell = Arc::new_cyclic(|me| QueueCell {
             info,
@@ -171,20 +197,18 @@ impl QueueCell {
     ) -> Published {
         let mut state = self.begin(scratch);
         if state.deleted {
-            return Published::Taken;
+            return Published::Gone;
         }
-        let taken = state.queue.publish(run, &mut scratch.effects);
+        let first = state.queue.publish(run, &mut scratch.effects);
         self.finish(&mut state, window, scratch);
-        if taken.is_none() {
-            return Published::Rejected;
-        }
+        let Some(first) = first else { return Published::Rejected };
         let full = state.queue.ready_size() > window && state.queue.consumers() > 0 && !state.backlog;
         match waiter {
             Some(inbox) if full => {
                 state.waiting.push(Arc::clone(inbox));
-                Published::Wait(state.queue.ready_size())
+                Published::Wait(first, state.queue.ready_size())
             }
-            _ => Published::Taken,
+            _ => Published::Taken(first),
         }
     }
 
@@ -250,10 +274,14 @@ impl QueueCell {
         }
     }
 
-    pub(crate) fn get(&self, ack: bool, window: u64, scratch: &mut Scratch) -> Get {
+    /// Takes one message. [`Get::Stalled`]: `inbox` is told when the head is read back.
+    pub(crate) fn get(&self, ack: bool, window: u64, inbox: &Arc<Inbox>, scratch: &mut Scratch) -> Get {
         let mut state = self.begin(scratch);
         state.used = scratch.now;
         let got = state.queue.get(ack, &mut scratch.effects);
+        if matches!(got, Get::Stalled) {
+            state.await_load(inbox);
+        }
         self.finish(&mut state, window, scratch);
         got
     }
@@ -321,6 +349,10 @@ impl QueueCell {
         allow(Counts { ready, consumers: state.queue.consumers() })?;
         state.deleted = true;
         state.queue.delete();
+        self.close_books(&mut state, scratch);
+        for inbox in std::mem::take(&mut state.fetchers) {
+            scratch.touched.put(&inbox, |mail| mail.notices.push(Notice::Loaded));
+        }
         for link in std::mem::take(&mut state.links).into_iter().flatten() {
             scratch.touched.put(&link.inbox, |mail| mail.notices.push(Notice::Cancelled(link.key)));
         }
@@ -337,13 +369,16 @@ impl QueueCell {
         state.queue.advance(scratch.now, &mut scratch.effects);
         // Whatever becomes of the command: the next queue must not take these for its own.
         self.bury(scratch);
+        self.note_gone(&mut scratch.effects, &mut scratch.work.entries);
         state
     }
 
     #[inline]
     fn bury(&self, scratch: &mut Scratch) {
         if let Some(to) = &self.traits.dead_letters {
-            scratch.dead.extend(scratch.effects.dead.drain(..).map(|dead| (Arc::clone(to), dead)));
+            let from = self.info.durable.then_some(self.info.store_id);
+            let dying = |dead| Dying { to: Arc::clone(to), from, dead };
+            scratch.dead.extend(scratch.effects.dead.drain(..).map(dying));
         }
     }
 
@@ -351,6 +386,7 @@ impl QueueCell {
     #[inline]
     fn finish(&self, state: &mut State, window: u64, scratch: &mut Scratch) {
         self.bury(scratch);
+        self.keep_books(state, scratch);
         state.distribute(window, scratch);
         self.arm(state);
     }

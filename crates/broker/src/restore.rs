@@ -8,7 +8,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use warrenmq_protocol::Exception;
 use warrenmq_routing::{Binding, Destination, Exchange, ExchangeKind};
-use warrenmq_store::{Change, DefinitionError, DefinitionStore};
+use warrenmq_store::{Change, DefinitionError, DefinitionStore, StoreError};
 
 use crate::access::{Permissions, SALT_LENGTH};
 use crate::broker::{Broker, Options};
@@ -24,6 +24,9 @@ pub enum RestoreError {
     /// The store could not be read or written.
     #[error(transparent)]
     Store(#[from] DefinitionError),
+    /// Messages cannot be read back.
+    #[error(transparent)]
+    Messages(#[from] StoreError),
     /// A record in the store cannot be read.
     #[error("the definitions store holds a record that cannot be read: {0}")]
     Record(#[from] RecordError),
@@ -95,7 +98,11 @@ pub(crate) fn records(broker: &Broker, records: Vec<Record>) -> Result<(), Resto
                 vhost.restore_exchange(routing_exchange(&exchange)?);
             }
             Record::Queue(queue) => {
-                let cell = vhost(broker, &queue.vhost)?.restore_queue(queue_declare(&queue), queue.id)?;
+                let cell = vhost(broker, &queue.vhost)?.restore_queue(
+                    queue_declare(&queue),
+                    queue.id,
+                    broker.started_at(),
+                )?;
                 if queue.id == 0 {
                     changes.push(changes::put(&changes::queue_record(&cell.info)));
                 }

@@ -22,19 +22,23 @@ impl Confirms {
         self.published
     }
 
-    /// The last publish was refused, all before it are safe: the ack to send first, if there is one, and the tag to nack.
-    pub fn refuse_last(&mut self) -> (Option<(u64, bool)>, u64) {
-        let before = self.published - 1;
-        let newly = before - self.confirmed;
-        self.confirmed = self.published;
-        ((newly > 0).then_some((before, newly > 1)), self.published)
+    /// Number of the last publish.
+    pub fn published(&self) -> u64 {
+        self.published
     }
 
-    /// Everything published so far is safe: the tag and the `multiple` flag of the ack to send, if there is one.
-    pub fn confirm_all(&mut self) -> Option<(u64, bool)> {
-        let newly = self.published - self.confirmed;
-        self.confirmed = self.published;
-        (newly > 0).then_some((self.published, newly > 1))
+    /// Everything up to `tag` is safe: the tag and the `multiple` flag of the ack to send, if there is one.
+    pub fn confirm(&mut self, tag: u64) -> Option<(u64, bool)> {
+        let newly = tag.saturating_sub(self.confirmed);
+        self.confirmed = self.confirmed.max(tag);
+        (newly > 0).then_some((tag, newly > 1))
+    }
+
+    /// `tag`, the one after all that were confirmed, was refused: the tag to nack.
+    pub fn refuse(&mut self, tag: u64) -> u64 {
+        debug_assert_eq!(self.confirmed + 1, tag, "what is before it is confirmed first");
+        self.confirmed = self.confirmed.max(tag);
+        tag
     }
 }
 
@@ -45,16 +49,18 @@ mod tests {
     #[test]
     fn one_ack_covers_what_gathered() {
         let mut confirms = Confirms::new();
-        assert_eq!(confirms.confirm_all(), None);
+        assert_eq!(confirms.confirm(0), None);
         confirms.publish();
-        assert_eq!(confirms.confirm_all(), Some((1, false)));
-        confirms.publish();
-        confirms.publish();
-        assert_eq!(confirms.confirm_all(), Some((3, true)));
-        assert_eq!(confirms.confirm_all(), None);
+        assert_eq!(confirms.confirm(1), Some((1, false)));
         confirms.publish();
         confirms.publish();
-        assert_eq!(confirms.refuse_last(), (Some((4, false)), 5));
-        assert_eq!(confirms.confirm_all(), None);
+        confirms.publish();
+        assert_eq!(confirms.confirm(3), Some((3, true)), "the fourth waits");
+        assert_eq!(confirms.confirm(3), None);
+        confirms.publish();
+        assert_eq!(confirms.published(), 5);
+        assert_eq!(confirms.confirm(4), Some((4, false)));
+        assert_eq!(confirms.refuse(5), 5);
+        assert_eq!(confirms.confirm(5), None);
     }
 }

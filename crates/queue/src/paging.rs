@@ -332,7 +332,7 @@ impl Queue {
     }
 
     /// Octets in memory that nobody is sending away.
-    fn staying(&self) -> u64 {
+    pub fn staying(&self) -> u64 {
         self.ledger.resident - self.ledger.leaving
     }
 

@@ -133,6 +133,12 @@ impl Queue {
         self.ledger.ready_size
     }
 
+    /// Everything from here on was never handed out.
+    pub fn delivered_below(&self) -> Position {
+        let unacked = self.levels.iter().filter_map(|level| level.unacked.last()).max();
+        unacked.map_or(0, |last| last + 1).max(self.redelivered.end())
+    }
+
     /// Messages delivered and not settled.
     pub fn unacked(&self) -> u64 {
         self.levels.iter().map(|level| level.unacked.count()).sum()
@@ -173,9 +179,12 @@ impl Queue {
     pub fn publish(&mut self, run: Run, effects: &mut Effects) -> Option<Position> {
         if self.rejects() {
             if self.settings.overflow == Overflow::RejectPublishDlx && self.settings.dead_letters {
-                let picks = Picks::Range { offset: 0, count: run.count() };
+                let count = run.count();
+                let picks = Picks::Range { offset: 0, count };
                 let delivery = Delivery { run, first: self.next, picks, redelivered: false };
                 effects.dead.push(Dead { delivery, reason: Reason::Maxlen });
+                // Whoever buries them says that these positions are done with: nothing else may get them.
+                self.next += u64::from(count);
             }
             return None;
         }

@@ -23,6 +23,11 @@ impl Redelivered {
         }
     }
 
+    /// Behind the last that was delivered before.
+    pub(crate) fn end(&self) -> Position {
+        self.since.last().map_or(self.below, |last| last + 1)
+    }
+
     #[inline]
     pub(crate) fn forget(&mut self, first: Position, last: Position) {
         if !self.since.is_empty() {

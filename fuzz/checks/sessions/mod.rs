@@ -10,8 +10,9 @@ mod line;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use warrenmq_broker::{Broker, Commits, Limits, Options};
+use warrenmq_broker::{Broker, Commits, Durability, Limits, Options};
 use warrenmq_store::MemoryDefinitions;
+use warrenmq_testkit::disk::SimDisk;
 
 use ledger::{Asked, Ledger, Reaction};
 use line::{Line, octets};
@@ -74,10 +75,12 @@ impl World {
             version: "3.13.7".to_owned(),
             seed: [7; 32],
             epoch_ms: 0,
+            now: 0,
+            durability: Durability::Fsync,
         };
         let store = Box::new(MemoryDefinitions::new());
         let broker =
-            Broker::open(options, store, Commits::Inline, Box::new(|_| {})).expect("a new broker opens");
+            Broker::open(options, store, Arc::new(SimDisk::new()), Commits::Inline, Arc::new(|_| {})).expect("a new broker opens");
         World { broker, lines: [const { None }; LINES], ledger: Ledger::new(LINES, QUEUES), now: 0 }
     }
 

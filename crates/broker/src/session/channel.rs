@@ -23,6 +23,8 @@ pub(super) struct Channel {
     pub(super) mode: Mode,
     /// Publishes wait for their confirm.
     pub(super) unconfirmed: bool,
+    /// Some of them are on their way to the disk.
+    pub(super) on_disk: bool,
     /// By consumer tag.
     pub(super) consumers: BTreeMap<Box<str>, ConsumerKey>,
     /// Sources of messages fetched with basic.get.
@@ -58,6 +60,7 @@ impl Channel {
             outstanding: Outstanding::default(),
             mode: Mode::Plain,
             unconfirmed: false,
+            on_disk: false,
             consumers: BTreeMap::new(),
             getters: Vec::new(),
             last_queue: None,

@@ -9,7 +9,7 @@ use warrenmq_queue::{Consumer, Credit, Get, Got};
 use warrenmq_wire::basic;
 use warrenmq_wire::method::{FieldTable, Method, ShortString, basic_cold as cold};
 
-use super::Session;
+use super::{Fetch, Session};
 use super::consumers::Source;
 use super::deliver::Pending;
 use super::direct_reply::REPLY_TO;
@@ -194,24 +194,40 @@ impl Session {
 
     fn get(&mut self, number: u16, name: &str, no_ack: bool) -> Result<(), Exception> {
         let queue = self.readable_queue(number, name)?;
-        let window = self.window();
-        let got = match queue.get(!no_ack, window, &mut self.scratch) {
+        self.fetch(Fetch { channel: number, queue, no_ack });
+        Ok(())
+    }
+
+    /// The queue has read a block back: the basic.get that waits for it is tried again.
+    pub(super) fn fetch_again(&mut self) {
+        if let Some(fetch) = self.fetch.take() {
+            self.fetch(fetch);
+        }
+    }
+
+    fn fetch(&mut self, fetch: Fetch) {
+        let (number, window) = (fetch.channel, self.window());
+        let got = match fetch.queue.get(!fetch.no_ack, window, &self.inbox, &mut self.scratch) {
             Get::Message(got) => got,
-            Get::Empty | Get::Stalled => {
+            Get::Stalled => {
+                self.fetch = Some(fetch);
+                return;
+            }
+            Get::Empty => {
                 self.reply(number, Method::Basic(cold::AMQPMethod::GetEmpty(cold::GetEmpty {})));
-                return Ok(());
+                return;
             }
         };
+        let Fetch { queue, no_ack, .. } = fetch;
         let key = if no_ack { None } else { Some(self.getter(number, &queue)) };
         let payload_max = self.connection.tuning().payload_max();
-        let Some(channel) = self.channels.get_mut(number) else { return Ok(()) };
+        let Some(channel) = self.channels.get_mut(number) else { return };
         let tag = channel.next_tag;
         channel.next_tag += 1;
         if let Some(key) = key {
             channel.outstanding.record(key, tag, got.delivery.first, 1);
         }
         put_get_ok(self.out.buffer(), number, tag, &got, payload_max);
-        Ok(())
     }
 
     /// The source that messages of this queue are noted under when they are fetched on this channel.

@@ -73,9 +73,10 @@ impl Encoder<'_> {
 impl Session {
     /// Encodes deliveries until about `limit` octets wait to be written.
     pub fn fill(&mut self, limit: usize) {
-        if self.out.is_held() {
+        if self.out.is_held() || self.pending.is_empty() {
             return;
         }
+        let _inside = self.begin(self.now);
         let payload_max = self.connection.tuning().payload_max();
         while self.out.len() < limit
             && let Some(pending) = self.pending.front_mut()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use warrenmq_queue::{Delivery, Picks};
 
-use super::Session;
+use super::{Session, Wait};
 use super::channel::Mode;
 use super::consumers::Sources;
 use super::deliver::Pending;
@@ -65,6 +65,7 @@ impl Session {
 
     /// Forgets a channel; what is outstanding on it comes back to its queues.
     fn return_outstanding(&mut self, number: u16) {
+        self.promises.forget(number);
         if let Some(mut channel) = self.channels.remove(number) {
             let settlements = &mut self.settlements;
             let verdict = Verdict::Requeue;
@@ -90,9 +91,11 @@ impl Session {
         for queue in unused.into_iter().chain(std::mem::take(&mut self.exclusive_queues).into_values()) {
             self.delete_unused(&queue);
         }
-        if let Some(wait) = self.waits.take() {
-            wait.queue.stop_waiting(&self.inbox);
+        if let Some(Wait::Queue { queue, .. }) = self.waits.take() {
+            queue.stop_waiting(&self.inbox);
         }
+        self.fetch = None;
+        self.promises.clear();
         self.leave_blocked();
         self.pending.clear();
         self.broker.finish(&mut self.scratch);

@@ -16,6 +16,7 @@ mod direct_reply;
 mod handshake;
 mod leave;
 mod out;
+mod promises;
 mod publish;
 mod publisher;
 mod settle;
@@ -36,12 +37,14 @@ use crate::broker::Broker;
 use crate::inbox::{Inbox, Mail, Notice};
 use crate::limits::Limits;
 use crate::queue_cell::{ConnectionId, QueueCell, Scratch};
+use crate::storage::{Inside, Point};
 use crate::vhost::{Asker, Picture, Vhost};
 use channel::{Channel, Channels};
 use consumers::Sources;
 use deliver::Pending;
 use handshake::Login;
 use out::Out;
+use promises::Promises;
 use publisher::Publisher;
 use settle::Settlement;
 
@@ -64,24 +67,46 @@ pub struct Session {
     settlements: Vec<Settlement>,
     scratch: Scratch,
     mail: Mail,
-    /// A queue whose window is full.
+    /// What this publisher waits for.
     waits: Option<Wait>,
     /// It has published during an alarm.
     blocked: bool,
+    /// Some channel has publishes that are not confirmed.
+    unconfirmed: bool,
+    promises: Promises,
+    /// Where the last publishes stand in the journal.
+    point: Point,
+    /// The broker knows that this connection waits for the disk.
+    awaits_disk: bool,
+    /// A basic.get that waits until its queue has read its head back.
+    fetch: Option<Fetch>,
     exclusive_queues: BTreeMap<QueueId, Arc<QueueCell>>,
     now: Millis,
     released: bool,
     closed_by_peer: bool,
 }
 
-/// A publisher waits for a queue.
+/// What a publisher waits for.
 #[derive(Debug)]
-struct Wait {
+enum Wait {
+    /// A queue whose window is full.
+    Queue {
+        queue: Arc<QueueCell>,
+        /// Octets that were ready when it began, or last looked.
+        ready: u64,
+        /// When it looks again.
+        until: Millis,
+    },
+    /// The disk is behind.
+    Disk,
+}
+
+/// A basic.get.
+#[derive(Debug)]
+struct Fetch {
+    channel: u16,
     queue: Arc<QueueCell>,
-    /// Octets that were ready when it began, or last looked.
-    ready: u64,
-    /// When it looks again.
-    until: Millis,
+    no_ack: bool,
 }
 
 /// Where the user is and what it may do.
@@ -121,6 +146,11 @@ impl Session {
             mail: Mail::default(),
             waits: None,
             blocked: false,
+            unconfirmed: false,
+            promises: Promises::default(),
+            point: Point::default(),
+            awaits_disk: false,
+            fetch: None,
             exclusive_queues: BTreeMap::new(),
             now,
             released: false,
@@ -137,13 +167,13 @@ impl Session {
     /// last frame is not whole, or when too much waits to be written or this publisher has to wait: then the driver offers the rest
     /// again after [`Session::wants_input`].
     pub fn handle_input(&mut self, now: Millis, input: &[u8]) -> usize {
-        self.set_now(now);
+        let _inside = self.begin(now);
         self.connection.received(now);
         self.refresh();
         let mut rest = input;
         loop {
             self.connection.hold_contents(self.broker.alarms().is_set());
-            while self.out.len() <= self.limits().outbox_octets_max {
+            while self.out.len() <= self.limits().outbox_octets_max && self.fetch.is_none() {
                 let Some(event) = self.connection.next(&mut rest) else { break };
                 self.handle(event);
             }
@@ -158,18 +188,20 @@ impl Session {
 
     /// Takes in what others have put down.
     pub fn handle_inbox(&mut self, now: Millis) {
-        self.set_now(now);
+        let _inside = self.begin(now);
         self.receive_mail();
         self.finish_batch();
     }
 
     /// Does what is due at `now`. `Some`: the connection has to end.
     pub fn handle_timeout(&mut self, now: Millis) -> Option<Expired> {
-        self.set_now(now);
+        let _inside = self.begin(now);
         let (window, step) = (self.window(), self.limits().queue_window_wait_ms);
-        if let Some(wait) = self.waits.as_mut().filter(|wait| now >= wait.until) {
-            match wait.queue.wait_on(&self.inbox, wait.ready, window) {
-                Some(ready) => (wait.ready, wait.until) = (ready, now + step),
+        if let Some(Wait::Queue { queue, ready, until }) = &mut self.waits
+            && now >= *until
+        {
+            match queue.wait_on(&self.inbox, *ready, window) {
+                Some(more) => (*ready, *until) = (more, now + step),
                 None => self.waits = None,
             }
         }
@@ -181,17 +213,21 @@ impl Session {
 
     /// When [`Session::handle_timeout`] is next due.
     pub fn timeout(&self) -> Option<Millis> {
-        let wait = self.waits.as_ref().map(|wait| wait.until);
+        let wait = match &self.waits {
+            Some(Wait::Queue { until, .. }) => Some(*until),
+            _ => None,
+        };
         match (self.connection.timeout(), wait) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
     }
 
-    /// Whether the socket may be read: not while much waits to be written, and not while this publisher waits for a queue or for
-    /// the end of an alarm.
+    /// Whether the socket may be read: not while much waits to be written, and not while this publisher waits for a queue, for
+    /// the disk or for the end of an alarm.
     pub fn wants_input(&self) -> bool {
-        self.waits.is_none() && !self.blocked && self.out.len() <= self.limits().outbox_octets_max
+        let waits = self.waits.is_some() || self.fetch.is_some() || self.blocked;
+        !waits && self.out.len() <= self.limits().outbox_octets_max
     }
 
     /// Whether deliveries wait to be encoded by [`Session::fill`].
@@ -230,9 +266,12 @@ impl Session {
         self.closed_by_peer
     }
 
-    fn set_now(&mut self, now: Millis) {
+    /// Begins a batch, which ends when what is returned is dropped, after [`Broker::finish`].
+    #[must_use]
+    fn begin(&mut self, now: Millis) -> Inside {
         self.now = now;
         self.scratch.now = now;
+        self.broker.enter(&mut self.scratch)
     }
 
     fn limits(&self) -> &Limits {
@@ -352,11 +391,16 @@ impl Session {
     /// Makes what follows wait until these definitions are on disk.
     fn hold(&mut self, seq: Option<CommitSeq>) {
         if let Some(seq) = seq {
-            // While something is held already, the broker knows that this connection waits.
-            let waits = self.out.is_held();
-            self.out.hold(seq);
-            if !waits {
-                self.broker.wait_durable(&self.inbox, seq);
+            self.out.hold(Point { seq, ..Point::default() });
+        }
+    }
+
+    /// Lets the broker tell this connection when something becomes durable, if it waits for that.
+    fn await_disk(&mut self) {
+        if !self.awaits_disk {
+            for point in [self.out.waits_for(), self.promises.waits_for()].into_iter().flatten() {
+                self.awaits_disk = true;
+                self.broker.wait_durable(&self.inbox, point);
             }
         }
     }
@@ -402,6 +446,7 @@ impl Session {
         }
         self.flush();
         self.broker.finish(&mut self.scratch);
+        self.await_disk();
     }
 
     fn receive_mail(&mut self) {
@@ -427,11 +472,11 @@ impl Session {
             Notice::Drained => self.waits = None,
             Notice::Unblocked => self.unblock(),
             Notice::Durable => {
+                self.awaits_disk = false;
                 self.out.release(self.broker.durable());
-                if let Some(seq) = self.out.waits_for() {
-                    self.broker.wait_durable(&self.inbox, seq);
-                }
+                self.keep_promises();
             }
+            Notice::Loaded => self.fetch_again(),
             Notice::Close(reason) => {
                 self.fail(&Fault::Connection(Exception::new(ReplyCode::ConnectionForced, reason)));
             }
@@ -441,6 +486,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        let _inside = self.begin(self.now);
         self.release();
         self.broker.finish(&mut self.scratch);
         self.broker.disconnected(self.id);

@@ -1,11 +1,11 @@
 //! What waits to be written to the client.
 //!
-//! Invariant: octets leave in the order in which they were put; nothing after a barrier leaves before its definitions are
-//! on disk, so a declare-ok is a promise.
+//! Invariant: octets leave in the order in which they were put; nothing after a barrier leaves before what it waits for is on
+//! disk, so a declare-ok and a commit-ok are promises.
 
 use std::collections::VecDeque;
 
-use warrenmq_store::CommitSeq;
+use crate::storage::Point;
 
 #[derive(Debug, Default)]
 pub(super) struct Out {
@@ -13,7 +13,7 @@ pub(super) struct Out {
     /// Octets at the front that were written already.
     written: usize,
     /// Position in `octets` that may not be passed, and what it waits for.
-    barriers: VecDeque<(usize, CommitSeq)>,
+    barriers: VecDeque<(usize, Point)>,
 }
 
 impl Out {
@@ -29,9 +29,9 @@ impl Out {
         self.octets.len() - self.written
     }
 
-    /// Everything appended from now on waits for `seq`.
-    pub(super) fn hold(&mut self, seq: CommitSeq) {
-        self.barriers.push_back((self.octets.len(), seq));
+    /// Everything appended from now on waits for `point`.
+    pub(super) fn hold(&mut self, point: Point) {
+        self.barriers.push_back((self.octets.len(), point));
     }
 
     /// Whether something waits for the disk.
@@ -40,13 +40,13 @@ impl Out {
     }
 
     /// What has to be on disk before anything more leaves.
-    pub(super) fn waits_for(&self) -> Option<CommitSeq> {
-        self.barriers.front().map(|(_, seq)| *seq)
+    pub(super) fn waits_for(&self) -> Option<Point> {
+        self.barriers.front().map(|(_, point)| *point)
     }
 
-    /// Lets go of what waited for definitions up to `durable`.
-    pub(super) fn release(&mut self, durable: CommitSeq) {
-        while self.barriers.front().is_some_and(|(_, seq)| *seq <= durable) {
+    /// Lets go of what waited for what is durable now.
+    pub(super) fn release(&mut self, durable: Point) {
+        while self.barriers.front().is_some_and(|(_, point)| point.is_in(durable)) {
             self.barriers.pop_front();
         }
     }
@@ -94,19 +94,25 @@ impl Out {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use warrenmq_store::{CommitSeq, Lsn};
+
+    fn point(seq: u64, lsn: u64) -> Point {
+        Point { seq: CommitSeq(seq), lsn: Lsn(lsn) }
+    }
 
     #[test]
     fn nothing_passes_a_barrier() {
         let mut out = Out::default();
         out.buffer().extend_from_slice(b"before");
-        out.hold(CommitSeq(7));
+        out.hold(point(7, 3));
         out.buffer().extend_from_slice(b"after");
         assert_eq!(out.transmit(), b"before");
         out.advance(6);
         assert_eq!(out.transmit(), b"");
-        out.release(CommitSeq(6));
+        out.release(point(6, 3));
+        out.release(point(8, 2));
         assert!(out.is_held());
-        out.release(CommitSeq(7));
+        out.release(point(7, 3));
         assert_eq!(out.transmit(), b"after");
         out.advance(5);
         assert_eq!(out.len(), 0);

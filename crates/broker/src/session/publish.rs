@@ -1,6 +1,6 @@
 //! basic.publish: from a message in the input to a run in its queues, and its confirm.
 //!
-//! Invariants: a message that was confirmed is in all its queues; a return leaves before the confirm of its message; a
+//! Invariants: a message that was confirmed is in all its queues, and on disk if it is persistent and a queue durable; a return leaves before the confirm of its message; a
 //! message whose lane is open costs no lock, no allocation of its own and no look at shared state.
 
 use std::sync::Arc;
@@ -15,10 +15,12 @@ use warrenmq_wire::table::RawTable;
 use super::Session;
 use super::Wait;
 use super::channel::Mode;
+use super::promises::Promise;
 use super::publisher::{Known, LaneId};
 use crate::access::{Access, Resource};
 use crate::queue_cell::{Published, QueueCell};
 use crate::refusal;
+use crate::storage::Point;
 
 /// Properties that need more than passing on.
 const LOOKED_AT: u16 = flag::HEADERS | flag::EXPIRATION | flag::USER_ID | flag::REPLY_TO;
@@ -70,6 +72,9 @@ impl Session {
             Mode::Confirm(confirms) => {
                 confirms.publish();
                 channel.unconfirmed = true;
+                self.unconfirmed = true;
+                channel.on_disk |= record.persistent
+                    && self.home.as_ref().is_some_and(|home| home.publisher.is_recorded(lane));
             }
             Mode::Transaction(_) => return self.publish_in_transaction(lane, publish, record),
         }
@@ -110,12 +115,12 @@ impl Session {
         if let Some(channel) = self.channels.get_mut(number)
             && let Mode::Confirm(confirms) = &mut channel.mode
         {
-            let (acked, nacked) = confirms.refuse_last();
+            let (tag, on_disk) = (confirms.published(), std::mem::take(&mut channel.on_disk));
             channel.unconfirmed = false;
-            if let Some((tag, multiple)) = acked {
-                basic::put_ack(self.out.buffer(), number, tag, multiple);
-            }
-            basic::put_nack(self.out.buffer(), number, nacked, false, false);
+            let point = if on_disk { self.point } else { Point::default() };
+            self.promises.push(Promise { point, channel: number, tag: tag - 1, refused: false });
+            self.promises.push(Promise { point: Point::default(), channel: number, tag, refused: true });
+            self.keep_promises();
         }
     }
 
@@ -209,17 +214,44 @@ impl Session {
         basic::put_content(out, number, record.header, record.body, payload_max);
     }
 
-    /// Hands the open runs to their queues, then confirms.
+    /// Hands the open runs to their queues, then confirms what need not wait for the disk.
     #[inline]
     pub(super) fn flush_publishes(&mut self) {
         self.flush_lanes();
-        for channel in self.channels.iter_mut() {
-            if channel.unconfirmed
-                && let Mode::Confirm(confirms) = &mut channel.mode
-                && let Some((tag, multiple)) = confirms.confirm_all()
-            {
-                channel.unconfirmed = false;
+        if std::mem::take(&mut self.unconfirmed) {
+            self.confirm();
+        }
+    }
+
+    fn confirm(&mut self) {
+        for channel in self.channels.iter_mut().filter(|channel| channel.unconfirmed) {
+            channel.unconfirmed = false;
+            let on_disk = std::mem::take(&mut channel.on_disk);
+            let Mode::Confirm(confirms) = &mut channel.mode else { continue };
+            let tag = confirms.published();
+            if on_disk || self.promises.has(channel.number) {
+                let point = if on_disk { self.point } else { Point::default() };
+                self.promises.push(Promise { point, channel: channel.number, tag, refused: false });
+            } else if let Some((tag, multiple)) = confirms.confirm(tag) {
                 basic::put_ack(self.out.buffer(), channel.number, tag, multiple);
+            }
+        }
+        self.keep_promises();
+    }
+
+    /// Sends the confirms whose messages are on disk.
+    pub(super) fn keep_promises(&mut self) {
+        if self.promises.is_empty() {
+            return;
+        }
+        let durable = self.broker.durable();
+        while let Some(Promise { channel: number, tag, refused, .. }) = self.promises.pop(durable) {
+            let Some(channel) = self.channels.get_mut(number) else { continue };
+            let Mode::Confirm(confirms) = &mut channel.mode else { continue };
+            if refused {
+                basic::put_nack(self.out.buffer(), number, confirms.refuse(tag), false, false);
+            } else if let Some((tag, multiple)) = confirms.confirm(tag) {
+                basic::put_ack(self.out.buffer(), number, tag, multiple);
             }
         }
     }
@@ -233,22 +265,46 @@ impl Session {
         let mut refused = false;
         let limits = &self.broker.limits;
         let window = limits.queue_window_octets;
-        // A connection that has to acknowledge is never made to wait: its acks may be what drains the queue.
+        let arrived = self.broker.epoch_ms() + self.now;
+        // A connection that has to acknowledge is never made to wait for consumers: its acks may be what drains the queue.
         let mut waiter = (self.waits.is_none() && !self.sources.any_acks()).then_some(&self.inbox);
         while let Some((targets, run)) = home.publisher.take_open() {
+            let mut places = Vec::new();
             for queue in targets {
-                match queue.publish(run.clone(), window, waiter, &mut self.scratch) {
-                    Published::Taken => {}
-                    Published::Wait(ready) => {
+                let published = queue.publish(run.clone(), window, waiter, &mut self.scratch);
+                if let Some(first) = published.first()
+                    && queue.info.durable
+                {
+                    places.push((queue.info.store_id, first));
+                }
+                match published {
+                    Published::Taken(_) | Published::Gone => {}
+                    Published::Wait(_, ready) => {
                         let until = self.now + limits.queue_window_wait_ms;
-                        self.waits = Some(Wait { queue: Arc::clone(queue), ready, until });
+                        self.waits = Some(Wait::Queue { queue: Arc::clone(queue), ready, until });
                         waiter = None;
                     }
                     Published::Rejected => refused = true,
                 }
             }
+            self.scratch.work.publish(places, &run, arrived);
         }
+        self.record();
         refused
+    }
+
+    /// Puts what was published into the journal, and waits for the disk if that is behind.
+    pub(super) fn record(&mut self) {
+        let storage = self.broker.storage();
+        self.scratch.work.wanted |= self.unconfirmed;
+        if let Some(lsn) = storage.append(&mut self.scratch.work) {
+            // Whoever declared the queue may still be waiting for it to be on disk.
+            let seq = self.broker.journalist().unsettled().unwrap_or_default();
+            self.point = Point { seq, lsn };
+        }
+        if self.waits.is_none() && storage.must_wait(&self.inbox) {
+            self.waits = Some(Wait::Disk);
+        }
     }
 
     fn check_user_id(&self, header: &ContentHeader<'_>) -> Result<(), Exception> {

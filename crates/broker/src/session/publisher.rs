@@ -52,6 +52,8 @@ struct Lane {
     overlaps: u128,
     /// A queue among them may refuse messages.
     may_reject: bool,
+    /// A queue among them is durable.
+    recorded: bool,
     builder: RunBuilder,
 }
 
@@ -132,13 +134,21 @@ impl Publisher {
             }
         }
         let may_reject = targets.iter().any(|queue| queue.may_reject());
-        self.lanes.push(Lane { targets: targets.into(), overlaps, may_reject, builder: RunBuilder::new() });
+        let recorded = targets.iter().any(|queue| queue.info.durable);
+        let (targets, builder) = (targets.into(), RunBuilder::new());
+        self.lanes.push(Lane { targets, overlaps, may_reject, recorded, builder });
         at
     }
 
     /// Whether a queue of the lane may refuse messages.
     pub(super) fn may_reject(&self, lane: LaneId) -> bool {
         self.lanes.get(lane).is_some_and(|lane| lane.may_reject)
+    }
+
+    /// Whether the lane's persistent messages go to the disk.
+    #[inline]
+    pub(super) fn is_recorded(&self, lane: LaneId) -> bool {
+        self.lanes.get(lane).is_some_and(|lane| lane.recorded)
     }
 
     pub(super) fn targets(&self, lane: LaneId) -> &[Arc<QueueCell>] {

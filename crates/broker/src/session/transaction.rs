@@ -1,6 +1,6 @@
 //! confirm.select and tx: what a channel has promised to do later, or to say when it is done.
 //!
-//! Invariant: publishes of a transaction are routed when they are published, as in RabbitMQ, and reach their queues in that
+//! Invariants: a commit is one record of the journal, over all queues; publishes of a transaction are routed when they are published, as in RabbitMQ, and reach their queues in that
 //! order at commit; a rollback leaves the channel as if they and the acknowledgements had not been sent.
 
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use super::Session;
 use super::channel::Mode;
 use super::publisher::LaneId;
 use super::settle::{Settlement, Verdict};
+use crate::dead_letter;
 use crate::queue_cell::QueueCell;
 use crate::refusal;
 
@@ -102,6 +103,7 @@ impl Session {
 
     fn tx_commit(&mut self, number: u16) -> Result<(), Exception> {
         let mut transaction = self.take_transaction(number)?;
+        self.scratch.work.is_open = true;
         if let Some(run) = transaction.messages.finish() {
             let mut gathered = 0;
             for ((_, record), (targets, mandatory)) in run.records().zip(&transaction.routes) {
@@ -125,6 +127,12 @@ impl Session {
         }
         self.settlements.append(&mut transaction.settlements);
         self.flush();
+        // What the commit rejects moves on with it.
+        dead_letter::publish(&self.broker, &mut self.scratch);
+        self.scratch.work.is_open = false;
+        self.scratch.work.wanted = true;
+        self.record();
+        self.out.hold(self.point);
         Ok(())
     }
 

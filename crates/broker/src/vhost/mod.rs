@@ -21,6 +21,7 @@ use crate::definitions;
 use crate::lock::{Guard, Rank, Ranked};
 use crate::queue_cell::{ConnectionId, QueueCell};
 use crate::queue_ids::QueueIds;
+use crate::storage::Storage;
 use crate::timers::Timers;
 
 pub(crate) use bindings::is_durable;
@@ -46,6 +47,7 @@ pub(crate) struct Vhost {
     generation: AtomicU64,
     timers: Arc<Timers>,
     ids: Arc<QueueIds>,
+    storage: Arc<Storage>,
 }
 
 #[derive(Debug)]
@@ -69,7 +71,12 @@ impl Picture {
 }
 
 impl Vhost {
-    pub(crate) fn new(definition: definitions::Vhost, timers: &Arc<Timers>, ids: &Arc<QueueIds>) -> Vhost {
+    pub(crate) fn new(
+        definition: definitions::Vhost,
+        timers: &Arc<Timers>,
+        ids: &Arc<QueueIds>,
+        storage: &Arc<Storage>,
+    ) -> Vhost {
         let picture =
             Picture { topology: Topology::new(), queues: imbl::HashMap::new(), cells: imbl::HashMap::new() };
         Vhost {
@@ -80,6 +87,7 @@ impl Vhost {
             generation: AtomicU64::new(1),
             timers: Arc::clone(timers),
             ids: Arc::clone(ids),
+            storage: Arc::clone(storage),
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use warrenmq_protocol::Exception;
+use warrenmq_protocol::{Exception, Millis};
 use warrenmq_routing::QueueId;
 use warrenmq_store::CommitSeq;
 use warrenmq_wire::method::FieldTable;
@@ -84,6 +84,7 @@ impl Vhost {
             changes.push(checked(changes::put(&changes::queue_record(&info)))?);
         }
         let cell = QueueCell::new(info, traits, &self.timers, scratch.now);
+        self.storage.add_queue(&cell);
         master.add(&cell);
         self.publish(&master);
         Ok((cell, submit(journalist, changes)?))
@@ -95,6 +96,7 @@ impl Vhost {
         &self,
         asked: QueueDeclare,
         stored: u64,
+        now: Millis,
     ) -> Result<Arc<QueueCell>, Exception> {
         let mut master = self.master.lock();
         let traits = traits(&asked, &self.name)?;
@@ -108,7 +110,8 @@ impl Vhost {
             owner: None,
             arguments: asked.arguments,
         };
-        let cell = QueueCell::new(info, traits, &self.timers, 0);
+        let cell = QueueCell::new(info, traits, &self.timers, now);
+        self.storage.add_queue(&cell);
         master.add(&cell);
         self.publish(&master);
         Ok(cell)
@@ -146,7 +149,9 @@ impl Vhost {
         if cell.info.durable {
             changes.push(changes::delete(&changes::queue_record(&cell.info).key()));
         }
-        Ok((ready, submit(journalist, changes)?))
+        let seq = submit(journalist, changes)?;
+        scratch.work.deleted.push((cell.info.store_id, seq));
+        Ok((ready, seq))
     }
 }
 

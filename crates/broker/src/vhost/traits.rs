@@ -65,6 +65,7 @@ pub(super) fn traits(asked: &QueueDeclare, vhost: &Arc<str>) -> Result<Traits, E
             max_length: max_length.map(i64::unsigned_abs),
             overflow,
             dead_letters: exchange.is_some(),
+            // Known when it is known whether the queue is durable.
             recorded: false,
         },
         expires: expires.map(i64::unsigned_abs),

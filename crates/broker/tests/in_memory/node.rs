@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
-use warrenmq_broker::{Broker, Commits, Limits, Options, RestoreError, Session};
+use warrenmq_broker::{Broker, Commits, Durability, Limits, Options, RestoreError, Session, Worker};
 use warrenmq_store::DefinitionStore;
+use warrenmq_testkit::disk::SimDisk;
 use warrenmq_testkit::transcript::{Arrival, Peer};
 
 /// Octets of one write.
@@ -31,6 +32,8 @@ pub(crate) struct Node {
 
 struct State {
     broker: Arc<Broker>,
+    /// Nobody but the test moves messages.
+    in_steps: bool,
     now: u64,
     links: Vec<Option<Link>>,
     spare: Vec<u8>,
@@ -62,14 +65,30 @@ impl Node {
         Node::try_open(store, commits).expect("the broker opens")
     }
 
+    /// The same on a disk that the test has, with these limits.
+    pub(crate) fn open_on(disk: &SimDisk, store: Box<dyn DefinitionStore>, limits: Limits) -> Node {
+        let options = Options { limits, ..options() };
+        Node::open_with(options, disk, store, Commits::Inline).expect("the broker opens")
+    }
+
     pub(crate) fn try_open(store: Box<dyn DefinitionStore>, commits: Commits) -> Result<Node, RestoreError> {
+        Node::open_with(options(), &SimDisk::new(), store, commits)
+    }
+
+    fn open_with(
+        options: Options,
+        disk: &SimDisk,
+        store: Box<dyn DefinitionStore>,
+        commits: Commits,
+    ) -> Result<Node, RestoreError> {
         let failures = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&failures);
-        let on_failure = Box::new(move |_| {
+        let on_failure = Arc::new(move |_| {
             count.fetch_add(1, Ordering::SeqCst);
         });
-        let broker = Broker::open(options(), store, commits, on_failure)?;
-        let state = State { broker, now: 1_000, links: Vec::new(), spare: Vec::new() };
+        let broker = Broker::open(options, store, Arc::new(disk.clone()), commits, on_failure)?;
+        let in_steps = commits != Commits::Threaded;
+        let state = State { broker, in_steps, now: 1_000, links: Vec::new(), spare: Vec::new() };
         Ok(Node { state: Rc::new(RefCell::new(state)), failures })
     }
 
@@ -108,6 +127,11 @@ impl State {
             }
             for link in self.links.iter_mut().flatten() {
                 moved |= link.turn(self.now, &mut self.spare);
+            }
+            if self.in_steps {
+                for worker in [Worker::Commit, Worker::Write, Worker::Read] {
+                    moved |= self.broker.step(worker, self.now);
+                }
             }
             if !moved {
                 return;
@@ -243,5 +267,7 @@ fn options() -> Options {
         version: "3.13.7".to_owned(),
         seed: [7; 32],
         epoch_ms: 1_700_000_000_000,
+        now: 1_000,
+        durability: Durability::Fsync,
     }
 }

@@ -168,6 +168,13 @@ impl Segments {
         Ok(Block { level: header.level, ranges: header.ranges, body: vec![body] })
     }
 
+    /// What to say when the body of a block is whole and still not what its reader can use.
+    #[must_use]
+    pub fn not_as_written(&self, queue: u64, place: Place) -> StoreError {
+        let what = "a block does not hold the messages that its header names";
+        StoreError::damaged(&file_path(queue, place.segment), u64::from(place.offset), what)
+    }
+
     /// Gives a block up, once. The file goes with its last block, and the queue's folder with its last file.
     ///
     /// # Errors

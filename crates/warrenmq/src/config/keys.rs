@@ -8,7 +8,7 @@ use super::{Config, Size, size};
 
 /// Smallest and largest value of each whole number. The lower ends are what the protocol or the program needs to work at
 /// all, the upper ends what the type or good sense allows.
-const RANGES: [(&str, i64, i64); 19] = [
+const RANGES: [(&str, i64, i64); 31] = [
     ("workers", 0, 1024),
     // From 4096 on a frame holds any method (specification, 4.2.3); the length of a frame is 32 bits.
     ("limits.frame_max", 4096, GIB),
@@ -29,6 +29,19 @@ const RANGES: [(&str, i64, i64); 19] = [
     ("limits.read_buffer_octets", 4096, GIB),
     ("limits.write_buffer_octets", 4096, GIB),
     ("limits.shutdown_timeout_ms", 0, DAY_MS),
+    ("limits.message_memory_octets", 4096, TIB),
+    ("limits.queue_memory_octets", 4096, TIB),
+    // Places in files are 32 bits wide.
+    ("limits.journal_file_octets", 4096, GIB),
+    ("limits.journal_group_octets", 4096, GIB),
+    ("limits.journal_pending_octets_max", 4096, TIB),
+    ("limits.journal_sync_ms", 0, DAY_MS),
+    ("limits.journal_leftover_octets", 0, GIB),
+    ("limits.journal_idle_ms", 10, DAY_MS),
+    ("limits.pages_pending_octets_max", 4096, TIB),
+    ("limits.segment_file_octets", 4096, GIB),
+    ("limits.segment_block_octets", 512, 512 * MIB),
+    ("limits.segment_files_max", 1, 100_000),
 ];
 
 const MIB: i64 = 1 << 20;
@@ -90,6 +103,9 @@ impl Key {
             }
             _ if self.is_size() => Size::try_from(value.clone()).map(drop),
             "log" => crate::serve::parse_log_level(value.as_str().unwrap_or_default()).map(drop),
+            "durability" if !matches!(value.as_str(), Some("fsync" | "os")) => {
+                Err("it is fsync or os".to_owned())
+            }
             "data_dir" | "default_user" | "default_vhost" if value.as_str() == Some("") => {
                 Err("it cannot be empty".to_owned())
             }

@@ -45,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) log: String,
     /// 0: one per processor.
     pub(crate) workers: u16,
+    /// `fsync` or `os`.
+    pub(crate) durability: String,
     /// Empty: made from the name of the host.
     pub(crate) cluster_name: String,
     pub(crate) default_user: String,
@@ -92,6 +94,7 @@ impl Default for Config {
             load_definitions: PathBuf::new(),
             log: "info".to_owned(),
             workers: 0,
+            durability: "fsync".to_owned(),
             cluster_name: String::new(),
             default_user: "guest".to_owned(),
             default_pass: "guest".to_owned(),

@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use warrenmq_broker::{Broker, Commits, Options, RestoreError, definitions};
+use warrenmq_broker::{Broker, Commits, Durability, Failure, OnFailure, Options, RestoreError, definitions};
 use warrenmq_server::{BindError, Listeners, Stop};
-use warrenmq_store::{DataDir, DataDirError, DefinitionError, SledDefinitions};
+use warrenmq_store::{DataDir, DataDirError, DefinitionError, FolderDisk, SledDefinitions};
 
 use crate::config::{self, Config, ConfigError};
 use disk_watch::DiskWatch;
@@ -48,8 +48,10 @@ enum ServeError {
     Restore(#[from] RestoreError),
     #[error("the system refused what the broker needs: {0}")]
     System(#[from] io::Error),
-    #[error("stopped because definitions could not be written; the log says why")]
+    #[error("stopped because the disk failed; the log says how")]
     Failed,
+    #[error(transparent)]
+    Close(#[from] Failure),
 }
 
 /// Runs the broker until it is asked to stop.
@@ -179,13 +181,15 @@ fn open_broker(
     let store = SledDefinitions::open(data_dir)?;
     let on_failure = {
         let (stop, failed) = (Arc::clone(stop), Arc::clone(failed));
-        move |error: DefinitionError| {
-            tracing::error!("{error}");
+        move |failure: Failure| {
+            tracing::error!("{failure}");
             failed.store(true, Ordering::Relaxed);
-            stop.request("definitions cannot be written");
+            stop.request("the disk failed");
         }
     };
-    Ok(Broker::open(options(config)?, Box::new(store), Commits::Threaded, Box::new(on_failure))?)
+    let on_failure: OnFailure = Arc::new(on_failure);
+    let disk = Arc::new(FolderDisk::new(data_dir.path()));
+    Ok(Broker::open(options(config)?, Box::new(store), disk, Commits::Threaded, on_failure)?)
 }
 
 fn options(config: &Config) -> io::Result<Options> {
@@ -203,7 +207,10 @@ fn options(config: &Config) -> io::Result<Options> {
         product: config.server_properties.product.clone(),
         version: config.server_properties.version.clone(),
         seed: machine::seed()?,
-        epoch_ms: machine::unix_time_ms(),
+        // The clock of the server tells Unix time.
+        epoch_ms: 0,
+        now: machine::unix_time_ms(),
+        durability: if config.durability == "os" { Durability::Os } else { Durability::Fsync },
     })
 }
 

@@ -1,0 +1,180 @@
+//! A queue and the disk: what its messages in memory cost, which of them leave, and how they come back.
+//!
+//! Invariant: pages, loads and freed places are noted while the queue is locked and handed over at the end of the batch, so the
+//! order of the work is the order of the queue.
+
+use std::sync::Arc;
+
+use warrenmq_protocol::Millis;
+use warrenmq_queue::{Effects, Page, PageId, PageRange, Place, Position, Positions, Queue, Run};
+
+use super::{QueueCell, Scratch, State};
+use crate::inbox::{Inbox, Notice};
+use crate::storage::Load;
+
+/// Memory is reported to the node in steps of this size, so that its counter is touched seldom.
+const REPORT_OCTETS: i64 = 32 * 1024;
+
+impl QueueCell {
+    /// Whether the queue is gone.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.state.lock().deleted
+    }
+
+    /// Whether a block is still to be read from there.
+    pub(crate) fn awaits(&self, id: PageId, place: Place) -> bool {
+        let state = self.state.lock();
+        !state.deleted && state.queue.awaits(id, place)
+    }
+
+    /// A page is written.
+    pub(crate) fn paged(&self, id: PageId, place: Place, scratch: &mut Scratch) {
+        self.with(u64::MAX, scratch, |queue, effects| queue.paged(id, place, effects));
+    }
+
+    /// A page is not needed: its messages stand in the journal again.
+    pub(crate) fn unpaged(&self, id: PageId) {
+        self.state.lock().queue.unpaged(id);
+    }
+
+    /// A block was read. `false`: what was read is not what was written.
+    pub(crate) fn loaded(
+        &self,
+        id: PageId,
+        place: Place,
+        ranges: &[PageRange],
+        body: bytes::Bytes,
+        window: u64,
+        scratch: &mut Scratch,
+    ) -> bool {
+        let mut whole = true;
+        self.with(window, scratch, |queue, effects| whole = queue.loaded(id, place, ranges, body, effects));
+        for inbox in std::mem::take(&mut self.state.lock().fetchers) {
+            scratch.touched.put(&inbox, |mail| mail.notices.push(Notice::Loaded));
+        }
+        whole
+    }
+
+    /// What has to move before a file of the journal goes that names positions up to `up_to`.
+    pub(crate) fn checkpoint(&self, up_to: Position, block_octets: usize) -> Vec<Page> {
+        let mut state = self.state.lock();
+        if state.deleted { Vec::new() } else { state.queue.checkpoint(up_to, block_octets) }
+    }
+
+    /// What recovery has to be told about the blocks of this queue.
+    pub(crate) fn gone_in_stored(&self) -> Vec<(Position, Position)> {
+        let state = self.state.lock();
+        if state.deleted { Vec::new() } else { state.queue.gone_in_stored() }
+    }
+
+    /// Blocks that are worth writing again.
+    pub(crate) fn holes(&self, limit: usize) -> Vec<(PageId, Place)> {
+        self.state.lock().queue.holes(limit)
+    }
+
+    /// The page of such a block.
+    pub(crate) fn rewrite(
+        &self,
+        id: PageId,
+        ranges: &[PageRange],
+        body: bytes::Bytes,
+        scratch: &mut Scratch,
+    ) -> Option<Page> {
+        let mut page = None;
+        self.with(u64::MAX, scratch, |queue, _| page = queue.rewrite(id, ranges, body));
+        page
+    }
+
+    /// Everything from here on was never handed out.
+    pub(crate) fn delivered_below(&self) -> Position {
+        self.state.lock().queue.delivered_below()
+    }
+
+    /// Puts a block of a segment back, at the start.
+    pub(crate) fn restore_block(
+        &self,
+        place: Place,
+        level: u8,
+        ranges: &[PageRange],
+        octets: u64,
+        gone: &Positions,
+        scratch: &mut Scratch,
+    ) {
+        self.with(u64::MAX, scratch, |queue, effects| {
+            if !queue.restore_block(place, level, ranges, octets, gone) {
+                effects.freed.push(place);
+            }
+        });
+    }
+
+    /// Puts messages of the journal back, at the start.
+    pub(crate) fn restore_run(
+        &self,
+        run: Run,
+        first: Position,
+        arrived: Millis,
+        gone: &Positions,
+        scratch: &mut Scratch,
+    ) {
+        self.with(u64::MAX, scratch, |queue, _| queue.restore_run(&run, first, arrived, gone));
+    }
+
+    /// Everything is back.
+    pub(crate) fn restored(&self, next: Position, delivered_below: Option<Position>, scratch: &mut Scratch) {
+        self.with(u64::MAX, scratch, |queue, _| queue.restored(next, delivered_below));
+    }
+
+    /// Notes what a command means for the disk.
+    #[inline]
+    pub(super) fn keep_books(&self, state: &mut State, scratch: &mut Scratch) {
+        self.note_gone(&mut scratch.effects, scratch.work.entries.as_mut());
+        if state.queue.staying() > scratch.work.share {
+            self.page_out(&mut state.queue, scratch);
+        }
+        if !scratch.effects.loads.is_empty() || !scratch.effects.freed.is_empty() {
+            self.note_places(scratch);
+        }
+        let change = state.queue.resident() as i64 - state.reported;
+        if change.abs() >= REPORT_OCTETS {
+            state.reported += change;
+            scratch.work.resident += change;
+        }
+    }
+
+    /// The queue is gone: what it reported is free.
+    pub(super) fn close_books(&self, state: &mut State, scratch: &mut Scratch) {
+        scratch.work.resident -= std::mem::take(&mut state.reported);
+    }
+
+    /// What is done with for good, of a durable queue.
+    #[inline]
+    pub(super) fn note_gone(&self, effects: &mut Effects, entries: &mut Vec<warrenmq_store::Entry>) {
+        if !effects.gone.is_empty() {
+            let ranges = std::mem::take(&mut effects.gone);
+            entries.push(warrenmq_store::Entry::Settle { queue: self.info.store_id, ranges });
+        }
+    }
+
+    fn page_out(&self, queue: &mut Queue, scratch: &mut Scratch) {
+        let Some(me) = self.me.upgrade() else { return };
+        let pages = queue.page_out(scratch.work.share / 2, scratch.work.block_octets);
+        if !pages.is_empty() {
+            scratch.work.pages.push((me, pages));
+        }
+    }
+
+    fn note_places(&self, scratch: &mut Scratch) {
+        let Some(me) = self.me.upgrade() else { return };
+        let load = |(id, place)| Load { queue: Arc::clone(&me), id, place };
+        scratch.work.loads.extend(scratch.effects.loads.drain(..).map(load));
+        let id = self.info.store_id;
+        scratch.work.freed.extend(scratch.effects.freed.drain(..).map(|place| (id, place)));
+    }
+}
+
+impl State {
+    /// A basic.get waits for the next block.
+    pub(super) fn await_load(&mut self, inbox: &Arc<Inbox>) {
+        self.fetchers.push(Arc::clone(inbox));
+    }
+}

@@ -1,0 +1,126 @@
+//! Bringing messages back at the start: headers of segments and the journal, each message once.
+//!
+//! Invariant: positions decide: what stands in a segment and in the journal, or twice in either, is one message; what a
+//! settlement names is gone wherever it stands. Bodies are read only of what still lives in the journal.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use warrenmq_protocol::Millis;
+use warrenmq_queue::{Position, Positions, Run};
+use warrenmq_store::{Scan, StoreError};
+
+use super::{Storage, to_queue};
+use crate::broker::Broker;
+use crate::queue_cell::QueueCell;
+
+/// What the start has found.
+#[derive(Debug, Default)]
+pub(crate) struct Recovered {
+    /// Queues that have messages.
+    pub(crate) queues: usize,
+    /// Their messages.
+    pub(crate) messages: u64,
+}
+
+/// One queue while it comes back.
+struct Returning {
+    cell: Arc<QueueCell>,
+    gone: Positions,
+    next: Position,
+}
+
+/// Gives the durable queues their messages.
+pub(crate) fn recover(
+    broker: &Broker,
+    storage: &Storage,
+    scan: &Scan,
+    now: Millis,
+) -> Result<Recovered, StoreError> {
+    let cells: Vec<Arc<QueueCell>> =
+        storage.queues.lock().values().filter_map(std::sync::Weak::upgrade).collect();
+    let mut queues: HashMap<u64, Returning> = HashMap::with_capacity(cells.len());
+    for cell in cells {
+        let mut gone = Positions::default();
+        let mut next = 0;
+        for (first, last) in scan.settles.get(&cell.info.store_id).into_iter().flatten() {
+            gone.insert(*first, *last);
+            next = next.max(last + 1);
+        }
+        queues.insert(cell.info.store_id, Returning { cell, gone, next });
+    }
+    // Folders of queues that are not durable, or not there any more.
+    for id in storage.segments.queues()? {
+        match queues.get_mut(&id) {
+            Some(queue) => blocks(queue, broker, storage, now)?,
+            None => storage.segments.delete_queue(id)?,
+        }
+    }
+    journal(&mut queues, broker, storage, scan, now)?;
+    let mut recovered = Recovered::default();
+    for (id, queue) in queues {
+        let delivered_below = scan.delivered.get(&id).copied();
+        let ready = storage.batch(broker, now, |scratch| {
+            queue.cell.restored(queue.next, delivered_below, scratch);
+            queue.cell.counts().ready
+        });
+        recovered.queues += usize::from(ready > 0);
+        recovered.messages += ready;
+    }
+    storage.write_at_once(broker, now)?;
+    Ok(recovered)
+}
+
+/// What the queue's segments hold. A block that was written again without its settled messages stands before the older one.
+fn blocks(queue: &mut Returning, broker: &Broker, storage: &Storage, now: Millis) -> Result<(), StoreError> {
+    let id = queue.cell.info.store_id;
+    let mut found = storage.segments.scan(id)?;
+    found.sort_by_key(|block| std::cmp::Reverse((block.place.segment, block.place.offset)));
+    for block in found {
+        let last = block.ranges.iter().map(|range| range.first + u64::from(range.count)).max().unwrap_or(0);
+        queue.next = queue.next.max(last);
+        let ranges = storage.to_queue_ranges(&block.ranges);
+        let gone = &queue.gone;
+        storage.batch(broker, now, |scratch| {
+            let place = to_queue(block.place);
+            queue.cell.restore_block(place, block.level, &ranges, u64::from(block.octets), gone, scratch);
+        });
+    }
+    Ok(())
+}
+
+/// What lives in the journal alone.
+fn journal(
+    queues: &mut HashMap<u64, Returning>,
+    broker: &Broker,
+    storage: &Storage,
+    scan: &Scan,
+    now: Millis,
+) -> Result<(), StoreError> {
+    for published in &scan.publishes {
+        let count = u64::from(published.count);
+        let mut lives = false;
+        for (id, first) in published.queues.iter() {
+            if let Some(queue) = queues.get_mut(id) {
+                queue.next = queue.next.max(first + count);
+                lives |= !queue.gone.range_within(*first, first + count - 1).is_some_and(|(from, to)| from == *first && to == first + count - 1);
+            }
+        }
+        if !lives {
+            continue;
+        }
+        let arrived = published.arrived.saturating_sub(storage.epoch_ms);
+        let Some(run) = Run::from_bytes(scan.read(published)?) else {
+            tracing::error!("journal record {} does not hold messages", published.lsn.0);
+            continue;
+        };
+        storage.batch(broker, now, |scratch| {
+            for (id, first) in published.queues.iter() {
+                let Some(queue) = queues.get(id) else { continue };
+                queue.cell.restore_run(run.clone(), *first, arrived, &queue.gone, scratch);
+            }
+        });
+        storage.write_at_once(broker, now)?;
+    }
+    Ok(())
+}

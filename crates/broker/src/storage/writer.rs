@@ -1,0 +1,182 @@
+//! The one who writes segments: pages, places that are free, queues that are gone, journal files that can go.
+//!
+//! It works in rounds, each of which waits, in this order, for: the batches that were under way when it began (so that what they did
+//! stands in the journal), and the journal up to there. Invariant: what a round writes or removes was durable in the journal
+//! before, so segments never know more than the journal, and nothing goes while its going could be forgotten.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use warrenmq_protocol::Millis;
+use warrenmq_queue::Page;
+use warrenmq_store::{Block, BlockRange, CommitSeq, Lsn, Place, StoreError};
+
+use super::checkpoint::{Checkpoint, Idle};
+use super::sections::Turn;
+use super::{Storage, to_queue};
+use crate::broker::Broker;
+use crate::queue_cell::QueueCell;
+
+/// Journal files that are kept behind the current one while there is work: most of their messages are settled soon.
+const FILES_KEPT: usize = 1;
+
+/// One thing to do.
+#[derive(Debug)]
+pub(super) enum Write {
+    /// Bodies that leave memory.
+    Pages { queue: Arc<QueueCell>, pages: Vec<Page>, octets: u64 },
+    /// A block in which nothing lives any more.
+    Free { queue: u64, place: Place },
+    /// A queue that is gone, once its definition is.
+    Delete { queue: u64, after: CommitSeq },
+}
+
+/// What a step of a worker came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Something was done, and there may be more.
+    More,
+    /// It waits for what ends in a moment and wakes nobody.
+    Soon,
+    /// There is nothing to do until its signal is raised.
+    Nothing,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    phase: Phase,
+    idle: Idle,
+}
+
+/// What the present round waits for.
+#[derive(Debug, Default)]
+enum Phase {
+    #[default]
+    Resting,
+    /// Batches that were under way.
+    Batches(Round, Turn),
+    /// Journal and definitions.
+    Durable(Round, Lsn, CommitSeq),
+    /// The journal once more, before its oldest file goes.
+    Leaving(u64, Lsn),
+}
+
+#[derive(Debug)]
+struct Round {
+    writes: Vec<Write>,
+    checkpoint: Option<Checkpoint>,
+}
+
+impl Writer {
+    /// Does the next thing.
+    pub(super) fn step(&mut self, storage: &Storage, broker: &Broker, now: Millis) -> Result<Progress, StoreError> {
+        self.phase = match std::mem::take(&mut self.phase) {
+            Phase::Resting => match self.gather(storage, broker, now)? {
+                Some(round) => Phase::Batches(round, storage.sections.turn_over()),
+                None => return Ok(Progress::Nothing),
+            },
+            Phase::Batches(round, turn) if storage.sections.has_passed(turn) => {
+                let seq = round.writes.iter().map(Write::after).max().unwrap_or_default();
+                let lsn = storage.journal.end();
+                storage.journal.want(lsn);
+                Phase::Durable(round, lsn, seq)
+            }
+            Phase::Durable(round, lsn, seq) if storage.durable() >= lsn && broker.definitions_durable() >= seq => {
+                for write in round.writes {
+                    write.execute(storage, broker, now)?;
+                }
+                match round.checkpoint {
+                    None => Phase::Resting,
+                    Some(checkpoint) => {
+                        let file = checkpoint.file();
+                        Phase::Leaving(file, checkpoint.write(storage, broker, now)?)
+                    }
+                }
+            }
+            Phase::Leaving(file, lsn) if storage.durable() >= lsn => {
+                storage.segments.sync()?;
+                storage.journal.retire(file)?;
+                self.idle.retired(storage.journal.end());
+                Phase::Resting
+            }
+            Phase::Durable(round, lsn, seq) => {
+                // Who writes definitions does not wake this thread.
+                let progress = if storage.durable() >= lsn { Progress::Soon } else { Progress::Nothing };
+                self.phase = Phase::Durable(round, lsn, seq);
+                return Ok(progress);
+            }
+            waiting => {
+                let soon = matches!(waiting, Phase::Batches(..));
+                self.phase = waiting;
+                return Ok(if soon { Progress::Soon } else { Progress::Nothing });
+            }
+        };
+        Ok(Progress::More)
+    }
+
+    /// What there is to do now.
+    fn gather(&mut self, storage: &Storage, broker: &Broker, now: Millis) -> Result<Option<Round>, StoreError> {
+        let writes: Vec<Write> = storage.writes.lock().drain(..).collect();
+        let kept = if self.idle.is_idle(storage, now) { 0 } else { FILES_KEPT };
+        let closed = storage.journal.closed_files();
+        let checkpoint = match closed.first() {
+            Some(oldest) if closed.len() > kept => Some(Checkpoint::collect(oldest, storage, broker, now)?),
+            _ => None,
+        };
+        if writes.is_empty() && checkpoint.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Round { writes, checkpoint }))
+    }
+}
+
+impl Write {
+    fn after(&self) -> CommitSeq {
+        match self {
+            Write::Delete { after, .. } => *after,
+            _ => CommitSeq::default(),
+        }
+    }
+
+    pub(super) fn execute(self, storage: &Storage, broker: &Broker, now: Millis) -> Result<(), StoreError> {
+        match self {
+            Write::Pages { queue, pages, octets } => {
+                for page in pages {
+                    write_page(&queue, page, storage, broker, now)?;
+                }
+                storage.pages_pending.fetch_sub(octets, Ordering::Relaxed);
+                Ok(())
+            }
+            Write::Free { queue, place } => storage.segments.release(queue, place),
+            Write::Delete { queue, .. } => storage.segments.delete_queue(queue),
+        }
+    }
+}
+
+/// Writes a page into a segment and tells its queue where it is.
+pub(super) fn write_page(
+    queue: &Arc<QueueCell>,
+    page: Page,
+    storage: &Storage,
+    broker: &Broker,
+    now: Millis,
+) -> Result<(), StoreError> {
+    // A queue that was deleted meanwhile must not get its folder back.
+    if queue.is_deleted() {
+        return Ok(());
+    }
+    let Page { id, level, ranges, pieces, .. } = page;
+    let epoch = storage.epoch_ms;
+    let ranges = ranges
+        .iter()
+        .map(|range| BlockRange {
+            first: range.first,
+            count: range.count,
+            transient: range.transient,
+            arrived: range.arrived + epoch,
+        })
+        .collect();
+    let place = storage.segments.write(queue.info.store_id, &Block { level, ranges, body: pieces })?;
+    storage.batch(broker, now, |scratch| queue.paged(id, to_queue(place), scratch));
+    Ok(())
+}
