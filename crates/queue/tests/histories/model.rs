@@ -79,6 +79,7 @@ impl Model {
         if is_full && overflow != Overflow::DropHead {
             if overflow == Overflow::RejectPublishDlx && dead_letters {
                 caused.dead.extend(run.iter().map(|(number, ..)| (*number, Reason::Maxlen)));
+                self.published += run.len() as u64;
             }
             return false;
         }
