@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 use warrenmq_protocol::{Millis, Settings};
 use warrenmq_store::{
-    CommitSeq, DefinitionError, DefinitionStore, DefinitionWriter, Disk, Journal, JournalOptions, SegmentOptions, Segments, Step,
-    StoreError, TornTail,
+    CommitSeq, DefinitionError, DefinitionStore, DefinitionWriter, Disk, Journal, JournalOptions,
+    SegmentOptions, Segments, Step, StoreError, TornTail,
 };
 use warrenmq_wire::method::{AMQPValue, FieldTable, LongString, ShortString};
 
@@ -306,7 +306,9 @@ impl Broker {
     fn recover(&self, scan: &warrenmq_store::Scan) -> Result<(), StoreError> {
         if let Some(torn) = &scan.torn {
             let TornTail { file, offset, octets } = torn;
-            tracing::warn!("{file}: {octets} octets from octet {offset} on were being written when the broker died; cut");
+            tracing::warn!(
+                "{file}: {octets} octets from octet {offset} on were being written when the broker died; cut"
+            );
         }
         let recovered = storage::recover(self, &self.storage, scan, self.options.now)?;
         if recovered.messages > 0 {

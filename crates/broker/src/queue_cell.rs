@@ -9,8 +9,7 @@ use std::sync::{Arc, Weak};
 
 use warrenmq_protocol::{Exception, Millis};
 use warrenmq_queue::{
-    ConsumeError, Consumer, ConsumerSlot, Credit, Effects, Get, Overflow, Position, Queue, Run,
-    Settings,
+    ConsumeError, Consumer, ConsumerSlot, Credit, Effects, Get, Overflow, Position, Queue, Run, Settings,
 };
 use warrenmq_routing::QueueId;
 use warrenmq_wire::method::FieldTable;
@@ -140,7 +139,12 @@ pub(crate) enum Left {
 
 impl QueueCell {
     /// A queue that was declared at `now`.
-    pub(crate) fn new(info: QueueInfo, mut traits: Traits, timers: &Arc<Timers>, now: Millis) -> Arc<QueueCell> {
+    pub(crate) fn new(
+        info: QueueInfo,
+        mut traits: Traits,
+        timers: &Arc<Timers>,
+        now: Millis,
+    ) -> Arc<QueueCell> {
         traits.settings.recorded = info.durable;
         let state = State {
             queue: Queue::new(traits.settings),

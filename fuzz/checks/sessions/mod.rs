@@ -80,7 +80,8 @@ impl World {
         };
         let store = Box::new(MemoryDefinitions::new());
         let broker =
-            Broker::open(options, store, Arc::new(SimDisk::new()), Commits::Inline, Arc::new(|_| {})).expect("a new broker opens");
+            Broker::open(options, store, Arc::new(SimDisk::new()), Commits::Inline, Arc::new(|_| {}))
+                .expect("a new broker opens");
         World { broker, lines: [const { None }; LINES], ledger: Ledger::new(LINES, QUEUES), now: 0 }
     }
 

@@ -9,10 +9,10 @@ use warrenmq_queue::{Consumer, Credit, Get, Got};
 use warrenmq_wire::basic;
 use warrenmq_wire::method::{FieldTable, Method, ShortString, basic_cold as cold};
 
-use super::{Fetch, Session};
 use super::consumers::Source;
 use super::deliver::Pending;
 use super::direct_reply::REPLY_TO;
+use super::{Fetch, Session};
 use crate::access::{Access, Resource};
 use crate::inbox::ConsumerKey;
 use crate::queue_cell::QueueCell;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use warrenmq_queue::{Delivery, Picks};
 
-use super::{Session, Wait};
 use super::channel::Mode;
 use super::consumers::Sources;
 use super::deliver::Pending;
 use super::settle::{Settlement, Verdict};
+use super::{Session, Wait};
 use crate::inbox::{ConsumerKey, Notice};
 use crate::queue_cell::{Left, QueueCell};
 use crate::vhost::Deletion;

@@ -81,9 +81,9 @@ impl Checkpoint {
         let mut queues = Vec::new();
         for (store_id, known) in file.queues.iter() {
             let Some(queue) = storage.queue(*store_id) else { continue };
-            let pages = known.highest.map_or_else(Vec::new, |highest| {
-                queue.checkpoint(highest, storage.bounds.block)
-            });
+            let pages = known
+                .highest
+                .map_or_else(Vec::new, |highest| queue.checkpoint(highest, storage.bounds.block));
             let mut gone = Vec::new();
             let mut rewrites = Vec::new();
             if known.settles {

@@ -186,7 +186,9 @@ impl Storage {
             self.pages_pending.fetch_add(octets, Ordering::Relaxed);
             writes.push_back(Write::Pages { queue, pages, octets });
         }
-        writes.extend(work.freed.drain(..).map(|(queue, place)| Write::Free { queue, place: from_queue(place) }));
+        writes.extend(
+            work.freed.drain(..).map(|(queue, place)| Write::Free { queue, place: from_queue(place) }),
+        );
         for (queue, after) in work.deleted.drain(..) {
             self.queues.lock().remove(&queue);
             writes.push_back(Write::Delete { queue, after: after.unwrap_or_default() });
@@ -269,8 +271,13 @@ impl Storage {
 
     /// The last record of a journal that ends in order: up to where each queue's messages may have been delivered.
     pub(crate) fn append_last(&self) {
-        let queues: Vec<Arc<QueueCell>> =
-            self.queues.lock().values().filter_map(Weak::upgrade).filter(|queue| queue.info.durable).collect();
+        let queues: Vec<Arc<QueueCell>> = self
+            .queues
+            .lock()
+            .values()
+            .filter_map(Weak::upgrade)
+            .filter(|queue| queue.info.durable)
+            .collect();
         let delivered = |queue: Arc<QueueCell>| Entry::Delivered {
             queue: queue.info.store_id,
             below: queue.delivered_below(),

@@ -103,7 +103,10 @@ fn journal(
         for (id, first) in published.queues.iter() {
             if let Some(queue) = queues.get_mut(id) {
                 queue.next = queue.next.max(first + count);
-                lives |= !queue.gone.range_within(*first, first + count - 1).is_some_and(|(from, to)| from == *first && to == first + count - 1);
+                lives |= !queue
+                    .gone
+                    .range_within(*first, first + count - 1)
+                    .is_some_and(|(from, to)| from == *first && to == first + count - 1);
             }
         }
         if !lives {

@@ -79,11 +79,7 @@ impl Threads {
     /// # Panics
     /// When the system gives no thread.
     pub(crate) fn start(broker: &Arc<Broker>, storage: &Arc<Storage>, on_failure: OnFailure) -> Threads {
-        let stop = Arc::new(Stop {
-            workers: AtomicBool::new(false),
-            failure: Mutex::new(None),
-            on_failure,
-        });
+        let stop = Arc::new(Stop { workers: AtomicBool::new(false), failure: Mutex::new(None), on_failure });
         let threads =
             Threads { storage: Arc::clone(storage), stop: Arc::clone(&stop), handles: Mutex::default() };
         let clock = Clock::new(storage.epoch_ms);

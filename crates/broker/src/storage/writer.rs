@@ -69,7 +69,12 @@ struct Round {
 
 impl Writer {
     /// Does the next thing.
-    pub(super) fn step(&mut self, storage: &Storage, broker: &Broker, now: Millis) -> Result<Progress, StoreError> {
+    pub(super) fn step(
+        &mut self,
+        storage: &Storage,
+        broker: &Broker,
+        now: Millis,
+    ) -> Result<Progress, StoreError> {
         self.phase = match std::mem::take(&mut self.phase) {
             Phase::Resting => match self.gather(storage, broker, now)? {
                 Some(round) => Phase::Batches(round, storage.sections.turn_over()),
@@ -81,7 +86,9 @@ impl Writer {
                 storage.journal.want(lsn);
                 Phase::Durable(round, lsn, seq)
             }
-            Phase::Durable(round, lsn, seq) if storage.durable() >= lsn && broker.definitions_durable() >= seq => {
+            Phase::Durable(round, lsn, seq)
+                if storage.durable() >= lsn && broker.definitions_durable() >= seq =>
+            {
                 for write in round.writes {
                     write.execute(storage, broker, now)?;
                 }
@@ -115,7 +122,12 @@ impl Writer {
     }
 
     /// What there is to do now.
-    fn gather(&mut self, storage: &Storage, broker: &Broker, now: Millis) -> Result<Option<Round>, StoreError> {
+    fn gather(
+        &mut self,
+        storage: &Storage,
+        broker: &Broker,
+        now: Millis,
+    ) -> Result<Option<Round>, StoreError> {
         let writes: Vec<Write> = storage.writes.lock().drain(..).collect();
         let kept = if self.idle.is_idle(storage, now) { 0 } else { FILES_KEPT };
         let closed = storage.journal.closed_files();
