@@ -103,10 +103,9 @@ pub enum DefinitionError {
     },
     /// What is on disk is not what was reported durable. The broker must not start on it.
     #[error(
-        "the definitions in {} are damaged: expected {expected}, found {found}; to restore, move {} and {} away and \
-         start with `--load-definitions {}`",
-        folder.display(), folder.join(DATABASE).display(), folder.join(MARKER).display(),
-        folder.join(EXPORT).display()
+        "the definitions in {} are damaged: expected {expected}, found {found}; `warrenmq ctl store salvage {}` keeps what \
+         is whole",
+        folder.display(), folder.display()
     )]
     Damaged {
         /// The data folder.
@@ -152,5 +151,3 @@ impl DefinitionError {
 pub(crate) const DATABASE: &str = "definitions";
 /// What the database must hold at least, kept outside of it.
 pub(crate) const MARKER: &str = "definitions.marker";
-/// The readable copy that the broker keeps with [`crate::write_generation`].
-const EXPORT: &str = "definitions.json";

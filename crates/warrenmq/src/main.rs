@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod allocator;
 mod config;
+mod ctl;
 mod perf;
 mod serve;
 
@@ -27,6 +28,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Measure a broker.
     Perf(perf::PerfArgs),
+    /// Look after a broker's data.
+    Ctl(ctl::CtlArgs),
 }
 
 fn main() -> ExitCode {
@@ -35,5 +38,6 @@ fn main() -> ExitCode {
         None => serve::run(cli.serve),
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Perf(args)) => perf::run(args),
+        Some(Command::Ctl(args)) => ctl::run(args),
     }
 }

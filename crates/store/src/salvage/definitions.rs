@@ -9,7 +9,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use super::folder::{SCRATCH, copy_folder, fine_when_absent, fresh_folder};
+use super::folder::{copy_folder, fine_when_absent, fresh_folder};
 use crate::data_dir::DataDir;
 use crate::database::{Database, SLED_FILE, wait_for_end};
 use crate::definition::{Change, DATABASE, DefinitionError, DefinitionStore, KeyValue, MARKER};
@@ -39,7 +39,7 @@ pub struct FoundDefinitions {
 /// # Errors
 /// [`DefinitionError::Io`] when files cannot be read or copied; [`DefinitionError::NewerFormat`].
 pub(super) fn examine_definitions(dir: &DataDir) -> Result<FoundDefinitions, DefinitionError> {
-    let scratch = dir.path().join(SCRATCH);
+    let scratch = dir.path().join(COPY);
     let found = examine_in(dir, &scratch);
     // Nothing hangs on it: the next look begins with removing it.
     let _ = fs::remove_dir_all(&scratch);
@@ -68,6 +68,9 @@ pub(super) fn write_definitions(folder: &Path, entries: &[KeyValue]) -> Result<(
     drop(store);
     wait_for_end(folder).map_err(io)
 }
+
+/// Below the data folder; the name tells that it may be removed.
+const COPY: &str = "check.tmp";
 
 fn examine_in(dir: &DataDir, scratch: &Path) -> Result<FoundDefinitions, DefinitionError> {
     let io = |source| DefinitionError::Io { path: dir.path().to_owned(), source };

@@ -66,7 +66,7 @@ pub(super) fn is_unfinished(dir: &DataDir) -> bool {
 }
 
 /// Below the data folder; the name tells that it may be removed.
-pub(super) const SCRATCH: &str = "salvage.tmp";
+const SCRATCH: &str = "salvage.tmp";
 
 /// Makes an empty folder.
 pub(super) fn fresh_folder(path: &Path) -> io::Result<()> {

@@ -1,0 +1,90 @@
+//! `warrenmq ctl`: what an operator does with a broker, or with the data folder of one that does not run.
+//!
+//! Invariant: the result is on stdout, one line for each thing; progress and refusals are on stderr. The exit code is 0 when all is
+//! well, 1 when something is damaged, 2 when nothing was looked at.
+
+mod check;
+mod progress;
+mod report;
+mod salvage;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use warrenmq_store::{DataDir, DataDirError, SalvageError};
+
+/// Arguments of `warrenmq ctl`.
+#[derive(Debug, Args)]
+pub(crate) struct CtlArgs {
+    #[command(subcommand)]
+    command: CtlCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CtlCommand {
+    /// Look at, or repair, the data folder of a broker that is not running.
+    #[command(subcommand)]
+    Store(StoreCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum StoreCommand {
+    /// Read everything and say what is there and what is damaged. Changes nothing.
+    #[command(after_help = EXIT_CODES)]
+    Check(FolderArgs),
+    /// Keep everything that is whole of a damaged folder. What is replaced is moved to a folder salvage-… in it.
+    #[command(after_help = EXIT_CODES)]
+    Salvage(FolderArgs),
+}
+
+const EXIT_CODES: &str = "\
+Exit code: 0 nothing is damaged (any more), 1 something is damaged or could not be salvaged, 2 nothing was looked at.";
+
+#[derive(Debug, Args)]
+struct FolderArgs {
+    /// The data folder, as given to the broker with --data-dir.
+    dir: PathBuf,
+}
+
+/// Why a command did not get to its result. `Display` is one line.
+#[derive(Debug, thiserror::Error)]
+enum CtlError {
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Salvage(#[from] SalvageError),
+    #[error("the result cannot be printed: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// What a command has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Whole,
+    Damaged,
+}
+
+/// Runs what the command line asks for.
+pub(crate) fn run(args: CtlArgs) -> ExitCode {
+    let CtlCommand::Store(command) = args.command;
+    let mut out = io::stdout().lock();
+    let done = match command {
+        StoreCommand::Check(FolderArgs { dir }) => {
+            DataDir::open_existing(&dir).map_err(CtlError::from).and_then(|dir| check::run(&dir, &mut out))
+        }
+        StoreCommand::Salvage(FolderArgs { dir }) => {
+            DataDir::open_existing(&dir).map_err(CtlError::from).and_then(|dir| salvage::run(&dir, &mut out))
+        }
+    };
+    match done {
+        Ok(Verdict::Whole) => ExitCode::SUCCESS,
+        Ok(Verdict::Damaged) => ExitCode::from(1),
+        Err(error) => {
+            // Without anybody to read it, the exit code is all that can be told.
+            let _ = writeln!(io::stderr(), "warrenmq: {error}");
+            ExitCode::from(if matches!(error, CtlError::DataDir(_)) { 2 } else { 1 })
+        }
+    }
+}
