@@ -111,10 +111,10 @@ impl HeaderDraft {
 }
 
 /// A seal: a block of nothing, whose `synced` is what it is there for.
-pub(super) fn seal(spot: Spot, mark: u64) -> Vec<u8> {
+pub(super) fn seal(spot: Spot, mark: u64, synced: u32) -> Vec<u8> {
     let nothing = Block { level: 0, ranges: Vec::new(), body: Vec::new() };
     let draft = HeaderDraft::new(&nothing).expect("invariant: a block of nothing has a header");
-    draft.finish(spot, mark, spot.offset)
+    draft.finish(spot, mark, synced)
 }
 
 impl Header {

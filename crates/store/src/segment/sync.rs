@@ -105,14 +105,14 @@ impl Segments {
         Ok(())
     }
 
-    /// Notes behind the last block that all before it is durable. Nothing depends on the note: without it, a start
-    /// reads more and syncs once more.
+    /// Notes behind the last block what is durable: all before it, but blocks of transient messages at the end. Nothing
+    /// depends on the note: without it, a start reads more and syncs once more.
     fn seal(&self, queue: u64, file: &mut SegmentFile) -> Result<(), StoreError> {
         let key = (queue, file.number);
         let handle = self.handle_or_open(key)?;
         file.unsealed = false;
         let spot = Spot { queue, segment: file.number, offset: file.end };
-        if handle.write_at(u64::from(file.end), &[&seal(spot, file.mark)]).is_err() {
+        if handle.write_at(u64::from(file.end), &[&seal(spot, file.mark, file.synced)]).is_err() {
             file.spoil();
             return Ok(());
         }
