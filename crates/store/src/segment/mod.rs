@@ -98,7 +98,7 @@ impl Segments {
             unknown,
             changed: BTreeSet::new(),
             next: 1,
-            folders_changed: false,
+            folders_changed: true,
             root_changed: true,
             failed: None,
         };
@@ -238,16 +238,14 @@ impl Segments {
             return;
         }
         let mut known = QueueFiles::beginning_at(books.next);
-        // Names of files that are not known to be synced need not be durable either.
-        known.names_changed = files.iter().any(|file| file.unsealed || file.live == 0);
+        // A process that was killed may have left names that are not durable, and files that are gone but would come
+        // back after a power cut.
+        known.names_changed = true;
         for file in files {
             self.octets.fetch_add(u64::from(file.end), Ordering::Relaxed);
             known.push(file);
         }
-        if known.names_changed || known.is_empty() {
-            books.changed.insert(queue);
-            books.folders_changed = true;
-        }
+        books.changed.insert(queue);
         books.queues.insert(queue, known);
     }
 
