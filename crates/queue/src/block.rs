@@ -196,7 +196,8 @@ impl Block {
             return (at, piece.offset);
         }
         // The higher mark goes with what is handed out, the lower one with what came back.
-        let usable = |mark: &Mark| mark.position >= piece.first && mark.position <= position;
+        // A mark at the first of the piece may stand behind the end of the piece before, in another run.
+        let usable = |mark: &Mark| mark.position > piece.first && mark.position <= position;
         let which =
             usize::from(usable(&marks[1]) && (!usable(&marks[0]) || marks[1].position >= marks[0].position));
         let from = if usable(&marks[which]) {
@@ -238,5 +239,32 @@ impl Block {
     pub(crate) fn expires(&mut self, position: Position, queue_ttl: Option<Millis>) -> Option<Millis> {
         let (at, offset) = self.locate(position);
         self.body.pieces()[at].expires(offset, queue_ttl)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::{Record, RunBuilder};
+
+    fn piece(first: Position, bodies: &[&[u8]]) -> Piece {
+        let mut builder = RunBuilder::new();
+        for body in bodies {
+            let (route, header) = (&[0, 0][..], &[0; 14][..]);
+            let (persistent, priority, ttl, dead) = (true, 0, None, false);
+            builder.push(Record { route, header, body, persistent, priority, ttl, dead });
+        }
+        Piece::of_run(builder.finish().expect("it has records"), first, 0)
+    }
+
+    /// What is behind the end of one piece is looked for in the next one, though its first message is gone.
+    #[test]
+    fn a_mark_means_nothing_in_another_piece() {
+        let pieces = vec![piece(0, &[b"a", b"b", b"c"]), piece(3, &[b"", b"long", b"f"])];
+        let end = pieces[0].size;
+        let offsets = [0, 28, pieces[1].run.skip(0, 2)];
+        let mut block = Block { body: Body::of_pieces(pieces), ..Block::stored(PageId(0), (0, 5), 6, 100) };
+        block.mark(3, end);
+        assert_eq!([3, 4, 5].map(|position| block.locate(position)), offsets.map(|offset| (1, offset)));
     }
 }
