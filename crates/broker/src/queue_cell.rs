@@ -271,6 +271,10 @@ impl QueueCell {
         if let Some(link) = state.links.get_mut(slot.0 as usize) {
             *link = None;
         }
+        if state.queue.consumers() == 0 {
+            // Nobody is behind any more.
+            state.release(scratch);
+        }
         if self.info.auto_delete && !state.deleted && state.queue.consumers() == 0 {
             Left::Unused
         } else {

@@ -5,3 +5,4 @@ mod definitions;
 mod late_commits;
 mod node;
 mod transcripts;
+mod waits;
