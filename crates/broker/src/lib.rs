@@ -33,3 +33,4 @@ pub use inbox::Inbox;
 pub use limits::Limits;
 pub use restore::RestoreError;
 pub use session::Session;
+pub use warrenmq_protocol::Expired;

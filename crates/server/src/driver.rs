@@ -1,17 +1,19 @@
 //! One connection's task: reads, lets the session work, writes.
 //!
-//! A turn: what others put down → at most [`READS_PER_TURN`] reads → at most [`WRITES_PER_TURN`] writes; then the worker
+//! A turn: what others put down → at most [`READS_PER_TURN`] reads → deadlines → at most [`WRITES_PER_TURN`] writes; then the worker
 //! thread serves somebody else. Invariants: the buffers go back to the thread before the task sleeps; a socket that does not
 //! take what we write is not read, beyond what the session allows.
 
 use std::future::Future;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
-use warrenmq_broker::{Limits, Session};
+use warrenmq_broker::{Expired, Limits, Session};
 
 use crate::buffers::{self, Buffers};
 use crate::clock::Clock;
@@ -77,11 +79,15 @@ impl Driver {
         if self.session.inbox().is_notified() {
             self.session.handle_inbox(now);
         }
-        if self.session.timeout().is_some_and(|at| now >= at) && self.session.handle_timeout(now).is_some() {
-            return Turn::Over;
-        }
         let Some(read_more) = self.read(cx, now, buffers) else { return Turn::Over };
         let refused_input = !self.session.wants_input();
+        // After the read: what has come in time counts, also when we come late.
+        let is_due = self.session.timeout().is_some_and(|at| now >= at);
+        let late = match is_due.then(|| self.session.handle_timeout(now)).flatten() {
+            None => false,
+            Some(Expired::Heartbeat) if self.session.wants_input() && self.has_unread() => true,
+            Some(_) => return Turn::Over,
+        };
         let Some(write_more) = self.write(cx, now) else { return Turn::Over };
         // What was written has made room for input, and nobody has asked the socket for it yet.
         let read_more = read_more || (refused_input && self.session.wants_input());
@@ -90,7 +96,11 @@ impl Driver {
             self.lingering = Some(until);
             return self.linger(cx, now, until, buffers);
         }
-        if read_more || write_more || self.session.inbox().is_notified() { Turn::Again } else { Turn::Idle }
+        if late || read_more || write_more || self.session.inbox().is_notified() {
+            Turn::Again
+        } else {
+            Turn::Idle
+        }
     }
 
     /// Says whether there may be more to read at once; `None` when the peer is gone.
@@ -137,6 +147,13 @@ impl Driver {
             }
         }
         Some(true)
+    }
+
+    /// Whether octets wait in the socket that the runtime has not told of yet: when the whole process was held up, timers may go off
+    /// first.
+    fn has_unread(&self) -> bool {
+        let mut octet = [MaybeUninit::uninit()];
+        SockRef::from(&self.stream).peek(&mut octet).is_ok_and(|count| count > 0)
     }
 
     fn keep(&mut self, mut rest: Vec<u8>, used: usize) {

@@ -170,18 +170,18 @@ impl Link {
         if moved {
             session.handle_inbox(now);
         }
+        if self.offer && session.wants_input() && !session.is_finished() {
+            moved = true;
+            let used = session.handle_input(now, &self.input);
+            self.input.drain(..used);
+            self.offer = !self.input.is_empty() && !session.wants_input();
+        }
         if session.timeout().is_some_and(|at| now >= at) {
             moved = true;
             if session.handle_timeout(now).is_some() {
                 self.end();
                 return true;
             }
-        }
-        if self.offer && session.wants_input() && !session.is_finished() {
-            moved = true;
-            let used = session.handle_input(now, &self.input);
-            self.input.drain(..used);
-            self.offer = !self.input.is_empty() && !session.wants_input();
         }
         loop {
             session.fill(WRITE_OCTETS);
