@@ -52,16 +52,18 @@ impl Segments {
 
     /// The open file if so many octets may go there; else it is closed.
     fn room_for(&self, books: &mut Books, queue: u64, octets: u32) -> Option<SegmentFile> {
-        let file = books.queues.get_mut(&queue)?.open_file()?;
+        let files = books.queues.get_mut(&queue)?;
+        let file = files.open_file()?;
         let end = u64::from(file.end) + u64::from(octets);
         // Whatever the option says, a seal must still fit in 32 bits.
         let limit = self.options.file_octets.min(u64::from(u32::MAX - HEADER_OCTETS));
         if end <= limit {
             return Some(*file);
         }
-        file.closed = true;
-        if !file.unsynced {
-            self.handles.lock().remove((queue, file.number));
+        let SegmentFile { number, unsynced, .. } = *file;
+        files.close(number);
+        if !unsynced {
+            self.handles.lock().remove((queue, number));
         }
         None
     }
@@ -80,12 +82,12 @@ impl Segments {
         let spot = Spot { queue, segment: known.number, offset: known.end };
         let header = draft.finish(spot, known.mark, known.synced);
         let written = write_pieces(&*handle, known.end, &[&header], block);
-        let file = books.queues.get_mut(&queue).and_then(QueueFiles::open_file);
-        let file = file.expect("invariant: the file was open before");
+        let files = books.queues.get_mut(&queue).expect("invariant: the queue was known before");
         if let Err(error) = written {
-            file.spoil();
+            files.spoil(known.number);
             return Err(StoreError::io(&file_path(queue, known.number), "writing", error));
         }
+        let file = files.open_file().expect("invariant: the file was open before");
         file.end += octets;
         file.live += octets;
         Ok(Place { segment: known.number, offset: known.end, octets })
@@ -98,9 +100,8 @@ impl Segments {
         draft: HeaderDraft,
         block: &Block,
     ) -> Result<Place, StoreError> {
-        let number = books.queues.get(&queue).map_or(books.next, |files| files.next);
-        let after = number.checked_add(1).ok_or_else(|| refused(queue, "no number is left for a file"))?;
         self.make_room(books)?;
+        let number = self.unused_number(books, queue)?;
         let path = file_path(queue, number);
         if !books.queues.contains_key(&queue) {
             let folder = folder_path(queue);
@@ -117,33 +118,38 @@ impl Segments {
         let offset = FILE_HEADER_OCTETS;
         let header = draft.finish(Spot { queue, segment: number, offset }, mark, 0);
         if let Err(error) = write_pieces(&*handle, 0, &[&file_header.encode(), &header], block) {
-            // What stays of it holds nothing, and its number is not used again.
-            if let Some(files) = books.queues.get_mut(&queue) {
+            // What stays of it holds nothing.
+            if books.queues.contains_key(&queue) {
                 let _ = self.disk.remove(&path);
-                files.next = after;
             } else {
                 let _ = self.disk.remove_folder(&folder_path(queue));
-                books.next = after;
             }
             return Err(StoreError::io(&path, "writing", error));
         }
         self.handles.lock().insert(key, handle);
-        let next = books.next;
-        let files = books.queues.entry(queue).or_insert_with(|| QueueFiles::beginning_at(next));
+        let files = books.queues.entry(queue).or_default();
         files.names_changed = true;
-        files.push(SegmentFile {
+        files.insert_open(SegmentFile {
             number,
             mark,
             end: offset + octets,
             synced: 0,
             live: octets,
-            closed: false,
             unsynced: false,
             unsealed: false,
             has_tail: false,
         });
         self.octets.fetch_add(u64::from(offset), Ordering::Relaxed);
         Ok(Place { segment: number, offset, octets })
+    }
+
+    fn unused_number(&self, books: &mut Books, queue: u64) -> Result<u32, StoreError> {
+        loop {
+            let number = self.draw_number(books)?;
+            if books.queues.get(&queue).is_none_or(|files| !files.contains(number)) {
+                return Ok(number);
+            }
+        }
     }
 
     /// A file of this process, kept open from now on.

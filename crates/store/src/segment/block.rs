@@ -140,6 +140,14 @@ impl Header {
         }
     }
 
+    /// The octets at [`QUEUE_AT`] of every header in a file.
+    pub(super) fn owner(queue: u64, segment: u32) -> [u8; OWNER_OCTETS] {
+        let mut octets = [0; OWNER_OCTETS];
+        put(&mut octets, 0, &queue.to_le_bytes());
+        put(&mut octets, SEGMENT_AT - QUEUE_AT, &segment.to_le_bytes());
+        octets
+    }
+
     /// Of the whole block; more than a file can hold when the header was made up.
     pub(super) fn block_octets(&self) -> u64 {
         u64::from(self.header_octets) + u64::from(self.body_octets)
@@ -150,6 +158,8 @@ impl Header {
         self.ranges.iter().any(|range| !range.transient)
     }
 }
+
+const OWNER_OCTETS: usize = OFFSET_AT - QUEUE_AT;
 
 const MARK_AT: usize = 0;
 const CRC_AT: usize = 8;

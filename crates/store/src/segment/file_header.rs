@@ -13,8 +13,7 @@ pub(super) const FILE_HEADER_OCTETS: u32 = 32;
 pub(super) struct FileHeader {
     pub(super) queue: u64,
     pub(super) number: u32,
-    /// What every block of the file begins with, and no other file's: what the disk held before does not look like
-    /// one, and no client can make a message that does.
+    /// What every block of the file begins with. No client can know it and make a message that looks like a block.
     pub(super) mark: u64,
 }
 
@@ -64,11 +63,6 @@ impl FileHeader {
         let fields = (u64_at(bytes, QUEUE_AT), u32_at(bytes, NUMBER_AT), u64_at(bytes, MARK_AT));
         let (Some(queue), Some(number), Some(mark)) = fields else { return Err(NoFileHeader::Invalid) };
         Ok(FileHeader { queue, number, mark })
-    }
-
-    /// What may be the mark in a header that does not decode.
-    pub(super) fn mark_of_damaged(bytes: &[u8]) -> Option<u64> {
-        u64_at(bytes, MARK_AT)
     }
 }
 

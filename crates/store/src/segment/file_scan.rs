@@ -1,7 +1,7 @@
 //! Owns the way through a file of unknown content. Invariant: what it says is there was written whole by us; what
 //! it says is cut off was never synced; anything else is damage and an error.
 
-use super::block::{Decoded, HEADER_OCTETS, Header, Spot, u64_at};
+use super::block::{Decoded, HEADER_OCTETS, Header, QUEUE_AT, Spot};
 use super::file_header::{FILE_FORMAT, FILE_HEADER_OCTETS, FileHeader, NoFileHeader};
 use super::read_exactly;
 use crate::disk::DiskFile;
@@ -48,14 +48,11 @@ pub(super) fn scan_file(
     let first = reader.octets_at(0, FILE_HEADER_OCTETS)?;
     match FileHeader::decode(first) {
         Ok(header) if (header.queue, header.number) == (queue, number) => reader.walk(header.mark),
-        Ok(header) => {
-            let what = format!("it is file {:08x} of queue {:016x}", header.number, header.queue);
-            Err(StoreError::damaged(path, 0, what))
-        }
         Err(NoFileHeader::Newer(format)) => {
             Err(StoreError::Newer { path: path.to_owned(), format, newest: FILE_FORMAT })
         }
-        Err(NoFileHeader::Invalid) => reader.without_header(),
+        // Another file's header: what the disk held there before.
+        Ok(_) | Err(NoFileHeader::Invalid) => reader.without_header(),
     }
 }
 
@@ -63,8 +60,6 @@ pub(super) fn scan_file(
 const WINDOW_OCTETS: u32 = 4096;
 /// Octets that are read at once where all are needed.
 const CHUNK_OCTETS: u32 = 64 * 1024;
-/// Of a mark.
-const MARK_OCTETS: u32 = 8;
 
 struct Reader<'a> {
     file: &'a dyn DiskFile,
@@ -109,7 +104,7 @@ impl Reader<'_> {
     /// Finds out whether what is at the end of `scan` is the tail of a crash or damage.
     fn no_block_at(&mut self, scan: &mut FileScan, mark: u64, what: &str) -> Result<(), StoreError> {
         scan.has_tail = true;
-        scan.synced = scan.synced.max(self.synced_behind(scan.end, mark)?);
+        scan.synced = scan.synced.max(self.synced_behind(scan.end, Some(mark))?);
         if scan.synced > scan.end {
             return Err(StoreError::damaged(self.path, u64::from(scan.end), what));
         }
@@ -118,12 +113,8 @@ impl Reader<'_> {
 
     /// A file whose header is not whole holds nothing, unless a block in it says that it was.
     fn without_header(&mut self) -> Result<FileScan, StoreError> {
-        let of_header = FileHeader::mark_of_damaged(self.octets_at(0, FILE_HEADER_OCTETS)?);
-        let of_block = u64_at(self.octets_at(FILE_HEADER_OCTETS, MARK_OCTETS)?, 0);
-        for mark in [of_header, of_block].into_iter().flatten().filter(|&mark| mark != 0) {
-            if self.synced_behind(0, mark)? > 0 {
-                return Err(StoreError::damaged(self.path, 0, "the header of the file is wrong"));
-            }
+        if self.synced_behind(0, None)? > 0 {
+            return Err(StoreError::damaged(self.path, 0, "the header of the file is wrong"));
         }
         Ok(FileScan { mark: 0, blocks: Vec::new(), end: 0, synced: 0, has_tail: true })
     }
@@ -169,25 +160,22 @@ impl Reader<'_> {
         }
     }
 
-    /// The highest `synced` of the block headers behind `offset`, wherever they are; 0 without any.
-    fn synced_behind(&mut self, offset: u32, mark: u64) -> Result<u32, StoreError> {
-        let needle = mark.to_le_bytes();
+    /// The highest `synced` of the block headers behind `offset`, wherever they are; 0 without any. Without a mark,
+    /// any will do.
+    fn synced_behind(&mut self, offset: u32, mark: Option<u64>) -> Result<u32, StoreError> {
+        let needle = Header::owner(self.queue, self.number);
         let mut highest = 0;
         let mut at = offset.saturating_add(1);
         while self.octets.saturating_sub(at) >= HEADER_OCTETS {
             let chunk = self.chunk_at(at)?;
-            let hits: Vec<u32> = (0u32..)
-                .zip(chunk.windows(needle.len()))
-                .filter(|(_, octets)| *octets == needle)
-                .map(|(index, _)| at + index)
-                .collect();
-            for hit in hits {
-                if let Ok(header) = self.header_at(hit, Some(mark))? {
+            let hits = (0..).zip(chunk[QUEUE_AT..].windows(needle.len()));
+            for (index, _) in hits.filter(|(_, octets)| *octets == needle) {
+                if let Ok(header) = self.header_at(at + index, mark)? {
                     highest = highest.max(header.synced);
                 }
             }
-            // The next chunk begins so early that no mark falls between two.
-            at = at.saturating_add(chunk.len() as u32 - (MARK_OCTETS - 1));
+            // The next chunk begins so early that no header falls between two.
+            at = at.saturating_add(chunk.len() as u32 - (HEADER_OCTETS - 1));
         }
         Ok(highest)
     }

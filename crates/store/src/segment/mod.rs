@@ -10,6 +10,7 @@ mod block;
 mod file_header;
 mod file_scan;
 mod handles;
+mod numbers;
 mod queue_files;
 mod survey;
 mod sync;
@@ -26,11 +27,12 @@ pub use block::{Block, BlockRange};
 use block::{Decoded, Header, Spot};
 use file_scan::{FileScan, scan_file};
 use handles::Handles;
+use numbers::Numbers;
 use queue_files::{QueueFiles, SegmentFile};
 pub use survey::SegmentSurvey;
 pub(crate) use survey::survey;
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskEntry, DiskFile};
 use crate::store_error::StoreError;
 
 /// Where a block lies in the segments of its queue.
@@ -92,12 +94,13 @@ impl Segments {
     /// What the disk says.
     pub fn open(disk: Arc<dyn Disk>, options: SegmentOptions) -> Result<Segments, StoreError> {
         disk.create_folder(FOLDER).map_err(|error| StoreError::io(FOLDER, "making", error))?;
-        let unknown = queues_on(&*disk)?.into_iter().collect();
+        let entries = disk.list(FOLDER).map_err(|error| StoreError::io(FOLDER, "listing", error))?;
+        let unknown = queues_among(&entries).collect();
         let books = Books {
             queues: HashMap::new(),
             unknown,
             changed: BTreeSet::new(),
-            next: 1,
+            numbers: Numbers::after(&entries),
             folders_changed: true,
             root_changed: true,
             failed: None,
@@ -237,15 +240,15 @@ impl Segments {
         if files.is_empty() && !had_folder {
             return;
         }
-        let mut known = QueueFiles::beginning_at(books.next);
-        // A process that was killed may have left names that are not durable, and files that are gone but would come
-        // back after a power cut.
+        let mut known = QueueFiles::default();
+        // What the process before made or removed last may not be durable, and nothing says so.
         known.names_changed = true;
+        books.changed.insert(queue);
         for file in files {
             self.octets.fetch_add(u64::from(file.end), Ordering::Relaxed);
-            known.push(file);
+            books.numbers.skip(file.number);
+            known.insert(file);
         }
-        books.changed.insert(queue);
         books.queues.insert(queue, known);
     }
 
@@ -284,8 +287,6 @@ impl Segments {
         self.handles.lock().remove_queue(queue);
         let octets: u64 = files.iter().map(|file| u64::from(file.end)).sum();
         self.octets.fetch_sub(octets, Ordering::Relaxed);
-        // A name is not used twice: who still holds an old place must not find another block there.
-        books.next = books.next.max(files.next);
     }
 }
 
@@ -297,8 +298,7 @@ struct Books {
     unknown: HashSet<u64>,
     /// Those that have something to sync.
     changed: BTreeSet<u64>,
-    /// Number of the first file of a queue that has none: above those of all queues that are forgotten.
-    next: u32,
+    numbers: Numbers,
     /// Whether folders of queues came or went since the folder above was synced.
     folders_changed: bool,
     /// Whether that folder itself may not be durable.
@@ -327,13 +327,16 @@ fn file_number(name: &str) -> Option<u32> {
 
 fn queues_on(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
     let entries = disk.list(FOLDER).map_err(|error| StoreError::io(FOLDER, "listing", error))?;
-    let ids = entries.iter().filter(|entry| entry.is_folder).filter_map(|entry| {
+    let mut queues: Vec<u64> = queues_among(&entries).collect();
+    queues.sort_unstable();
+    Ok(queues)
+}
+
+fn queues_among(entries: &[DiskEntry]) -> impl Iterator<Item = u64> {
+    entries.iter().filter(|entry| entry.is_folder).filter_map(|entry| {
         let id = u64::from_str_radix(&entry.name, 16).ok()?;
         (format!("{id:016x}") == entry.name).then_some(id)
-    });
-    let mut ids: Vec<u64> = ids.collect();
-    ids.sort_unstable();
-    Ok(ids)
+    })
 }
 
 /// Reads octets that are there, as the length of the file says.
@@ -352,7 +355,6 @@ fn file_found(number: u32, scan: &FileScan) -> SegmentFile {
         end: scan.end,
         synced: scan.synced,
         live,
-        closed: true,
         unsynced,
         unsealed: unsynced,
         has_tail: scan.has_tail,

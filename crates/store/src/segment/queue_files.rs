@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 /// The files of one queue.
 #[derive(Debug, Default)]
 pub(super) struct QueueFiles {
-    /// By number, which ascends.
+    /// By number.
     files: VecDeque<SegmentFile>,
-    /// That of the next file.
-    pub(super) next: u32,
+    /// The number of the file that blocks are appended to.
+    open: Option<u32>,
     /// Whether names in the folder came or went since it was synced.
     pub(super) names_changed: bool,
 }
@@ -25,8 +25,6 @@ pub(super) struct SegmentFile {
     pub(super) synced: u32,
     /// Octets of the blocks that were not released.
     pub(super) live: u32,
-    /// Nothing is appended any more.
-    pub(super) closed: bool,
     /// A block that a restart must not lose is not durable.
     pub(super) unsynced: bool,
     /// Such a block was written, and nothing behind it says that it is durable.
@@ -36,16 +34,20 @@ pub(super) struct SegmentFile {
 }
 
 impl QueueFiles {
-    /// None yet; the first will have this number.
-    pub(super) fn beginning_at(next: u32) -> QueueFiles {
-        QueueFiles { next, ..QueueFiles::default() }
+    /// Adds a file; its number is new.
+    pub(super) fn insert(&mut self, file: SegmentFile) {
+        let index = self.files.partition_point(|other| other.number < file.number);
+        self.files.insert(index, file);
     }
 
-    /// Adds a file with a higher number than all others.
-    pub(super) fn push(&mut self, file: SegmentFile) {
-        debug_assert!(self.files.back().is_none_or(|last| last.number < file.number), "numbers ascend");
-        self.next = self.next.max(file.number.saturating_add(1));
-        self.files.push_back(file);
+    /// Adds the file that blocks are appended to from now on.
+    pub(super) fn insert_open(&mut self, file: SegmentFile) {
+        self.open = Some(file.number);
+        self.insert(file);
+    }
+
+    pub(super) fn contains(&self, number: u32) -> bool {
+        self.index(number).is_some()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -68,18 +70,27 @@ impl QueueFiles {
 
     /// The file that blocks are appended to.
     pub(super) fn open_file(&mut self) -> Option<&mut SegmentFile> {
-        self.files.back_mut().filter(|file| !file.closed)
+        self.get_mut(self.open?)
+    }
+
+    pub(super) fn is_open(&self, number: u32) -> bool {
+        self.open == Some(number)
+    }
+
+    /// Nothing is appended to that file any more.
+    pub(super) fn close(&mut self, number: u32) {
+        self.open = self.open.filter(|&open| open != number);
+    }
+
+    /// Nothing is appended to that file any more: after a write that failed, what is behind its end is unknown.
+    pub(super) fn spoil(&mut self, number: u32) {
+        self.close(number);
+        if let Some(file) = self.get_mut(number) {
+            file.has_tail = true;
+        }
     }
 
     fn index(&self, number: u32) -> Option<usize> {
         self.files.binary_search_by_key(&number, |file| file.number).ok()
-    }
-}
-
-impl SegmentFile {
-    /// After a write that failed, what is behind `end` is unknown: nothing goes there any more.
-    pub(super) fn spoil(&mut self) {
-        self.closed = true;
-        self.has_tail = true;
     }
 }

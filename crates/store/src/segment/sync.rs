@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::block::{HEADER_OCTETS, Spot, seal};
 use super::handles::FileKey;
-use super::queue_files::SegmentFile;
+use super::queue_files::QueueFiles;
 use super::{Books, FOLDER, Segments, file_path, folder_path};
 use crate::disk::DiskFile;
 use crate::store_error::StoreError;
@@ -96,24 +96,23 @@ impl Segments {
         let Some(files) = books.queues.get_mut(&queue) else { return Ok(()) };
         files.names_changed = false;
         for number in unsealed {
-            let Some(file) = files.get_mut(number) else { continue };
-            self.seal(queue, file)?;
-            if file.closed {
+            self.seal(queue, files, number)?;
+            if !files.is_open(number) {
                 self.handles.lock().remove((queue, number));
             }
         }
         Ok(())
     }
 
-    /// Notes behind the last block what is durable: all before it, but blocks of transient messages at the end. Nothing
-    /// depends on the note: without it, a start reads more and syncs once more.
-    fn seal(&self, queue: u64, file: &mut SegmentFile) -> Result<(), StoreError> {
-        let key = (queue, file.number);
-        let handle = self.handle_or_open(key)?;
+    /// Notes behind the last block what of the file is durable. Nothing depends on the note: without it, a start reads
+    /// more and syncs once more.
+    fn seal(&self, queue: u64, files: &mut QueueFiles, number: u32) -> Result<(), StoreError> {
+        let handle = self.handle_or_open((queue, number))?;
+        let Some(file) = files.get_mut(number) else { return Ok(()) };
         file.unsealed = false;
-        let spot = Spot { queue, segment: file.number, offset: file.end };
+        let spot = Spot { queue, segment: number, offset: file.end };
         if handle.write_at(u64::from(file.end), &[&seal(spot, file.mark, file.synced)]).is_err() {
-            file.spoil();
+            files.spoil(number);
             return Ok(());
         }
         file.end += HEADER_OCTETS;
@@ -126,7 +125,7 @@ impl Segments {
         open.map_or_else(|| self.open_file(key), Ok)
     }
 
-    fn sync_folder(&self, books: &mut Books, folder: &str) -> Result<(), StoreError> {
+    pub(super) fn sync_folder(&self, books: &mut Books, folder: &str) -> Result<(), StoreError> {
         let synced = self.disk.sync_dir(folder);
         synced.map_err(|error| books.fail(StoreError::io(folder, "syncing", error)))
     }
