@@ -12,9 +12,9 @@ use std::time::Duration;
 use warrenmq_broker::{Alarms, Broker};
 use warrenmq_store::{Disk, FolderDisk};
 
-/// Between two looks while much is free, and while little is left (as RabbitMQ).
+/// Between two looks while much is free (as RabbitMQ), and while little is left.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// While the alarm is set: publishers wait for the next look.
 const PAUSE_LOW: Duration = Duration::from_secs(1);
 /// Octets that nobody fills in a millisecond: 1 GB/s.
@@ -113,14 +113,14 @@ mod tests {
             (Some(10_050 * MB), false, 10_000),
             (Some(5_050 * MB), false, 5_000),
             (Some(1_050 * MB), false, 1_000),
-            (Some(151 * MB), false, 101),
-            (Some(150 * MB), false, 100),
-            (Some(50 * MB), false, 100),
+            (Some(61 * MB), false, 11),
+            (Some(60 * MB), false, 10),
+            (Some(50 * MB), false, 10),
             (None, false, 10_000),
             (Some(50 * MB - 1), true, 1_000),
             (None, true, 1_000),
             (Some(0), true, 1_000),
-            (Some(50 * MB), false, 100),
+            (Some(50 * MB), false, 10),
             (Some(u64::MAX), false, 10_000),
         ];
         for (free, low, pause) in cases {
