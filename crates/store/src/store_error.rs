@@ -57,6 +57,7 @@ impl StoreError {
 fn way_out(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room, then start again",
+        io::ErrorKind::FileTooLarge => "raise the limit of file sizes (ulimit -f), then start again",
         io::ErrorKind::PermissionDenied => "give the broker's user the right to it, then start again",
         _ => "check the disk, then start again",
     }

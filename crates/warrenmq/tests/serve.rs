@@ -164,11 +164,13 @@ fn a_disk_that_takes_no_more_ends_the_broker() {
     let serve = r#"trap '' XFSZ; ulimit -f 1024; exec "$0" --listen 127.0.0.1:0 --data-dir "$1" --load-definitions "$2""#;
     let mut command = Command::new("sh");
     command.args(["-c", serve, env!("CARGO_BIN_EXE_warrenmq")]).arg(data_dir(&folder)).arg(json);
+    // The journal has room; the definitions do not.
+    command.env("WARRENMQ_LIMITS_JOURNAL_FILE_OCTETS", "65536");
     let output = command.stdin(Stdio::null()).output().expect("sh is there");
     let log = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(1), "{log}");
     assert!(log.lines().any(|line| line.contains("ERROR") && line.contains("definitions")), "{log}");
-    assert!(log.ends_with("stopped because definitions could not be written; the log says why\n"), "{log}");
+    assert!(log.ends_with("stopped because the disk failed; the log says how\n"), "{log}");
 }
 
 #[test]
