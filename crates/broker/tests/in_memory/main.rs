@@ -2,6 +2,7 @@
 
 mod alarms;
 mod definitions;
+mod durable;
 mod late_commits;
 mod node;
 mod transcripts;

@@ -1,0 +1,142 @@
+//! Messages that outlive the broker, on a disk that crashes.
+
+use warrenmq_broker::Limits;
+use warrenmq_store::MemoryDefinitions;
+use warrenmq_testkit::disk::SimDisk;
+use warrenmq_testkit::transcript::{Options, Peer, run_transcript};
+
+use crate::node::Node;
+
+const CHANNEL: &str = "open\nC channel.open 1\nS channel.open-ok 1\n";
+
+/// Everything leaves memory, files and blocks are tiny.
+fn small() -> Limits {
+    Limits {
+        queue_memory_octets: 600,
+        segment_block_octets: 300,
+        segment_file_octets: 1000,
+        journal_file_octets: 2000,
+        journal_leftover_octets: 100,
+        ..Limits::default()
+    }
+}
+
+/// Runs each part on a broker of its own; between them the power fails, or the process is killed.
+fn through_crashes(limits: &Limits, parts: &[&str]) {
+    for seed in 0..20 {
+        let definitions = MemoryDefinitions::new();
+        let mut disk = SimDisk::new();
+        for (number, lines) in parts.iter().enumerate() {
+            let node = Node::open_on(&disk, Box::new(definitions.clone()), limits.clone());
+            let mut connect = |_| -> Box<dyn Peer> { Box::new(node.connect()) };
+            let text = format!("{CHANNEL}{lines}");
+            if let Err(mismatch) = run_transcript(&text, Options::default(), &mut connect) {
+                panic!("seed {seed}, part {number}: {mismatch}\nin\n{text}");
+            }
+            let old = disk;
+            disk = if seed == 0 { old.crash_process() } else { old.crash(seed) };
+            drop(node);
+        }
+    }
+}
+
+#[test]
+fn what_was_confirmed_comes_back_once_and_in_order() {
+    let parts = [
+        "C queue.declare 1 queue=q durable=true
+         S queue.declare-ok 1 queue=q
+         C confirm.select 1
+         S confirm.select-ok 1
+         C basic.publish 1 routing-key=q | delivery-mode=2 | body=a
+         C basic.publish 1 routing-key=q | delivery-mode=1 | body=transient
+         C basic.publish 1 routing-key=q | delivery-mode=2 | body=b
+         C basic.publish 1 routing-key=q | delivery-mode=2 | body=c
+         S confirmed 1 1..4",
+        "C basic.get 1 queue=q
+         S basic.get-ok 1 1 redelivered=true message-count=2 routing-key=q | delivery-mode=2 | body=a
+         C basic.get 1 queue=q
+         S basic.get-ok 1 2 redelivered=true message-count=1 routing-key=q | delivery-mode=2 | body=b
+         C tx.select 1
+         S tx.select-ok 1
+         C basic.ack 1 2
+         C tx.commit 1
+         S tx.commit-ok 1",
+        "C basic.get 1 queue=q no-ack=true
+         S basic.get-ok 1 1 redelivered=true message-count=1 routing-key=q | delivery-mode=2 | body=a
+         C basic.get 1 queue=q
+         S basic.get-ok 1 2 redelivered=true message-count=0 routing-key=q | delivery-mode=2 | body=c",
+    ];
+    through_crashes(&Limits::default(), &parts);
+    through_crashes(&small(), &parts);
+}
+
+#[test]
+fn a_commit_moves_messages_in_one_step() {
+    through_crashes(
+        &small(),
+        &[
+            "C exchange.declare 1 exchange=x type=fanout durable=true
+             S exchange.declare-ok 1
+             C queue.declare 1 queue=dead durable=true
+             S queue.declare-ok 1 queue=dead
+             C queue.declare 1 queue=other durable=true
+             S queue.declare-ok 1 queue=other
+             C queue.bind 1 queue=dead exchange=x
+             S queue.bind-ok 1
+             C queue.bind 1 queue=other exchange=x
+             S queue.bind-ok 1
+             C queue.declare 1 queue=q durable=true arguments={x-dead-letter-exchange:str:x}
+             S queue.declare-ok 1 queue=q
+             C tx.select 1
+             S tx.select-ok 1
+             C basic.publish 1 routing-key=q | delivery-mode=2 | body=m
+             C basic.publish 1 exchange=x | delivery-mode=2 | body=n
+             C tx.commit 1
+             S tx.commit-ok 1
+             C basic.get 1 queue=q
+             S basic.get-ok 1 1 redelivered=false message-count=0 routing-key=q | delivery-mode=2 | body=m
+             C basic.reject 1 1 requeue=false
+             C tx.commit 1
+             S tx.commit-ok 1
+             C basic.publish 1 routing-key=q | delivery-mode=2 | body=rolled
+             C tx.rollback 1
+             S tx.rollback-ok 1",
+            "C queue.declare 1 queue=q passive=true
+             S queue.declare-ok 1 queue=q message-count=0
+             C queue.declare 1 queue=dead passive=true
+             S queue.declare-ok 1 queue=dead message-count=2
+             C queue.declare 1 queue=other passive=true
+             S queue.declare-ok 1 queue=other message-count=2
+             C basic.get 1 queue=dead
+             S basic.get-ok 1 1 redelivered=true message-count=1 exchange=x | delivery-mode=2 | body=n",
+        ],
+    );
+}
+
+/// More than stays in memory: it is written, read back, acknowledged here and there, and comes back.
+#[test]
+fn a_long_queue_lives_on_disk() {
+    let publish: String =
+        (0..100).map(|n| format!("C basic.publish 1 routing-key=q | delivery-mode=2 | body=message-{n:030}\n")).collect();
+    let first = format!(
+        "C queue.declare 1 queue=q durable=true\nS queue.declare-ok 1 queue=q\nC confirm.select 1\nS confirm.select-ok 1\n{publish}S confirmed 1 1..100"
+    );
+    let get = |tag: u32, number: u32, left: u32| {
+        format!(
+            "C basic.get 1 queue=q\nS basic.get-ok 1 {tag} redelivered=true message-count={left} routing-key=q | delivery-mode=2 | body=message-{number:030}\n"
+        )
+    };
+    // Every second one is acknowledged, and that is made sure by a commit.
+    let mut second = String::from("C tx.select 1\nS tx.select-ok 1\n");
+    for number in 0..100 {
+        second.push_str(&get(number + 1, number, 99 - number));
+        if number % 2 == 0 {
+            second.push_str(&format!("C basic.ack 1 {}\n", number + 1));
+        }
+    }
+    second.push_str("C tx.commit 1\nS tx.commit-ok 1\n");
+    let third: String =
+        (0..50).map(|index| get(index + 1, 2 * index + 1, 49 - index)).collect::<Vec<_>>().concat();
+    let purge = "C queue.purge 1 queue=q\nS queue.purge-ok 1 50\nC tx.select 1\nS tx.select-ok 1\nC tx.commit 1\nS tx.commit-ok 1";
+    through_crashes(&small(), &[&first, &second, &third, purge]);
+}
