@@ -45,7 +45,7 @@ impl Queue {
         if self.staying() <= keep {
             return pages;
         }
-        let mut ahead = if self.consumers.count() > 0 { self.ahead() } else { Vec::new() };
+        let mut ahead = if self.is_read() { self.ahead() } else { Vec::new() };
         ahead.sort_unstable();
         for at in 0..self.levels.len() {
             let is_ahead = |block: usize| ahead.binary_search(&(at, block)).is_ok();
@@ -157,7 +157,7 @@ impl Queue {
         }
         let Queue { levels, ledger, .. } = self;
         levels[at].blocks.set_body(index, Body::of_pieces(pieces), ledger);
-        if self.consumers.count() == 0 || !self.ahead().contains(&(at, index)) {
+        if !self.is_read() || !self.ahead().contains(&(at, index)) {
             self.drop_body(at, index);
         }
     }
@@ -293,7 +293,7 @@ impl Queue {
 
     /// Asks for what consumers will get next, as far as it is not in memory.
     pub(crate) fn read_ahead(&mut self, effects: &mut Effects) {
-        if self.consumers.count() > 0 {
+        if self.is_read() {
             for (at, index) in self.ahead() {
                 self.want(at, index, effects);
             }
@@ -306,6 +306,11 @@ impl Queue {
                 }
             }
         }
+    }
+
+    /// Whether somebody takes messages, so that the next ones are to be in memory.
+    fn is_read(&self) -> bool {
+        self.consumers.count() > 0 || self.fetched
     }
 
     /// The blocks that consumers would get next, each with its level.

@@ -89,6 +89,8 @@ pub struct Queue {
     round: Vec<(ConsumerSlot, Vec<Pick>)>,
     /// Whether what is on disk since a restart may expire is not known: the heads have to be looked at.
     pub(crate) unsure: bool,
+    /// A basic.get had to wait for the disk, and there was something for it ever since.
+    pub(crate) fetched: bool,
     /// Pages on their way to the disk.
     pub(crate) writing: Writing,
     /// Until everything of before a restart is here.
@@ -118,6 +120,7 @@ impl Queue {
             fresh: Position::MAX,
             round: Vec::new(),
             unsure: false,
+            fetched: false,
             writing: Writing::default(),
             restoring: None,
         }
@@ -275,8 +278,14 @@ impl Queue {
     /// Takes one message for `basic.get`; it stays unacked when `ack` is set, and is done with otherwise.
     pub fn get(&mut self, ack: bool, effects: &mut Effects) -> Get {
         let (level, mut slice) = match self.next(effects) {
-            Next::Empty => return Get::Empty,
-            Next::Stalled => return Get::Stalled,
+            Next::Empty => {
+                self.fetched = false;
+                return Get::Empty;
+            }
+            Next::Stalled => {
+                self.fetched = true;
+                return Get::Stalled;
+            }
             Next::Here(level, slice) => (level, slice),
         };
         slice.count = 1;

@@ -116,8 +116,9 @@ fn a_commit_moves_messages_in_one_step() {
 /// More than stays in memory: it is written, read back, acknowledged here and there, and comes back.
 #[test]
 fn a_long_queue_lives_on_disk() {
-    let publish: String =
-        (0..100).map(|n| format!("C basic.publish 1 routing-key=q | delivery-mode=2 | body=message-{n:030}\n")).collect();
+    let publish: String = (0..100)
+        .map(|n| format!("C basic.publish 1 routing-key=q | delivery-mode=2 | body=message-{n:030}\n"))
+        .collect();
     let first = format!(
         "C queue.declare 1 queue=q durable=true\nS queue.declare-ok 1 queue=q\nC confirm.select 1\nS confirm.select-ok 1\n{publish}S confirmed 1 1..100"
     );
