@@ -212,6 +212,7 @@ fn of_damaged_segments_every_whole_block_is_kept() {
     let queue = "queues/0000000000000002";
     let first = fs::read(&files(&whole, queue)[0]).unwrap();
     type Injury = Box<dyn Fn(&mut Vec<u8>)>;
+    let whole_files = files(&whole, queue).len();
     // (name, injury to the first file, blocks that may be lost)
     let mut cases: Vec<(String, Injury, usize)> = Vec::new();
     for at in (40..first.len()).step_by(1_111) {
@@ -238,7 +239,8 @@ fn of_damaged_segments_every_whole_block_is_kept() {
         check_kept(&name, &before, &segments_of(&path), lost);
         let kept = aside.join(queue).join(file.file_name().unwrap());
         assert!(fs::read(kept).unwrap() == injured, "{name}: the old file is kept as it was");
-        assert!(!aside.join("queues/0000000000000001").exists(), "{name}: other queues stay where they are");
+        assert_eq!(files(&aside, queue).len(), 1, "{name}: other files stay where they are");
+        assert_eq!(files(&path, queue).len(), whole_files, "{name}: with the numbers they had");
         assert_eq!(journal_of(&path).len(), (RECORDS * QUEUES) as usize, "{name}");
         drop(dir);
         fs::remove_dir_all(&path).unwrap();
@@ -268,13 +270,22 @@ fn messages_without_a_definition_are_kept_twice() {
     fill(temp.path());
     let dir = DataDir::open_existing(temp.path()).unwrap();
     let salvage = Salvage::begin(&dir, 5).unwrap();
+    hurt(&files(temp.path(), "queues/0000000000000002")[1], |octets| octets[40] ^= 1);
+    hurt(&files(temp.path(), "journal")[0], |octets| octets[90] ^= 1);
+    let found = look(&dir);
     salvage.definitions(&[(b"other".to_vec(), b"value".to_vec())]).unwrap();
+    salvage.journal(&found.journal).unwrap();
+    salvage.segments(&found.segments).unwrap();
     salvage.keep_messages([2]).unwrap();
     let aside = salvage.aside().to_owned();
     assert!(matches!(DataDir::open(temp.path()), Err(DataDirError::InUse { .. })));
     salvage.finish().unwrap();
-    assert_eq!(journal_of(&aside).len(), (RECORDS * QUEUES) as usize);
-    assert_eq!(segments_of(&aside).len(), BLOCKS as usize);
+    // As they were, with the damage.
+    assert_eq!(files(&aside, "journal").len(), found.journal.files);
+    assert!(scan(&FolderDisk::new(&aside)).is_err());
+    let queue = "queues/0000000000000002";
+    assert_eq!(files(&aside, queue).len(), files(temp.path(), queue).len());
+    assert!(!aside.join("queues/0000000000000001").exists());
     let found = look(&dir);
     assert!(!found.is_damaged());
     assert_eq!(found.definitions.entries, [(b"other".to_vec(), b"value".to_vec())]);

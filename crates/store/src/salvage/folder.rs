@@ -3,6 +3,7 @@
 //! Invariant: what is replaced is moved to a folder of its own, `salvage-…`, and stays there. From before the first move until after
 //! the last there is a file by which the broker refuses to start; a salvage that finds it puts back what has no successor yet.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -85,16 +86,16 @@ pub(super) fn fine_when_absent(done: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Copies a folder with everything in it to a name that is free.
+/// Copies a folder with everything in it that is not there yet.
 pub(super) fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
     let items = fs::read_dir(from)?;
-    fs::create_dir(to)?;
+    fs::create_dir_all(to)?;
     for item in items {
         let item = item?;
         let target = to.join(item.file_name());
         if item.file_type()?.is_dir() {
             copy_folder(&item.path(), &target)?;
-        } else {
+        } else if !target.exists() {
             fs::copy(item.path(), target)?;
         }
     }
@@ -109,22 +110,30 @@ fn put_back(folder: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     let aside = folder.join(name.trim());
+    // The files of segments are replaced one by one, everything else as a whole.
     for name in ["definitions", "definitions.marker", "journal"] {
         restore(&aside.join(name), &folder.join(name))?;
     }
-    let queues = match fs::read_dir(aside.join("queues")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        queues => queues?,
-    };
-    for queue in queues {
-        let name = queue?.file_name();
-        restore(&aside.join("queues").join(&name), &folder.join("queues").join(&name))?;
+    for queue in names(&aside.join("queues"))? {
+        let below = Path::new("queues").join(queue);
+        for file in names(&aside.join(&below))? {
+            restore(&aside.join(&below).join(&file), &folder.join(&below).join(&file))?;
+        }
     }
     Ok(())
 }
 
+/// Moves back what has no successor.
 fn restore(from: &Path, to: &Path) -> io::Result<()> {
     if to.exists() { Ok(()) } else { rename(from, to) }
+}
+
+/// What is in a folder; nothing when it is not there.
+fn names(folder: &Path) -> io::Result<Vec<OsString>> {
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.map(|entry| Ok(entry?.file_name())).collect(),
+    }
 }
 
 /// Moves a file or folder, durably; fine when it is not there.
@@ -173,11 +182,11 @@ mod tests {
                 2 => replacing.replace("journal").unwrap(),
                 3 => {
                     replacing.replace("journal").unwrap();
-                    rename(&folder.join("queues/1"), &replacing.aside().join("queues/1")).unwrap();
+                    rename(&folder.join("queues/1/file"), &replacing.aside().join("queues/1/file")).unwrap();
                 }
                 _ => {
                     replacing.replace("journal").unwrap();
-                    replacing.replace("queues/1").unwrap();
+                    replacing.replace("queues/1/file").unwrap();
                 }
             }
             drop(dir);

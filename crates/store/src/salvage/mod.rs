@@ -6,7 +6,6 @@
 mod definitions;
 mod folder;
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use crate::definition::{DATABASE, DefinitionError, KeyValue, MARKER};
 use crate::disk::Disk;
 use crate::folder_disk::FolderDisk;
 use crate::journal::{self, Entry, Journal, JournalOptions, JournalSurvey, Scan, Step};
-use crate::segment::{self, SegmentOptions, SegmentSurvey, Segments};
+use crate::segment::{self, SegmentSurvey};
 use crate::store_error::StoreError;
 
 pub use definitions::FoundDefinitions;
@@ -140,31 +139,17 @@ impl<'a> Salvage<'a> {
         self.replace(JOURNAL)
     }
 
-    /// Replaces the folders of queues with damaged segments by ones with every block that is whole.
+    /// Replaces damaged segment files by ones with every block that is whole.
     ///
     /// # Errors
     /// [`SalvageError`].
     pub fn segments(&self, found: &SegmentSurvey) -> Result<(), SalvageError> {
-        let disk = FolderDisk::new(self.dir.path());
-        let scratch: Arc<dyn Disk> = Arc::new(FolderDisk::new(self.replacing.scratch()));
-        let mut folders = Vec::new();
-        for queue in found.damaged_queues() {
-            let folder = segment::folder_path(queue);
-            scratch.create_folder(&folder).map_err(|error| StoreError::io(&folder, "making", error))?;
-            for path in found.whole_files(&disk, queue)? {
-                self.link(&path)?;
-            }
-            folders.push(folder);
-        }
-        let segments = Segments::open(scratch, SegmentOptions::default())?;
-        for queue in found.damaged_queues() {
-            found.rescue(&disk, queue, &segments)?;
-        }
-        segments.sync()?;
-        folders.iter().try_for_each(|folder| self.replace(folder))
+        found.rescue(&FolderDisk::new(self.dir.path()), &FolderDisk::new(self.replacing.scratch()))?;
+        found.damaged_files().iter().try_for_each(|path| self.replace(path))
     }
 
-    /// Keeps a second copy of the messages of a queue that has no definition any more: the broker removes the first.
+    /// Keeps a second copy of the messages of queues that have no definition any more: the broker removes the first. To be called when
+    /// everything is replaced.
     ///
     /// # Errors
     /// [`SalvageError`].
@@ -172,7 +157,8 @@ impl<'a> Salvage<'a> {
         for queue in queues {
             self.keep(&segment::folder_path(queue))?;
         }
-        self.keep(JOURNAL)
+        // What was replaced is there as it was, and the new journal is no part of that.
+        if self.aside().join(JOURNAL).exists() { Ok(()) } else { self.keep(JOURNAL) }
     }
 
     /// Ends: a broker may start.
@@ -188,24 +174,10 @@ impl<'a> Salvage<'a> {
         self.replacing.replace(name).map_err(|source| self.error(source))
     }
 
-    /// Makes a file that stays as it is part of what replaces its folder.
-    fn link(&self, path: &str) -> Result<(), SalvageError> {
-        let (from, to) = (self.dir.path().join(path), self.replacing.scratch().join(path));
-        // Some file systems have no links.
-        let linked = fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop));
-        linked.map_err(|source| self.error(source))
-    }
-
-    /// Copies a folder to where replaced ones go, unless it went there itself.
+    /// Copies a folder to where replaced files go, but for what is there.
     fn keep(&self, name: &str) -> Result<(), SalvageError> {
-        let to = self.aside().join(name);
-        if to.exists() {
-            return Ok(());
-        }
-        let above = to.parent().map_or(Ok(()), fs::create_dir_all);
-        above
-            .and_then(|()| fine_when_absent(folder::copy_folder(&self.dir.path().join(name), &to)))
-            .map_err(|source| self.error(source))
+        let copied = folder::copy_folder(&self.dir.path().join(name), &self.aside().join(name));
+        fine_when_absent(copied).map_err(|source| self.error(source))
     }
 
     fn error(&self, source: io::Error) -> SalvageError {

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 
-use super::block::{Block, Decoded, Header, QUEUE_AT, Spot};
+use super::block::{Block, Decoded, Header, HeaderDraft, QUEUE_AT, Spot, seal};
 use super::file_header::{FILE_HEADER_OCTETS, FileHeader};
 use super::file_scan::{FileScan, scan_file};
-use super::{Segments, file_number, file_path, folder_path, queues_on};
+use super::{file_number, file_path, folder_path, queues_on};
 use crate::damage::Damage;
 use crate::disk::Disk;
 use crate::store_error::StoreError;
@@ -67,31 +67,20 @@ pub(crate) fn survey(disk: &dyn Disk, progress: &mut dyn FnMut(u64)) -> Result<S
 }
 
 impl SegmentSurvey {
-    /// Queues with a file that is damaged.
-    pub(crate) fn damaged_queues(&self) -> BTreeSet<u64> {
-        self.damaged.keys().map(|(queue, _)| *queue).collect()
+    /// Paths of the files with damage.
+    pub(crate) fn damaged_files(&self) -> Vec<String> {
+        self.damaged.keys().map(|(queue, number)| file_path(*queue, *number)).collect()
     }
 
-    /// Paths of the files of a queue that are not damaged.
-    pub(crate) fn whole_files(&self, disk: &dyn Disk, queue: u64) -> Result<Vec<String>, StoreError> {
-        let numbers = numbers(disk, queue)?.into_iter();
-        let whole = numbers.filter(|number| !self.damaged.contains_key(&(queue, *number)));
-        Ok(whole.map(|number| file_path(queue, number)).collect())
-    }
-
-    /// Writes the whole blocks of a queue's damaged files again, elsewhere.
+    /// Writes each damaged file again, on another disk and synced, with the whole blocks in it. The number stays: by it and
+    /// the place in the file, what was written later is known. A file without a whole block is not written.
     ///
     /// # Errors
     /// Those of reading and writing.
-    pub(crate) fn rescue(&self, disk: &dyn Disk, queue: u64, into: &Segments) -> Result<(), StoreError> {
-        for (&(_, number), blocks) in self.damaged.range((queue, 0)..=(queue, u32::MAX)) {
+    pub(crate) fn rescue(&self, disk: &dyn Disk, into: &dyn Disk) -> Result<(), StoreError> {
+        for (&(queue, number), blocks) in self.damaged.iter().filter(|(_, blocks)| !blocks.is_empty()) {
             let octets = read_file(disk, &file_path(queue, number))?;
-            for Spotted { offset, header } in blocks {
-                let body_at = *offset as usize + header.header_octets as usize;
-                let body = octets.slice(body_at..body_at + header.body_octets as usize);
-                let block = Block { level: header.level, ranges: header.ranges.clone(), body: vec![body] };
-                into.write(queue, &block)?;
-            }
+            write_file(into, queue, number, &octets, blocks)?;
         }
         Ok(())
     }
@@ -159,6 +148,37 @@ fn gaps(spotted: &[Spotted]) -> impl Iterator<Item = (u64, u64)> {
     let ends = std::iter::once(u64::from(FILE_HEADER_OCTETS)).chain(spotted.iter().map(Spotted::end));
     let begins = spotted.iter().map(|block| u64::from(block.offset));
     ends.zip(begins).filter(|(end, begin)| begin > end)
+}
+
+fn write_file(
+    disk: &dyn Disk,
+    queue: u64,
+    number: u32,
+    octets: &Bytes,
+    blocks: &[Spotted],
+) -> Result<(), StoreError> {
+    let (folder, path) = (folder_path(queue), file_path(queue, number));
+    disk.create_folder(&folder).map_err(|error| StoreError::io(&folder, "making", error))?;
+    let file = disk.create(&path, 0).map_err(|error| StoreError::io(&path, "making", error))?;
+    let writing = |error| StoreError::io(&path, "writing", error);
+    let header = FileHeader::new(queue, number);
+    file.write_at(0, &[&header.encode()]).map_err(writing)?;
+    let mut end = FILE_HEADER_OCTETS;
+    for Spotted { offset, header: old } in blocks {
+        let body_at = *offset as usize + old.header_octets as usize;
+        let body = octets.slice(body_at..body_at + old.body_octets as usize);
+        let block = Block { level: old.level, ranges: old.ranges.clone(), body: vec![body] };
+        let draft = HeaderDraft::new(&block).expect("invariant: it was a block before");
+        let spot = Spot { queue, segment: number, offset: end };
+        end += draft.block_octets();
+        let head = draft.finish(spot, header.mark, 0);
+        file.write_at(spot.offset.into(), &[&head, &block.body[0]]).map_err(writing)?;
+    }
+    let syncing = |error| StoreError::io(&path, "syncing", error);
+    file.sync().map_err(syncing)?;
+    let spot = Spot { queue, segment: number, offset: end };
+    file.write_at(end.into(), &[&seal(spot, header.mark, end)]).map_err(writing)?;
+    file.sync().map_err(syncing)
 }
 
 fn numbers(disk: &dyn Disk, queue: u64) -> Result<Vec<u32>, StoreError> {

@@ -27,10 +27,10 @@ pub(super) fn run(dir: &DataDir, out: &mut dyn Write) -> Result<Verdict, CtlErro
     writeln!(out, "what is replaced goes to {}", salvage.aside().display())?;
     // What a salvage had moved that was cut short is back now.
     let (found, rebuilt) = if found.unfinished { look(dir)? } else { (found, rebuilt) };
-    if found.definitions.damage.is_some() || !rebuilt.notes.is_empty() {
-        let rebuilt = salvage_definitions(dir, &salvage, &found.definitions, out)?;
-        match_messages(&salvage, &found, &rebuilt, out)?;
-    }
+    let definitions = match found.definitions.damage.is_some() || !rebuilt.notes.is_empty() {
+        true => Some(salvage_definitions(dir, &salvage, &found.definitions, out)?),
+        false => None,
+    };
     if !found.journal.damage.is_empty() {
         salvage.journal(&found.journal)?;
         let (kept, lost) = (found.journal.records, found.journal.missing);
@@ -40,6 +40,9 @@ pub(super) fn run(dir: &DataDir, out: &mut dyn Write) -> Result<Verdict, CtlErro
         salvage.segments(&found.segments)?;
         let (kept, lost) = (found.segments.blocks, found.segments.damage.len());
         writeln!(out, "segments: {} kept, {} lost", count(kept, "block"), count(lost, "place"))?;
+    }
+    if let Some(rebuilt) = definitions {
+        match_messages(&salvage, &found, &rebuilt, out)?;
     }
     salvage.finish()?;
     let (found, rebuilt) = look(dir)?;
