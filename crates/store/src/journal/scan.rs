@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::Lsn;
 use super::entry::Head;
@@ -13,7 +14,7 @@ use super::file_queues::{FileQueues, InFile};
 use super::files::ClosedFile;
 use super::published::{Published, PublishedQueues};
 use super::reader::Reader;
-use super::window::Window;
+use super::window::{CHUNK, Window};
 use crate::disk::{Disk, DiskFile};
 use crate::store_error::StoreError;
 
@@ -33,6 +34,36 @@ pub struct Scan {
     /// The last record.
     pub last: Lsn,
     files: Vec<ScannedFile>,
+    ahead: Mutex<Ahead>,
+}
+
+/// Reads bodies, more at once as long as they ascend.
+#[derive(Debug, Default)]
+struct Ahead {
+    file: usize,
+    window: Window,
+}
+
+impl Ahead {
+    fn get(
+        &mut self,
+        index: usize,
+        file: &ScannedFile,
+        offset: u64,
+        octets: usize,
+    ) -> Result<Bytes, StoreError> {
+        if octets > CHUNK || (index, offset) < (self.file, self.window.start()) {
+            let mut body = vec![0; octets];
+            let read = file.file.read_at(offset, &mut body);
+            body.truncate(read.map_err(|error| StoreError::io(&file.path, "reading", error))?);
+            return Ok(body.into());
+        }
+        if index != self.file {
+            self.window.clear();
+            self.file = index;
+        }
+        self.window.get(&*file.file, &file.path, offset, octets).map(Bytes::copy_from_slice)
+    }
 }
 
 /// Writes that were under way in a crash; they were never durable.
@@ -87,20 +118,23 @@ pub fn scan(disk: &dyn Disk) -> Result<Scan, StoreError> {
 }
 
 impl Scan {
-    /// The messages of one publish entry, as they were appended.
+    /// The messages of one publish entry, as they were appended. In the order of the log it costs little: what
+    /// follows is read with it. Only until the first file is retired, which may be used again then.
     ///
     /// # Errors
     /// [`StoreError::Io`], [`StoreError::Damaged`] when they are not there any more.
     pub fn read(&self, published: &Published) -> Result<Bytes, StoreError> {
         let after = self.files.partition_point(|file| file.start <= published.at);
-        let Some(file) = after.checked_sub(1).and_then(|index| self.files.get(index)) else {
+        let Some((index, file)) =
+            after.checked_sub(1).and_then(|index| Some((index, self.files.get(index)?)))
+        else {
             return Err(StoreError::damaged(FOLDER, 0, "the file of a record is gone"));
         };
         let offset = published.at - file.start;
-        let mut octets = vec![0; published.octets as usize];
-        let read = file.file.read_at(offset, &mut octets);
-        match read.map_err(|error| StoreError::io(&file.path, "reading", error))? {
-            read if read == octets.len() => Ok(octets.into()),
+        let octets = published.octets as usize;
+        let body = self.ahead.lock().get(index, file, offset, octets)?;
+        match body.len() {
+            read if read == octets => Ok(body),
             _ => Err(StoreError::damaged(&file.path, offset, "the file has become shorter")),
         }
     }

@@ -20,7 +20,12 @@ pub(super) struct Window {
 impl Window {
     /// Forgets what it holds, for another file.
     pub(super) fn clear(&mut self) {
-        self.filled = 0;
+        (self.start, self.filled) = (0, 0);
+    }
+
+    /// Where in the file it begins.
+    pub(super) fn start(&self) -> u64 {
+        self.start
     }
 
     /// Up to `octets` octets from `offset` on; fewer only at the end of the file.
@@ -35,8 +40,10 @@ impl Window {
         let from = match within {
             Some(from) if from.saturating_add(octets) <= self.filled => from,
             _ => {
-                self.buffer.resize(octets.max(CHUNK), 0);
                 self.filled = 0;
+                if self.buffer.len() < octets.max(CHUNK) {
+                    self.buffer = vec![0; octets.max(CHUNK)];
+                }
                 let read = file.read_at(offset, &mut self.buffer);
                 self.filled = read.map_err(|error| StoreError::io(path, "reading", error))?;
                 self.start = offset;

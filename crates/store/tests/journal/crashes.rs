@@ -2,28 +2,39 @@
 
 use std::sync::Arc;
 
-use warrenmq_store::{Disk, Journal, Lsn, Step, scan};
+use warrenmq_store::{Disk, Entry, Journal, Lsn, Step, scan};
 use warrenmq_testkit::disk::SimDisk;
 use warrenmq_testkit::random::Random;
 
 use crate::model::{Model, QUEUE, check, publish, small};
 
+/// What came of a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Outcome {
+    appended: u64,
+    durable: Lsn,
+    /// Whether writing began.
+    began: bool,
+}
+
+/// Records of one history; the last is that of an orderly stop.
+const RECORDS: u64 = 8;
+
 /// A short history with everything in it: lazy and wanted records, a long one, rotation, retirement, the end. Stops
-/// where the disk does; says what was appended and what of it was durable.
-fn history(disk: &SimDisk) -> (u64, Lsn) {
-    let Ok(found) = scan(disk) else { return (0, Lsn(0)) };
+/// where the disk does.
+fn history(disk: &SimDisk) -> Outcome {
+    let nothing = Outcome { appended: 0, durable: Lsn(0), began: false };
+    let Ok(found) = scan(disk) else { return nothing };
+    let before = Outcome { appended: found.last.0, durable: found.last, began: false };
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let Ok(journal) = Journal::begin(shared, small(), &found) else { return (found.last.0, found.last) };
-    let mut appended = found.last.0;
-    for (octets, wanted) in
-        [(10, true), (300, false), (300, true), (500, true), (2000, false), (50, true), (400, true)]
-    {
-        appended += 1;
-        journal.append(vec![publish(appended, octets)], wanted);
+    let Ok(journal) = Journal::begin(shared, small(), &found) else { return before };
+    for lsn in found.last.0 + 1..=found.last.0 + RECORDS {
+        let wanted = ![2, 5].contains(&(lsn % RECORDS));
+        journal.append(record(lsn), wanted);
         for now in [0, 10, 300] {
             while matches!(journal.step(now), Ok(Step::Worked { .. })) {}
         }
-        if octets == 500 {
+        if lsn % RECORDS == 4 {
             journal.rotate();
         }
         if let [first, _, ..] = &journal.closed_files()[..]
@@ -34,37 +45,52 @@ fn history(disk: &SimDisk) -> (u64, Lsn) {
     }
     journal.close();
     while matches!(journal.step(0), Ok(Step::Worked { .. })) {}
-    (appended, journal.durable())
+    Outcome { appended: journal.end().0, durable: journal.durable(), began: true }
+}
+
+fn record(lsn: u64) -> Vec<Entry> {
+    match [0, 10, 300, 300, 500, 2000, 50, 400][(lsn % RECORDS) as usize] {
+        0 => vec![Entry::Delivered { queue: QUEUE, below: lsn }],
+        octets => vec![publish(lsn, octets)],
+    }
 }
 
 #[test]
 fn every_point_of_a_history() {
+    let ended = |lsn| Outcome { appended: lsn, durable: Lsn(lsn), began: true };
     let whole = SimDisk::new();
-    assert_eq!(history(&whole), (7, Lsn(7)));
-    assert_eq!(history(&whole), (14, Lsn(14)));
-    let records = (1..=14).zip([10, 300, 300, 500, 2000, 50, 400].into_iter().cycle());
-    let records: Vec<_> = records.map(|(lsn, octets)| vec![publish(lsn, octets)]).collect();
+    assert_eq!((history(&whole), history(&whole)), (ended(RECORDS), ended(2 * RECORDS)));
+    let records: Vec<_> = (1..=4 * RECORDS).map(record).collect();
     for operation in 0..=whole.operations() {
         let disk = SimDisk::new();
         disk.freeze(operation);
         // The second finds nothing that it could read if the disk has stopped in the first.
         let (first, second) = (history(&disk), history(&disk));
-        let (appended, durable) = (first.0.max(second.0), first.1.max(second.1));
-        for seed in 0..12 {
+        let (appended, durable) = (first.appended.max(second.appended), first.durable.max(second.durable));
+        for seed in 0..16 {
+            let what = format!("operation {operation}, seed {seed}");
             let after = disk.crash(seed);
-            let found = scan(&after).unwrap_or_else(|error| panic!("{operation} {seed}: {error}"));
-            let ends = durable.0..=appended;
-            assert!(ends.contains(&found.last.0), "{operation} {seed}: {:?} of {ends:?}", found.last);
+            let found = scan(&after).unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert!((durable.0..=appended).contains(&found.last.0), "{what}: {:?}", found.last);
             check(&found, &records);
-            // And it goes on from there.
-            assert_eq!(history(&after), (found.last.0 + 7, Lsn(found.last.0 + 7)));
+            let stopped = found.last.0.is_multiple_of(RECORDS) && found.last.0 > 0;
+            let again = second.began && found.last.0 == RECORDS;
+            assert!(found.delivered.is_empty() || (stopped && !again), "{what}: this was no orderly stop");
+            // It goes on from there, crashes again early, and goes on.
+            after.freeze(seed * 2);
+            let third = history(&after);
+            let last = after.crash(seed);
+            let found = scan(&last).unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert!(found.last >= third.durable, "{what}: {:?} after {third:?}", found.last);
+            check(&found, &records);
+            assert_eq!(history(&last), ended(found.last.0 + RECORDS), "{what}");
         }
     }
 }
 
 #[test]
 fn random_histories() {
-    for seed in 0..300 {
+    for seed in 0..500 {
         let mut random = Random::new(seed);
         let mut model = Model::new(small());
         model.disk.set_garbage(random.chance(300));

@@ -2,8 +2,9 @@
 
 use warrenmq_store::{Entry, InFile, Journal, Lsn, Step, TornTail, scan};
 use warrenmq_testkit::disk::{Crash, SimDisk};
+use warrenmq_testkit::random::Random;
 
-use crate::model::{Model, QUEUE, begin, check, octets, small};
+use crate::model::{Model, QUEUE, begin, check, octets, publish, small};
 
 #[test]
 fn several_lives_are_one_journal() {
@@ -216,4 +217,25 @@ fn records_of_any_length_are_whole() {
     model.flush();
     let disk = model.disk.crash_with(Crash::LosesAll, 0);
     model.restart(disk);
+}
+
+#[test]
+fn bodies_are_read_in_any_order() {
+    let mut model = Model::new(small());
+    for octets in [10, 700, 0, 30, 900, 40, 1_100_000, 40] {
+        model.append_many(if octets > 1000 { 2 } else { 8 }, octets, true);
+        model.run(0);
+    }
+    let found = scan(&model.disk).unwrap();
+    check(&found, &model.records);
+    let mut random = Random::new(0);
+    for _ in 0..200 {
+        let published = random.pick(&found.publishes).unwrap();
+        let Entry::Publish { records, .. } = &publish(published.lsn.0, found.read(published).unwrap().len())
+        else {
+            panic!("a publish")
+        };
+        assert_eq!(found.read(published).unwrap(), records);
+    }
+    check(&found, &model.records);
 }
