@@ -459,11 +459,7 @@ fn definition_writer(
 }
 
 fn segment_options(limits: &Limits) -> SegmentOptions {
-    SegmentOptions {
-        file_octets: limits.segment_file_octets,
-        open_files_max: limits.segment_files_max,
-        ..SegmentOptions::default()
-    }
+    SegmentOptions { file_octets: limits.segment_file_octets, open_files_max: limits.segment_files_max }
 }
 
 fn journal_options(options: &Options) -> JournalOptions {

@@ -1,7 +1,8 @@
 //! The one who writes segments: pages, places that are free, queues that are gone, journal files that can go.
 //!
-//! It works in rounds, each of which waits, in this order, for: the batches that were under way when it began (so that what they did
-//! stands in the journal), and the journal up to there. Invariant: what a round writes or removes was durable in the journal
+//! It works in rounds. A round that lets a file of the journal go first looks what has to move, and waits for the batches that are under
+//! way: pages that they have made of the same messages are at hand then. It takes what there is to write, waits for the batches
+//! that are under way (so that what they did stands in the journal), and for the journal up to there. Invariant: what a round writes or removes was durable in the journal
 //! before, so segments never know more than the journal, and nothing goes while its going could be forgotten.
 
 use std::sync::Arc;
@@ -53,7 +54,9 @@ pub(super) struct Writer {
 enum Phase {
     #[default]
     Resting,
-    /// Batches that were under way.
+    /// Batches that were under way when it was seen what has to move.
+    Collected(Checkpoint, Turn),
+    /// Batches that were under way when the round was put together.
     Batches(Round, Turn),
     /// Journal and definitions.
     Durable(Round, Lsn, CommitSeq),
@@ -76,10 +79,19 @@ impl Writer {
         now: Millis,
     ) -> Result<Progress, StoreError> {
         self.phase = match std::mem::take(&mut self.phase) {
-            Phase::Resting => match self.gather(storage, broker, now)? {
-                Some(round) => Phase::Batches(round, storage.sections.turn_over()),
-                None => return Ok(Progress::Nothing),
+            Phase::Resting => match self.collect(storage, broker, now)? {
+                Some(checkpoint) => Phase::Collected(checkpoint, storage.sections.turn_over()),
+                None => match gather(storage, None) {
+                    Some(round) => Phase::Batches(round, storage.sections.turn_over()),
+                    None => return Ok(Progress::Nothing),
+                },
             },
+            Phase::Collected(checkpoint, turn) if storage.sections.has_passed(turn) => {
+                match gather(storage, Some(checkpoint)) {
+                    Some(round) => Phase::Batches(round, storage.sections.turn_over()),
+                    None => Phase::Resting,
+                }
+            }
             Phase::Batches(round, turn) if storage.sections.has_passed(turn) => {
                 let seq = round.writes.iter().map(Write::after).max().unwrap_or_default();
                 let lsn = storage.journal.end();
@@ -113,7 +125,7 @@ impl Writer {
                 return Ok(progress);
             }
             waiting => {
-                let soon = matches!(waiting, Phase::Batches(..));
+                let soon = matches!(waiting, Phase::Batches(..) | Phase::Collected(..));
                 self.phase = waiting;
                 return Ok(if soon { Progress::Soon } else { Progress::Nothing });
             }
@@ -121,25 +133,28 @@ impl Writer {
         Ok(Progress::More)
     }
 
-    /// What there is to do now.
-    fn gather(
+    /// What has to be done before the oldest file of the journal goes, if it is time for that.
+    fn collect(
         &mut self,
         storage: &Storage,
         broker: &Broker,
         now: Millis,
-    ) -> Result<Option<Round>, StoreError> {
-        let writes: Vec<Write> = storage.writes.lock().drain(..).collect();
+    ) -> Result<Option<Checkpoint>, StoreError> {
         let kept = if self.idle.is_idle(storage, now) { 0 } else { FILES_KEPT };
         let closed = storage.journal.closed_files();
-        let checkpoint = match closed.first() {
-            Some(oldest) if closed.len() > kept => Some(Checkpoint::collect(oldest, storage, broker, now)?),
-            _ => None,
-        };
-        if writes.is_empty() && checkpoint.is_none() {
-            return Ok(None);
+        match closed.first() {
+            Some(oldest) if closed.len() > kept => {
+                Checkpoint::collect(oldest, storage, broker, now).map(Some)
+            }
+            _ => Ok(None),
         }
-        Ok(Some(Round { writes, checkpoint }))
     }
+}
+
+/// A round of what there is to write now.
+fn gather(storage: &Storage, checkpoint: Option<Checkpoint>) -> Option<Round> {
+    let writes: Vec<Write> = storage.writes.lock().drain(..).collect();
+    (checkpoint.is_some() || !writes.is_empty()).then_some(Round { writes, checkpoint })
 }
 
 impl Write {
