@@ -4,6 +4,7 @@
 mod client;
 pub mod frames;
 mod link;
+mod messages;
 mod random;
 mod watched;
 
@@ -16,6 +17,7 @@ use warrenmq_testkit::process::{self, BrokerHome, BrokerProcess, Profile};
 
 pub use client::Client;
 pub use link::{Delivery, End, Event, Link, Way};
+pub use messages::{publish_numbered, take_numbered};
 pub use random::Random;
 pub use watched::Watched;
 

@@ -162,6 +162,26 @@ impl BrokerProcess {
         Ok(BrokerProcess { child, address })
     }
 
+    /// Waits until a spawned broker accepts connections.
+    ///
+    /// # Errors
+    /// When it ends at once, or does not accept within 20 s; the text then holds its last output.
+    pub fn wait_until_it_accepts(&mut self, home: &BrokerHome) -> io::Result<()> {
+        let deadline = Instant::now() + START_TIME_MAX;
+        while TcpStream::connect(self.address).is_err() {
+            let reason = match self.child.try_wait()? {
+                Some(status) => format!("the broker ended at its start with {status}"),
+                None if Instant::now() > deadline => format!("the broker did not accept on {}", self.address),
+                None => {
+                    thread::sleep(POLL_INTERVAL);
+                    continue;
+                }
+            };
+            return Err(io::Error::other(format!("{reason}; its output ends with:\n{}", home.log_tail())));
+        }
+        Ok(())
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -227,22 +247,6 @@ impl BrokerProcess {
     pub fn kill_now(&mut self) -> io::Result<()> {
         self.child.kill()?;
         self.child.wait().map(drop)
-    }
-
-    fn wait_until_it_accepts(&mut self, home: &BrokerHome) -> io::Result<()> {
-        let deadline = Instant::now() + START_TIME_MAX;
-        while TcpStream::connect(self.address).is_err() {
-            let reason = match self.child.try_wait()? {
-                Some(status) => format!("the broker ended at its start with {status}"),
-                None if Instant::now() > deadline => format!("the broker did not accept on {}", self.address),
-                None => {
-                    thread::sleep(POLL_INTERVAL);
-                    continue;
-                }
-            };
-            return Err(io::Error::other(format!("{reason}; its output ends with:\n{}", home.log_tail())));
-        }
-        Ok(())
     }
 }
 
