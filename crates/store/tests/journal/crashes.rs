@@ -6,7 +6,7 @@ use warrenmq_store::{Disk, Entry, Journal, Lsn, Step, scan};
 use warrenmq_testkit::disk::SimDisk;
 use warrenmq_testkit::random::Random;
 
-use crate::model::{Model, QUEUE, check, publish, small};
+use crate::model::{Model, QUEUE, begin, check, publish, small};
 
 /// What came of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +84,30 @@ fn every_point_of_a_history() {
             assert!(found.last >= third.durable, "{what}: {:?} after {third:?}", found.last);
             check(&found, &records);
             assert_eq!(history(&last), ended(found.last.0 + RECORDS), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_start_after_an_orderly_stop_is_never_forgotten() {
+    let disk = SimDisk::new();
+    history(&disk);
+    assert!(!scan(&disk).unwrap().delivered.is_empty());
+    // A start in which nothing is written: messages may have been delivered.
+    drop(begin(&disk, &small(), &scan(&disk).unwrap()));
+    for operation in 0..10 {
+        for seed in 0..16 {
+            let disk = disk.crash_process();
+            let found = scan(&disk).unwrap();
+            disk.freeze(disk.operations() + operation);
+            let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+            drop(Journal::begin(shared, small(), &found));
+            let found = scan(&disk.crash(seed)).unwrap();
+            assert_eq!(
+                (found.last, found.delivered.len()),
+                (Lsn(RECORDS), 0),
+                "operation {operation}, seed {seed}"
+            );
         }
     }
 }
