@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::block::{Block, HEADER_OCTETS, HeaderDraft, Spot};
+use super::books::Books;
 use super::file_header::{FILE_HEADER_OCTETS, FileHeader};
 use super::handles::FileKey;
+use super::names::{file_path, folder_path};
 use super::queue_files::{QueueFiles, SegmentFile};
-use super::{Books, Place, Segments, file_path, folder_path};
+use super::{Place, Segments};
 use crate::disk::DiskFile;
 use crate::store_error::StoreError;
 

@@ -7,15 +7,17 @@
 
 mod append;
 mod block;
+mod books;
 mod file_header;
 mod file_scan;
 mod handles;
+mod names;
 mod numbers;
 mod queue_files;
 mod survey;
 mod sync;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,14 +27,15 @@ use parking_lot::Mutex;
 
 pub use block::{Block, BlockRange};
 use block::{Decoded, Header, Spot};
-use file_scan::{FileScan, scan_file};
+use books::Books;
 use handles::Handles;
+pub(crate) use names::folder_path;
+use names::{FOLDER, file_path, queues_among, queues_on};
 use numbers::Numbers;
-use queue_files::{QueueFiles, SegmentFile};
 pub use survey::SegmentSurvey;
 pub(crate) use survey::survey;
 
-use crate::disk::{Disk, DiskEntry, DiskFile};
+use crate::disk::{Disk, DiskFile};
 use crate::store_error::StoreError;
 
 /// Where a block lies in the segments of its queue.
@@ -207,161 +210,10 @@ impl Segments {
     pub fn octets(&self) -> u64 {
         self.octets.load(Ordering::Relaxed)
     }
-
-    /// Learns the files of a queue that was there at the start and not asked for yet.
-    fn know(&self, books: &mut Books, queue: u64) -> Result<(), StoreError> {
-        if books.unknown.contains(&queue) {
-            let (files, _) = self.scan_files(queue)?;
-            self.learn(books, queue, files);
-        }
-        Ok(())
-    }
-
-    fn scan_files(&self, queue: u64) -> Result<(Vec<SegmentFile>, Vec<Found>), StoreError> {
-        let folder = folder_path(queue);
-        let entries = self.disk.list(&folder).map_err(|error| StoreError::io(&folder, "listing", error))?;
-        let mut numbers: Vec<u32> = entries.iter().filter_map(|entry| file_number(&entry.name)).collect();
-        numbers.sort_unstable();
-        let mut files = Vec::with_capacity(numbers.len());
-        let mut found = Vec::new();
-        for number in numbers {
-            let path = file_path(queue, number);
-            let file = self.disk.open(&path).map_err(|error| StoreError::io(&path, "opening", error))?;
-            let scan = scan_file(&*file, &path, queue, number)?;
-            files.push(file_found(number, &scan));
-            found.extend(scan.blocks.into_iter().map(|block| found_in(number, block.offset, block.header)));
-        }
-        Ok((files, found))
-    }
-
-    fn learn(&self, books: &mut Books, queue: u64, files: Vec<SegmentFile>) {
-        self.forget(books, queue);
-        let had_folder = books.unknown.remove(&queue);
-        if files.is_empty() && !had_folder {
-            return;
-        }
-        let mut known = QueueFiles::default();
-        // What the process before made or removed last may not be durable, and nothing says so.
-        known.names_changed = true;
-        books.changed.insert(queue);
-        for file in files {
-            self.octets.fetch_add(u64::from(file.end), Ordering::Relaxed);
-            books.numbers.skip(file.number);
-            known.insert(file);
-        }
-        books.queues.insert(queue, known);
-    }
-
-    fn remove_file(&self, books: &mut Books, queue: u64, number: u32) -> Result<(), StoreError> {
-        let path = file_path(queue, number);
-        self.handles.lock().remove((queue, number));
-        self.disk.remove(&path).map_err(|error| StoreError::io(&path, "removing", error))?;
-        let Some(files) = books.queues.get_mut(&queue) else { return Ok(()) };
-        if let Some(file) = files.remove(number) {
-            self.octets.fetch_sub(u64::from(file.end), Ordering::Relaxed);
-        }
-        files.names_changed = true;
-        if files.is_empty() {
-            return self.remove_queue(books, queue);
-        }
-        books.changed.insert(queue);
-        Ok(())
-    }
-
-    fn remove_queue(&self, books: &mut Books, queue: u64) -> Result<(), StoreError> {
-        if !books.queues.contains_key(&queue) && !books.unknown.contains(&queue) {
-            return Ok(());
-        }
-        self.forget(books, queue);
-        books.unknown.remove(&queue);
-        let folder = folder_path(queue);
-        self.disk.remove_folder(&folder).map_err(|error| StoreError::io(&folder, "removing", error))?;
-        books.folders_changed = true;
-        Ok(())
-    }
-
-    /// Drops what is remembered of a queue, not what is on disk.
-    fn forget(&self, books: &mut Books, queue: u64) {
-        books.changed.remove(&queue);
-        let Some(files) = books.queues.remove(&queue) else { return };
-        self.handles.lock().remove_queue(queue);
-        let octets: u64 = files.iter().map(|file| u64::from(file.end)).sum();
-        self.octets.fetch_sub(octets, Ordering::Relaxed);
-    }
-}
-
-/// What is remembered of the files.
-#[derive(Debug)]
-struct Books {
-    queues: HashMap<u64, QueueFiles>,
-    /// Those whose folders were there at the start and were not looked into yet.
-    unknown: HashSet<u64>,
-    /// Those that have something to sync.
-    changed: BTreeSet<u64>,
-    numbers: Numbers,
-    /// Whether folders of queues came or went since the folder above was synced.
-    folders_changed: bool,
-    /// Whether that folder itself may not be durable.
-    root_changed: bool,
-    /// The sync that failed. It is final: what was written may be lost, and another one would not say so.
-    failed: Option<StoreError>,
-}
-
-/// The folder of all queues.
-const FOLDER: &str = "queues";
-const SUFFIX: &str = ".seg";
-
-/// The folder of a queue.
-pub(crate) fn folder_path(queue: u64) -> String {
-    format!("{FOLDER}/{queue:016x}")
-}
-
-fn file_path(queue: u64, number: u32) -> String {
-    format!("{FOLDER}/{queue:016x}/{number:08x}{SUFFIX}")
-}
-
-fn file_number(name: &str) -> Option<u32> {
-    let number = u32::from_str_radix(name.strip_suffix(SUFFIX)?, 16).ok()?;
-    (format!("{number:08x}{SUFFIX}") == name).then_some(number)
-}
-
-fn queues_on(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
-    let entries = disk.list(FOLDER).map_err(|error| StoreError::io(FOLDER, "listing", error))?;
-    let mut queues: Vec<u64> = queues_among(&entries).collect();
-    queues.sort_unstable();
-    Ok(queues)
-}
-
-fn queues_among(entries: &[DiskEntry]) -> impl Iterator<Item = u64> {
-    entries.iter().filter(|entry| entry.is_folder).filter_map(|entry| {
-        let id = u64::from_str_radix(&entry.name, 16).ok()?;
-        (format!("{id:016x}") == entry.name).then_some(id)
-    })
 }
 
 /// Reads octets that are there, as the length of the file says.
 fn read_exactly(file: &dyn DiskFile, offset: u32, into: &mut [u8]) -> io::Result<()> {
     let read = file.read_at(u64::from(offset), into)?;
     if read == into.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-}
-
-fn file_found(number: u32, scan: &FileScan) -> SegmentFile {
-    // Blocks do not overlap, so that their sum is below the length of the file.
-    let live = scan.blocks.iter().map(|block| block.header.block_octets() as u32).sum();
-    let unsynced = scan.has_unsynced() || scan.has_tail;
-    SegmentFile {
-        number,
-        mark: scan.mark,
-        end: scan.end,
-        synced: scan.synced,
-        live,
-        unsynced,
-        unsealed: unsynced,
-        has_tail: scan.has_tail,
-    }
-}
-
-fn found_in(segment: u32, offset: u32, header: Header) -> Found {
-    let place = Place { segment, offset, octets: header.block_octets() as u32 };
-    Found { place, level: header.level, ranges: header.ranges, octets: header.body_octets }
 }

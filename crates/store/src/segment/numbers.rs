@@ -3,7 +3,9 @@
 //!
 //! Numbers are reserved many at a time, with the name of an empty file that is durable before the first is used.
 
-use super::{Books, FOLDER, Segments};
+use super::Segments;
+use super::books::Books;
+use super::names::FOLDER;
 use crate::disk::DiskEntry;
 use crate::store_error::StoreError;
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::block::{Block, Decoded, Header, HeaderDraft, QUEUE_AT, Spot, seal};
 use super::file_header::{FILE_HEADER_OCTETS, FileHeader};
 use super::file_scan::{FileScan, scan_file};
-use super::{file_number, file_path, folder_path, queues_on};
+use super::names::{file_number, file_path, folder_path, queues_on};
 use crate::damage::Damage;
 use crate::disk::Disk;
 use crate::store_error::StoreError;

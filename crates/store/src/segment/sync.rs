@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::Segments;
 use super::block::{HEADER_OCTETS, Spot, seal};
+use super::books::Books;
 use super::handles::FileKey;
+use super::names::{FOLDER, file_path, folder_path};
 use super::queue_files::QueueFiles;
-use super::{Books, FOLDER, Segments, file_path, folder_path};
 use crate::disk::DiskFile;
 use crate::store_error::StoreError;
 
