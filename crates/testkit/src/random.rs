@@ -33,6 +33,16 @@ impl Random {
         self.below(1000) < permille
     }
 
+    /// So many octets.
+    pub fn octets(&mut self, count: usize) -> Vec<u8> {
+        let mut octets = Vec::with_capacity(count + 7);
+        while octets.len() < count {
+            octets.extend_from_slice(&self.draw().to_le_bytes());
+        }
+        octets.truncate(count);
+        octets
+    }
+
     /// One of them; `None` when there are none.
     pub fn pick<'a, T>(&mut self, among: &'a [T]) -> Option<&'a T> {
         among.get(self.below(among.len() as u64) as usize)
@@ -48,6 +58,7 @@ mod tests {
         let mut random = Random::new(0);
         // The reference implementation's first numbers for this seed.
         assert_eq!([random.draw(), random.draw()], [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]);
+        assert_eq!(Random::new(0).octets(9), [0xaf, 0xcd, 0x1d, 0x7b, 0x39, 0xa8, 0x20, 0xe2, 0xf4]);
         let mut seen = [0; 10];
         for _ in 0..1000 {
             seen[random.below(10) as usize] += 1;
