@@ -241,6 +241,19 @@ impl Journal {
         self.wake(backlog);
     }
 
+    /// Gives back room that is kept for what comes next: the spare file, and what no record fills of the current one. For when
+    /// nothing comes: the next records cost a little more.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], final.
+    pub fn trim(&self) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock();
+        if let Some(error) = &writer.failed {
+            return Err(error.clone());
+        }
+        writer.trim(&self.files)
+    }
+
     /// What all files take on disk.
     #[must_use]
     pub fn octets(&self) -> u64 {
