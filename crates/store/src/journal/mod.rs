@@ -1,5 +1,5 @@
 //! The journal: one append-only log that makes messages, and what became of them, durable. Invariants: what
-//! [`Journal::durable`] covers is found by [`scan`] after any crash, each record whole or not at all, and nothing
+//! [`Journal::durable`] covers is found by [`scan()`] after any crash, each record whole or not at all, and nothing
 //! that was never appended is found. The bytes are described in `docs/internals/storage-format.md`.
 //!
 //! ```text
