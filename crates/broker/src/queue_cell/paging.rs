@@ -27,9 +27,14 @@ impl QueueCell {
         !state.deleted && state.queue.awaits(id, place)
     }
 
-    /// A page is written.
+    /// A page is written. Time does not pass by this: at the start, nothing may expire before all queues are back.
     pub(crate) fn paged(&self, id: PageId, place: Place, scratch: &mut Scratch) {
-        self.with(u64::MAX, scratch, |queue, effects| queue.paged(id, place, effects));
+        let mut state = self.state.lock();
+        if state.deleted {
+            return;
+        }
+        state.queue.paged(id, place, &mut scratch.effects);
+        self.finish(&mut state, u64::MAX, scratch);
     }
 
     /// A page is not needed: its messages stand in the journal again.
@@ -119,9 +124,16 @@ impl QueueCell {
         self.with(u64::MAX, scratch, |queue, _| queue.restore_run(&run, first, arrived, gone));
     }
 
-    /// Everything is back.
+    /// Everything is back; what there is no room for leaves memory. What else that causes waits for [`QueueCell::begin_again`].
     pub(crate) fn restored(&self, next: Position, delivered_below: Option<Position>, scratch: &mut Scratch) {
-        self.with(u64::MAX, scratch, |queue, _| queue.restored(next, delivered_below));
+        let mut state = self.state.lock();
+        state.queue.restored(next, delivered_below);
+        self.keep_books(&mut state, scratch);
+    }
+
+    /// All queues are back: what has expired goes.
+    pub(crate) fn begin_again(&self, scratch: &mut Scratch) {
+        self.with(u64::MAX, scratch, |_, _| {});
     }
 
     /// Notes what a command means for the disk.

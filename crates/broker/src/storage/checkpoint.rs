@@ -3,7 +3,6 @@
 //!
 //! Invariant: positions make it safe to repeat: whatever stands in two places after a crash is one message.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use warrenmq_protocol::Millis;
@@ -22,8 +21,7 @@ const REWRITES_MAX: usize = 64;
 /// What has to be done before a file goes.
 #[derive(Debug)]
 pub(super) struct Checkpoint {
-    /// `None`: only blocks are written anew.
-    file: Option<u64>,
+    file: u64,
     queues: Vec<Moved>,
 }
 
@@ -44,8 +42,6 @@ pub(super) struct Idle {
     since: Millis,
     /// The end of the journal after the last checkpoint: what came of that is no news.
     retired: Lsn,
-    /// The end of the journal when it was made as small as it can be.
-    trimmed: Lsn,
 }
 
 impl Idle {
@@ -66,11 +62,6 @@ impl Idle {
         true
     }
 
-    /// Whether the journal is still larger than what is in it. Says so once.
-    pub(super) fn has_slack(&mut self) -> bool {
-        std::mem::replace(&mut self.trimmed, self.end) != self.end
-    }
-
     pub(super) fn retired(&mut self, end: Lsn) {
         if self.end >= self.retired {
             // Only what the checkpoint itself has appended came since.
@@ -86,10 +77,12 @@ impl Checkpoint {
         storage: &Storage,
         broker: &Broker,
         now: Millis,
-        holed: &mut BTreeSet<u64>,
     ) -> Result<Checkpoint, StoreError> {
         let mut queues = Vec::new();
-        for (store_id, known) in file.queues.iter() {
+        // In an order that is the same each time, as everything that a simulation sees.
+        let mut named: Vec<_> = file.queues.iter().collect();
+        named.sort_unstable_by_key(|(store_id, _)| **store_id);
+        for (store_id, known) in named {
             let Some(queue) = storage.queue(*store_id) else { continue };
             let pages = known
                 .highest
@@ -98,36 +91,16 @@ impl Checkpoint {
             let mut rewrites = Vec::new();
             if known.settles {
                 rewrites = rewrite_holes(&queue, storage, broker, now)?;
-                if rewrites.len() == REWRITES_MAX {
-                    holed.insert(*store_id);
-                }
                 gone = queue.gone_in_stored();
             }
             if !pages.is_empty() || !rewrites.is_empty() || !gone.is_empty() {
                 queues.push(Moved { queue, pages, rewrites, gone });
             }
         }
-        Ok(Checkpoint { file: Some(file.number), queues })
+        Ok(Checkpoint { file: file.number, queues })
     }
 
-    /// More blocks of a queue that has many with holes.
-    pub(super) fn collect_holes(
-        storage: &Storage,
-        broker: &Broker,
-        now: Millis,
-        holed: &mut BTreeSet<u64>,
-    ) -> Result<Option<Checkpoint>, StoreError> {
-        let Some(queue) = holed.pop_first().and_then(|id| storage.queue(id)) else { return Ok(None) };
-        let rewrites = rewrite_holes(&queue, storage, broker, now)?;
-        if rewrites.is_empty() {
-            return Ok(None);
-        }
-        holed.insert(queue.info.store_id);
-        let moved = Moved { queue, pages: Vec::new(), rewrites, gone: Vec::new() };
-        Ok(Some(Checkpoint { file: None, queues: vec![moved] }))
-    }
-
-    pub(super) fn file(&self) -> Option<u64> {
+    pub(super) fn file(&self) -> u64 {
         self.file
     }
 

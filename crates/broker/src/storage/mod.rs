@@ -18,7 +18,7 @@ mod waiting;
 mod work;
 mod writer;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -63,7 +63,7 @@ pub(crate) struct Storage {
     segments: Segments,
     sections: Arc<Sections>,
     /// By the number that names them on disk.
-    queues: Mutex<HashMap<u64, Weak<QueueCell>>>,
+    queues: Mutex<BTreeMap<u64, Weak<QueueCell>>>,
     /// Connections that wait for something to be durable.
     pub(crate) waiting: Arc<Waiting>,
     /// Publishers that wait for room.

@@ -1,9 +1,11 @@
 //! Bringing messages back at the start: headers of segments and the journal, each message once.
 //!
 //! Invariant: positions decide: what stands in a segment and in the journal, or twice in either, is one message; what a
-//! settlement names is gone wherever it stands. Bodies are read only of what still lives in the journal.
+//! settlement names is gone wherever it stands. Bodies are read only of what still lives in the journal. Nothing happens in a queue
+//! before all are back: what has expired meanwhile goes to others, whose next position has to be known by then, and is not
+//! durable as everything is that was found.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use warrenmq_protocol::Millis;
@@ -39,13 +41,13 @@ pub(crate) fn recover(
 ) -> Result<Recovered, StoreError> {
     let cells: Vec<Arc<QueueCell>> =
         storage.queues.lock().values().filter_map(std::sync::Weak::upgrade).collect();
-    let mut queues: HashMap<u64, Returning> = HashMap::with_capacity(cells.len());
+    let mut queues: BTreeMap<u64, Returning> = BTreeMap::new();
     for cell in cells {
         let mut gone = Positions::default();
         let mut next = 0;
         for (first, last) in scan.settles.get(&cell.info.store_id).into_iter().flatten() {
             gone.insert(*first, *last);
-            next = next.max(last.saturating_add(1));
+            next = next.max(last + 1);
         }
         queues.insert(cell.info.store_id, Returning { cell, gone, next });
     }
@@ -58,16 +60,19 @@ pub(crate) fn recover(
     }
     journal(&mut queues, broker, storage, scan, now)?;
     let mut recovered = Recovered::default();
-    for (id, queue) in queues {
-        let delivered_below = scan.delivered.get(&id).copied();
+    for (id, queue) in &queues {
+        let delivered_below = scan.delivered.get(id).copied();
         let ready = storage.batch(broker, now, |scratch| {
             queue.cell.restored(queue.next, delivered_below, scratch);
             queue.cell.counts().ready
         });
+        storage.write_at_once(broker, now)?;
         recovered.queues += usize::from(ready > 0);
         recovered.messages += ready;
     }
-    storage.write_at_once(broker, now)?;
+    for queue in queues.values() {
+        storage.batch(broker, now, |scratch| queue.cell.begin_again(scratch));
+    }
     Ok(recovered)
 }
 
@@ -91,7 +96,7 @@ fn blocks(queue: &mut Returning, broker: &Broker, storage: &Storage, now: Millis
 
 /// What lives in the journal alone.
 fn journal(
-    queues: &mut HashMap<u64, Returning>,
+    queues: &mut BTreeMap<u64, Returning>,
     broker: &Broker,
     storage: &Storage,
     scan: &Scan,
@@ -102,7 +107,7 @@ fn journal(
         let mut lives = false;
         for (id, first) in published.queues.iter() {
             if let Some(queue) = queues.get_mut(id) {
-                queue.next = queue.next.max(first.saturating_add(count));
+                queue.next = queue.next.max(first + count);
                 lives |= !queue
                     .gone
                     .range_within(*first, first + count - 1)
