@@ -2,6 +2,7 @@
 //! ([`oracle`] has its rules). A seed that fails fails again.
 #![forbid(unsafe_code)]
 
+pub mod bounds;
 pub mod client;
 pub mod frames;
 pub mod link;

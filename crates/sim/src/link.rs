@@ -39,6 +39,8 @@ pub struct Link {
     heard: VecDeque<Heard>,
     /// Octets that the session has got rid of and the client has not read.
     on_wire: usize,
+    /// Octets that the client has read of what is not whole yet.
+    read: usize,
 }
 
 impl Link {
@@ -57,6 +59,7 @@ impl Link {
             tapped: 0,
             heard: VecDeque::new(),
             on_wire: 0,
+            read: 0,
         }
     }
 
@@ -90,19 +93,17 @@ impl Link {
         self.offer = true;
     }
 
-    /// The next thing that has reached the client.
+    /// The client reads what has come; the next thing that is whole.
     pub fn read(&mut self) -> Option<Heard> {
-        if self.heard.front()?.octets > self.on_wire {
-            return None;
-        }
-        let heard = self.heard.pop_front()?;
-        self.on_wire -= heard.octets;
+        self.read += std::mem::take(&mut self.on_wire);
+        let heard = self.heard.pop_front_if(|heard| heard.octets <= self.read)?;
+        self.read -= heard.octets;
         Some(heard)
     }
 
-    /// Whether something has reached the client.
+    /// Whether there is something for the client to read.
     pub fn can_read(&self) -> bool {
-        self.heard.front().is_some_and(|heard| heard.octets <= self.on_wire)
+        self.on_wire > 0 || self.heard.front().is_some_and(|heard| heard.octets <= self.read)
     }
 
     /// When the session wants to be told that time has passed.

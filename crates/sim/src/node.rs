@@ -1,25 +1,43 @@
-//! The broker of a run, and its clock.
+//! The broker of a run, its disk and its clock.
+//!
+//! Invariant: definitions are durable at once and outlive every crash; of messages there is what the disk has.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
-use warrenmq_broker::{Broker, Commits, Limits, Options, Session};
+use warrenmq_broker::{Broker, Commits, Durability, Limits, Options, Session, Worker};
 use warrenmq_store::MemoryDefinitions;
+use warrenmq_testkit::disk::{Crash, SimDisk};
 
 /// Unix time at the start of a run, milliseconds.
 const EPOCH_MS: u64 = 1_700_000_000_000;
+
+/// How a broker ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Power fails; what was not synced is left to chance, drawn from this seed.
+    PowerCut(u64),
+    /// Power fails, with this for what was not synced.
+    Cut(Crash),
+    /// The process is killed: what was written is there.
+    Kill,
+    /// It is stopped, and then power fails.
+    Stop,
+}
 
 /// A broker that can be started again.
 #[derive(Debug)]
 pub struct Node {
     broker: Arc<Broker>,
-    failures: Arc<AtomicUsize>,
+    /// What the present broker has below it.
+    pub disk: SimDisk,
+    definitions: MemoryDefinitions,
+    limits: Limits,
+    failed: Arc<AtomicBool>,
     /// Milliseconds since the start of the run.
     now: u64,
-    /// The same when this broker was started.
-    started: u64,
 }
 
 impl Node {
@@ -27,16 +45,16 @@ impl Node {
     ///
     /// # Errors
     /// What the broker says.
-    pub fn start() -> Result<Node, String> {
-        let definitions = MemoryDefinitions::new();
-        let failures = Arc::new(AtomicUsize::new(0));
-        let broker = open(&definitions, &failures, 0)?;
-        Ok(Node { broker, failures, now: 0, started: 0 })
+    pub fn start(limits: Limits) -> Result<Node, String> {
+        let (definitions, disk) = (MemoryDefinitions::new(), SimDisk::new());
+        let failed = Arc::new(AtomicBool::new(false));
+        let broker = open(&definitions, &disk, &limits, &failed, 0)?;
+        Ok(Node { broker, disk, definitions, limits, failed, now: 0 })
     }
 
-    /// Milliseconds since the broker was started.
+    /// Milliseconds since the start of the run: the broker's time.
     pub fn now(&self) -> u64 {
-        self.now - self.started
+        self.now
     }
 
     /// Unix time, milliseconds.
@@ -51,7 +69,7 @@ impl Node {
 
     /// Takes a connection.
     pub fn connect(&self) -> Session {
-        self.broker.connect(SocketAddr::from(([127, 0, 0, 1], 40_000)), self.now())
+        self.broker.connect(SocketAddr::from(([127, 0, 0, 1], 40_000)), self.now)
     }
 
     /// When the broker's own timers are due.
@@ -61,31 +79,65 @@ impl Node {
 
     /// Does what is due.
     pub fn handle_timers(&self) {
-        self.broker.handle_timers(self.now());
+        self.broker.handle_timers(self.now);
+    }
+
+    /// One step of the storage; says whether there may be more to do.
+    pub fn step(&self, worker: Worker) -> bool {
+        self.broker.step(worker, self.now)
     }
 
     /// Whether the broker has said that it cannot go on.
     pub fn has_failed(&self) -> bool {
-        self.failures.load(Ordering::Relaxed) > 0
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// The broker ends, and this is its disk from now on. It must be told before its sessions go: what they do then does not
+    /// reach the disk.
+    ///
+    /// # Errors
+    /// When a stop fails on a disk that does not.
+    pub fn end(&mut self, end: End) -> Result<(), String> {
+        self.disk = match end {
+            End::PowerCut(seed) => self.disk.crash(seed),
+            End::Cut(crash) => self.disk.crash_with(crash, 1),
+            End::Kill => self.disk.crash_process(),
+            End::Stop => {
+                self.broker.close().map_err(|error| format!("the broker does not stop: {error}"))?;
+                self.disk.crash_with(Crash::LosesAll, 1)
+            }
+        };
+        Ok(())
+    }
+
+    /// Starts it again.
+    ///
+    /// # Errors
+    /// What the broker says; then it may be tried again, on what is left of the disk.
+    pub fn restart(&mut self) -> Result<(), String> {
+        self.failed = Arc::new(AtomicBool::new(false));
+        self.broker = open(&self.definitions, &self.disk, &self.limits, &self.failed, self.now)?;
+        Ok(())
     }
 }
 
 fn open(
     definitions: &MemoryDefinitions,
-    failures: &Arc<AtomicUsize>,
-    started: u64,
+    disk: &SimDisk,
+    limits: &Limits,
+    failed: &Arc<AtomicBool>,
+    now: u64,
 ) -> Result<Arc<Broker>, String> {
-    let count = Arc::clone(failures);
-    let on_failure = Box::new(move |_| {
-        count.fetch_add(1, Ordering::Relaxed);
-    });
+    let failed = Arc::clone(failed);
+    let on_failure = Arc::new(move |_| failed.store(true, Ordering::Relaxed));
     let store = Box::new(definitions.clone());
-    Broker::open(options(started), store, Commits::Inline, on_failure).map_err(|error| error.to_string())
+    Broker::open(options(limits, now), store, Arc::new(disk.clone()), Commits::Stepped, on_failure)
+        .map_err(|error| error.to_string())
 }
 
-fn options(started: u64) -> Options {
+fn options(limits: &Limits, now: u64) -> Options {
     Options {
-        limits: limits(),
+        limits: limits.clone(),
         loopback_users: vec!["guest".to_owned()],
         default_user: "guest".to_owned(),
         default_pass: "guest".to_owned(),
@@ -94,18 +146,8 @@ fn options(started: u64) -> Options {
         product: "RabbitMQ".to_owned(),
         version: "3.13.7".to_owned(),
         seed: [7; 32],
-        epoch_ms: EPOCH_MS + started,
-    }
-}
-
-/// So small that a short run meets every one of them.
-fn limits() -> Limits {
-    Limits {
-        outbox_octets_max: 8 * 1024,
-        consumer_window_octets: 2 * 1024,
-        queue_window_octets: 8 * 1024,
-        read_buffer_octets: 2 * 1024,
-        write_buffer_octets: 1024,
-        ..Limits::default()
+        epoch_ms: EPOCH_MS,
+        now,
+        durability: Durability::Fsync,
     }
 }

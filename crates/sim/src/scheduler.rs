@@ -3,7 +3,12 @@
 //! Invariant: clients only ask for what is allowed, so an error that the broker reports is a finding; the one exception is a
 //! queue that another client has deleted.
 
+use warrenmq_broker::Worker;
+use warrenmq_testkit::disk::Operation;
+
+use crate::bounds;
 use crate::client::Mode;
+use crate::node::End;
 use crate::op::{Ask, Number, To, Verdict};
 use crate::oracle::Ruling;
 use crate::rng::Rng;
@@ -21,6 +26,9 @@ const CONSUMERS_MAX: usize = 3;
 pub struct Scheduler {
     world: World,
     rng: Rng,
+    is_heavy: bool,
+    /// The disk has a fault that the broker may not have met yet.
+    has_trouble: bool,
 }
 
 impl Scheduler {
@@ -31,8 +39,11 @@ impl Scheduler {
     pub fn new(seed: u64, trace: Trace) -> Result<Scheduler, String> {
         let mut rng = Rng::new(seed);
         let topology = Topology::of(&mut rng);
-        let world = World::new(topology, trace)?;
-        Ok(Scheduler { world, rng })
+        let limits = bounds::limits(&mut rng);
+        let world = World::new(topology, limits, trace)?;
+        // What is read ahead is not small: now and then messages are large enough for a queue to go beyond it.
+        let is_heavy = rng.chance(1, 6);
+        Ok(Scheduler { world, rng, is_heavy, has_trouble: false })
     }
 
     /// What has happened so far.
@@ -50,8 +61,16 @@ impl Scheduler {
             self.act()?;
         }
         self.come_to_rest()?;
+        if self.rng.chance(2, 3) {
+            let end = [End::PowerCut(self.rng.word()), End::Kill, End::Stop][self.rng.below(3)];
+            self.end(end)?;
+        }
         self.drain()?;
         self.world.oracle.drained()?;
+        if self.rng.chance(1, 2) {
+            let seed = self.rng.word();
+            self.end(End::PowerCut(seed))?;
+        }
         self.count_all()
     }
 
@@ -63,9 +82,11 @@ impl Scheduler {
         }
         let client = self.rng.below(clients);
         match self.rng.below(100) {
-            0..55 => self.network(client),
-            55..92 => self.ask(client),
-            92..99 => {
+            0..50 => self.network(client),
+            50..84 => self.ask(client),
+            84..92 => self.steps(),
+            92..94 => self.trouble(),
+            94..99 => {
                 let longest = [3, 30, 400][self.rng.below(3)];
                 let milliseconds = self.rng.between(1, longest);
                 self.world.advance(milliseconds);
@@ -73,6 +94,77 @@ impl Scheduler {
             }
             _ => self.world.cut(client),
         }
+    }
+
+    /// The storage works for a while.
+    fn steps(&mut self) -> Ruling {
+        let worker =
+            [Worker::Commit, Worker::Commit, Worker::Write, Worker::Write, Worker::Read][self.rng.below(5)];
+        let longest = [1, 3, 30][self.rng.below(3)];
+        for _ in 0..self.rng.between(1, longest) {
+            if !self.world.step(worker) {
+                break;
+            }
+        }
+        self.look_at_disk()
+    }
+
+    /// A broker that has met an error that ends it has ended.
+    fn look_at_disk(&mut self) -> Ruling {
+        if self.world.node.has_failed() {
+            // What a failed sync has lost stays in the system's cache until power fails: another process would find it there, and
+            // nothing tells it that it is not on disk. So nobody is asked to start on that.
+            let seed = self.rng.word();
+            self.end(End::PowerCut(seed))?;
+        }
+        Ok(())
+    }
+
+    /// Something goes wrong, now or soon.
+    fn trouble(&mut self) -> Ruling {
+        let disk = &self.world.node.disk;
+        let after = self.rng.between(0, 12);
+        let fault = match self.rng.below(10) {
+            0..3 => {
+                let seed = self.rng.word();
+                return self.end(End::PowerCut(seed));
+            }
+            3 if !self.has_trouble => return self.end(End::Kill),
+            4 if !self.has_trouble => return self.end(End::Stop),
+            5 | 6 => {
+                disk.freeze(disk.operations() + after);
+                format!("the disk stops after {after} operations")
+            }
+            7 => {
+                disk.set_free(self.rng.between(0, 4000));
+                "the disk is almost full".to_owned()
+            }
+            which => {
+                let others = [Operation::Write, Operation::Create, Operation::SyncDir][self.rng.below(3)];
+                let operation = if which == 8 { Operation::Sync } else { others };
+                disk.fail_once(operation, after);
+                format!("the disk fails at {operation:?} number {after}")
+            }
+        };
+        self.has_trouble = true;
+        self.world.trace.add(|| fault);
+        Ok(())
+    }
+
+    /// The broker ends, and starts again; now and then that is interrupted too.
+    fn end(&mut self, end: End) -> Ruling {
+        self.has_trouble = false;
+        self.world.end(end)?;
+        while self.rng.chance(1, 4) {
+            let disk = &self.world.node.disk;
+            disk.freeze(disk.operations() + self.rng.between(0, 10));
+            let started = self.world.restart();
+            let seed = self.rng.word();
+            self.world.end(End::PowerCut(seed))?;
+            self.world.trace.add(|| format!("the start was interrupted ({started:?})"));
+        }
+        self.world.node.disk.set_free(1 << 30);
+        self.world.restart()
     }
 
     fn connect(&mut self) {
@@ -179,6 +271,7 @@ impl Scheduler {
         let persistent = self.rng.chance(5, 6);
         for _ in 0..=self.rng.below(6) {
             let octets = match self.rng.below(20) {
+                0..8 if self.is_heavy => self.rng.between(4_000, 40_000),
                 0 => self.rng.between(1000, 9000),
                 1..6 => self.rng.between(100, 600),
                 _ => self.rng.between(0, 60),
@@ -251,6 +344,10 @@ impl Scheduler {
 
     /// Nobody asks for more: everything that is under way comes to its end, and the clients leave.
     fn come_to_rest(&mut self) -> Ruling {
+        if self.has_trouble {
+            let seed = self.rng.word();
+            self.end(End::PowerCut(seed))?;
+        }
         self.world.rest_with_time()?;
         self.world.oracle.rests()?;
         while !self.world.clients.is_empty() {

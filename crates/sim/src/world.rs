@@ -2,10 +2,12 @@
 //!
 //! Invariant: nothing happens by itself; whoever calls decides what is next.
 
+use warrenmq_broker::{Limits, Worker};
+
 use crate::client::Client;
 use crate::link::Link;
 use crate::message::Message;
-use crate::node::Node;
+use crate::node::{End, Node};
 use crate::op::{Ask, Number, Op};
 use crate::oracle::{Oracle, Ruling};
 use crate::topology::Topology;
@@ -39,13 +41,14 @@ impl World {
     ///
     /// # Errors
     /// What went wrong.
-    pub fn new(topology: Topology, trace: Trace) -> Result<World, String> {
+    pub fn new(topology: Topology, limits: Limits, trace: Trace) -> Result<World, String> {
         let oracle = Oracle::new(topology.clone());
-        let node = Node::start()?;
+        let node = Node::start(limits)?;
         let (clients, spare) = (Vec::new(), Vec::new());
         let mut world =
             World { node, clients, oracle, topology, trace, next_link: 1, next_consumer: 1, spare };
         world.oracle.set_now(world.node.unix());
+        world.trace.add(|| format!("{:?}", world.topology));
         let client = world.connect();
         for exchange in 0..world.topology.exchanges.len() {
             world.plan(client, 1, Ask::Exchange(exchange));
@@ -157,6 +160,49 @@ impl World {
         self.timers();
     }
 
+    /// The storage does one step of its work; says whether there may be more.
+    pub fn step(&mut self, worker: Worker) -> bool {
+        self.oracle.begin_call();
+        let more = self.node.step(worker);
+        if more {
+            self.trace.add(|| format!("{worker:?}"));
+        }
+        more
+    }
+
+    /// The broker ends, with all its connections.
+    ///
+    /// # Errors
+    /// What the oracle says, or the broker when it is stopped.
+    pub fn end(&mut self, end: End) -> Ruling {
+        self.trace
+            .add(|| format!("the broker ends: {end:?} (disk operation {})", self.node.disk.operations()));
+        if end == End::Stop {
+            while !self.clients.is_empty() {
+                self.cut(0)?;
+            }
+            self.node.end(end)?;
+            self.oracle.stopped();
+            return Ok(());
+        }
+        // First the disk: what sessions do when they go does not reach it.
+        self.node.end(end)?;
+        while !self.clients.is_empty() {
+            self.cut(0)?;
+        }
+        self.oracle.crashed();
+        Ok(())
+    }
+
+    /// The broker starts again.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn restart(&mut self) -> Ruling {
+        self.trace.add(|| "the broker starts".to_owned());
+        self.node.restart().map_err(|error| format!("the broker does not start: {error}"))
+    }
+
     fn timers(&mut self) -> bool {
         let due = self.node.next_timer().is_some_and(|at| at <= self.node.now());
         if due {
@@ -173,6 +219,12 @@ impl World {
     pub fn rest(&mut self) -> Ruling {
         for _ in 0..ROUNDS_MAX {
             let mut moved = self.timers();
+            for worker in [Worker::Commit, Worker::Write, Worker::Read] {
+                moved |= self.step(worker);
+            }
+            if self.node.has_failed() {
+                return Err("the broker says that it cannot go on".to_owned());
+            }
             for client in 0..self.clients.len() {
                 moved |= self.send(client);
                 let octets = self.clients[client].link.on_the_way();
@@ -181,7 +233,8 @@ impl World {
                     moved = true;
                 }
                 moved |= self.turn(client, ALL)?;
-                while self.read(client) {
+                while self.clients[client].link.can_read() {
+                    self.read(client);
                     moved = true;
                 }
             }

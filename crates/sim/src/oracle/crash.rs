@@ -45,15 +45,19 @@ impl Oracle {
         }
         let sure_before: Vec<bool> =
             self.copies.iter().map(|copy| copy.sure && copy.place.is_alive()).collect();
+        // Somebody is done with the letter, or it was never certain: its loss is none.
+        self.deaths.retain(|(_, letter)| sure_before[*letter]);
         for id in 0..self.copies.len() {
             self.survive(id);
         }
         for id in 0..self.groups.len() {
             self.doubt_commit(id, &sure_before);
         }
+        // A death that is on disk is done with: then its letter is as certain as any other. One of a message that was not is
+        // no loss.
         let (copies, durable) = (&self.copies, self.durable);
-        // A death that is on disk is done with: then its letter is as certain as any other.
-        self.deaths.retain(|(_, letter)| !(copies[*letter].durable || copies[*letter].published < durable));
+        let written = |id: CopyId| copies[id].durable || copies[id].published < durable;
+        self.deaths.retain(|(died, letter)| written(*died) && !written(*letter));
     }
 
     /// What may be said of one copy after a crash.

@@ -138,7 +138,8 @@ impl Oracle {
         // Among dead letters there may be several: meant is rather one that fits, and one that is certain.
         let ready = copies.iter().copied().filter(|id| mine(&id) && is_ready(id));
         let likeness = |id: &CopyId| (self.copies[*id].shown.agrees(redelivered), self.copies[*id].sure);
-        if let Some(id) = ready.max_by_key(likeness) {
+        let best = ready.max_by_key(likeness);
+        if let Some(id) = best.filter(|id| self.copies[*id].shown.agrees(redelivered)) {
             return Ok(id);
         }
         let earlier = match copies.iter().find(mine) {
@@ -147,7 +148,7 @@ impl Oracle {
                 format!("message {message} is in queue q{}, where it never went", self.queues[queue].name)
             }
         };
-        self.died_unseen(queue, message).ok_or(earlier)
+        self.died_unseen(queue, message).or(best).ok_or(earlier)
     }
 
     /// A dead letter whose death was not seen: it comes from a queue where it had expired or was one too many.
@@ -159,7 +160,12 @@ impl Oracle {
             let may_have_died = copy.may_be_dead || (!from.deleted && self.may_vanish(*id));
             copy.place == Place::Ready && from.kind.dead_letters == Some(name) && may_have_died
         });
-        self.die(died.filter(|_| kind.takes_dead)?)
+        let letter = self.die(died.filter(|_| kind.takes_dead)?)?;
+        if self.incarnation > 0 {
+            // It may have died before a crash.
+            self.copies[letter].shown = Shown::Maybe;
+        }
+        Some(letter)
     }
 
     /// A copy was seen: so it is there, and so is all that came with it.
