@@ -215,6 +215,12 @@ impl Broker {
         restore::export(self)
     }
 
+    /// By which numbers the messages of all durable queues are found on disk; goes with [`Broker::export_definitions`], which does
+    /// not say.
+    pub fn export_queue_numbers(&self) -> Vec<u8> {
+        restore::queue_numbers(self)
+    }
+
     /// Number of the last change to the definitions that is on disk.
     pub fn definitions_version(&self) -> u64 {
         self.definitions_durable().0

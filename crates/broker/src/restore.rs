@@ -13,7 +13,9 @@ use warrenmq_store::{Change, DefinitionError, DefinitionStore, StoreError};
 use crate::access::{Permissions, SALT_LENGTH};
 use crate::broker::{Broker, Options};
 use crate::changes;
-use crate::definitions::{self, Definitions, DestinationType, Record, RecordError, UserPermissions};
+use crate::definitions::{
+    self, Definitions, DestinationType, QueueNumbers, Record, RecordError, UserPermissions,
+};
 use crate::queue_cell::Scratch;
 use crate::refusal;
 use crate::vhost::{Asker, ExchangeDeclare, QueueDeclare, is_durable};
@@ -206,6 +208,17 @@ pub(crate) fn export(broker: &Broker) -> Vec<u8> {
     // Maps have no order; a file that says the same is to look the same.
     all.queues.sort_by(|a, b| (&a.vhost, &a.name).cmp(&(&b.vhost, &b.name)));
     all.export()
+}
+
+/// The numbers of all durable queues.
+pub(crate) fn queue_numbers(broker: &Broker) -> Vec<u8> {
+    let mut numbers = QueueNumbers::default();
+    for vhost in broker.vhosts() {
+        for queue in vhost.picture().queues().filter(|queue| queue.info.durable) {
+            numbers.insert(&vhost.name, &queue.info.name, queue.info.store_id);
+        }
+    }
+    numbers.export()
 }
 
 /// Exchanges, queues and bindings of a file; what is not supported was named already and is left out.

@@ -133,9 +133,14 @@ impl Blocks {
     pub(crate) fn take(&mut self, at: usize, count: u32, size: u64, ledger: &mut Ledger) {
         let block = &mut self.list[at];
         block.ready -= count;
-        // Where sizes were estimated, the last one takes the rest.
-        let size = if block.ready == 0 { block.ready_size } else { size.min(block.ready_size) };
+        // Where sizes were estimated, the last one takes the rest, and the others leave something.
+        let rest = u64::from(block.ready);
+        let size = if rest == 0 { block.ready_size } else { size.min(block.ready_size - rest) };
         block.ready_size -= size;
+        if block.is_stored() {
+            // Who stands first now may expire sooner.
+            block.soonest = 0;
+        }
         self.ready -= usize::from(block.ready == 0);
         ledger.ready -= u64::from(count);
         ledger.ready_size -= size;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::Position;
 use crate::block::Block;
 use crate::ledger::Ledger;
 use crate::level::Level;
@@ -50,6 +51,13 @@ impl Queue {
         }
         assert!((self.ledger.ready == 0) == (self.ledger.ready_size == 0), "ready size");
         self.check_flow();
+    }
+
+    /// Whether a message that is here has its body on disk only; for tests.
+    pub fn is_stored(&self, position: Position) -> bool {
+        let level = self.levels.iter().find(|level| level.live_within(position, position).is_some());
+        let block = level.and_then(|level| level.blocks.iter().find(|block| block.last >= position));
+        block.is_some_and(Block::is_stored)
     }
 
     /// What is ready goes to whoever may receive, unless the first has to be loaded; then that was asked for.

@@ -29,6 +29,7 @@ pub(crate) struct Draft {
     pub(crate) level: usize,
     count: u32,
     octets: u64,
+    end: Position,
 }
 
 impl Queue {
@@ -126,7 +127,8 @@ impl Queue {
         let blocks = &mut levels[draft.level].blocks;
         let bounds = (blocks.get(from).first, blocks.get(to).last);
         let mut merged = Block::stored(id, bounds, draft.count, draft.octets);
-        (merged.live, merged.ready, merged.ready_size, merged.place) = (0, 0, 0, Some(place));
+        (merged.live, merged.ready, merged.ready_size) = (0, 0, 0);
+        (merged.place, merged.end) = (Some(place), draft.end);
         let mut pieces = Vec::new();
         let mut wanted = false;
         for index in from..=to {
@@ -253,7 +255,7 @@ impl Queue {
     /// so that stored blocks come back as they are.
     pub fn gone_in_stored(&self) -> Vec<(Position, Position)> {
         let blocks = self.levels.iter().flat_map(|level| level.blocks.iter());
-        let Some(end) = blocks.filter(|block| block.place.is_some()).map(|block| block.last).max() else {
+        let Some(end) = blocks.filter(|block| block.place.is_some()).map(|block| block.end).max() else {
             return Vec::new();
         };
         let mut live = Positions::new();
@@ -297,7 +299,8 @@ impl Queue {
             for (at, index) in self.ahead() {
                 self.want(at, index, effects);
             }
-        } else if self.unsure {
+        }
+        if self.unsure {
             for at in 0..self.levels.len() {
                 if let Some(Head::Stored(index)) = self.levels[at].head(&mut self.ledger)
                     && self.levels[at].blocks.get(index).soonest == 0
@@ -356,7 +359,9 @@ impl Queue {
             block.writing = Some(page.id);
             ledger.leaving += block.body.octets();
         }
-        self.writing.insert(page.id, Draft { level: at, count: page.count(), octets: page.octets });
+        let end = page.ranges.last().map_or(0, PageRange::last);
+        let draft = Draft { level: at, count: page.count(), octets: page.octets, end };
+        self.writing.insert(page.id, draft);
         page
     }
 

@@ -38,6 +38,7 @@ enum What {
         place: Place,
         count: u32,
         octets: u64,
+        end: Position,
         live: Positions,
     },
 }
@@ -67,7 +68,8 @@ impl Queue {
         let (Some(first), Some(last)) = (live.first(), live.last()) else { return false };
         live.ranges().for_each(|(first, last)| restoring.seen.insert(first, last));
         let count = ranges.iter().map(|range| range.count).sum();
-        let what = What::Stored { place, count, octets, live };
+        let end = ranges.last().map_or(last, PageRange::last);
+        let what = What::Stored { place, count, octets, end, live };
         restoring.found.push(Found { level: usize::from(level).min(highest), first, last, what });
         true
     }
@@ -105,7 +107,7 @@ impl Queue {
     pub fn restored(&mut self, next: Position, delivered_below: Option<Position>) {
         let Restoring { mut found, next: seen, .. } = self.restoring.take().map(|r| *r).unwrap_or_default();
         self.next = self.next.max(next).max(seen);
-        self.redelivered = Redelivered::below(delivered_below.unwrap_or(self.next));
+        self.redelivered = Redelivered::below(delivered_below.unwrap_or(self.next).min(self.next));
         found.sort_unstable_by_key(|found| (found.level, found.first));
         let mut found = found.into_iter().peekable();
         while let Some(first) = found.next() {
@@ -151,7 +153,7 @@ fn put(level: &mut Level, together: Vec<Found>, gather: bool, ledger: &mut Ledge
     for (first, last, which) in &parts {
         match &together[*which].what {
             What::Piece(piece) => level.push(piece.clone(), gather, ledger),
-            What::Stored { place, count, octets, live } => {
+            What::Stored { place, count, octets, end, live } => {
                 if blocks[*which] > 1 {
                     ledger.shared.insert(*place, blocks[*which]);
                 }
@@ -165,6 +167,7 @@ fn put(level: &mut Level, together: Vec<Found>, gather: bool, ledger: &mut Ledge
                 level.seal(ledger);
                 let mut block = Block::stored(PageId(*first), (*first, *last), *count, *octets);
                 (block.live, block.ready, block.persistent, block.place) = (own, own, true, Some(*place));
+                block.end = *end;
                 block.ready_size = block.measure(*first, *first) * u64::from(own);
                 ledger.ready += u64::from(own);
                 ledger.ready_size += block.ready_size;

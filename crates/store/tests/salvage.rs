@@ -291,3 +291,80 @@ fn messages_without_a_definition_are_kept_twice() {
     assert_eq!(found.definitions.entries, [(b"other".to_vec(), b"value".to_vec())]);
     assert!(aside.join("definitions/db").exists() && aside.join("definitions.marker").exists());
 }
+
+/// Numbers that look random and are the same each time (SplitMix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((bits ^ (bits >> 31)) % limit.max(1) as u64) as usize
+    }
+}
+
+/// One of the things that happen to disks.
+fn injure(octets: &mut Vec<u8>, numbers: &mut Numbers) {
+    let length = octets.len();
+    let sector = |numbers: &mut Numbers| {
+        let from = numbers.below(length / 512 + 1) * 512;
+        from.min(length)..(from + 512).min(length)
+    };
+    match numbers.below(6) {
+        0 if length > 0 => octets[numbers.below(length)] ^= 1 << numbers.below(8),
+        1 => octets[sector(numbers)].fill(0),
+        2 => {
+            for at in sector(numbers) {
+                octets[at] = numbers.below(256) as u8;
+            }
+        }
+        3 => {
+            // What belongs elsewhere.
+            let from = octets[sector(numbers)].to_vec();
+            let to = sector(numbers);
+            let count = from.len().min(to.len());
+            octets[to.start..to.start + count].copy_from_slice(&from[..count]);
+        }
+        4 => octets.truncate(numbers.below(length)),
+        _ => octets.extend_from_within(sector(numbers)),
+    }
+}
+
+#[test]
+fn of_any_damage_what_is_left_is_what_was_there() {
+    let temp = tempfile::tempdir().unwrap();
+    let whole = temp.path().join("whole");
+    fill(&whole);
+    let (journal, segments) = (journal_of(&whole), segments_of(&whole));
+    let mut salvaged = 0;
+    for seed in 0..40 {
+        let mut numbers = Numbers(seed);
+        let path = temp.path().join("hurt");
+        copy(&whole, &path);
+        for _ in 0..1 + numbers.below(3) {
+            let folder = ["journal", "queues/0000000000000001", "queues/0000000000000003"][numbers.below(3)];
+            let files = files(&path, folder);
+            hurt(&files[numbers.below(files.len())], |octets| injure(octets, &mut numbers));
+        }
+        let dir = DataDir::open_existing(&path).unwrap();
+        let found = look(&dir);
+        if scan(&FolderDisk::new(&path)).is_err() {
+            assert!(!found.journal.damage.is_empty(), "seed {seed}: the start is refused");
+        }
+        if found.is_damaged() {
+            salvaged += 1;
+            salvage(&dir);
+            let again = look(&dir);
+            assert!(!again.is_damaged(), "seed {seed}: {:?}", (again.journal.damage, again.segments.damage));
+            let messages = (found.journal.messages, found.segments.messages);
+            assert_eq!((again.journal.messages, again.segments.messages), messages, "seed {seed}");
+        }
+        let name = format!("seed {seed}");
+        check_kept(&name, &journal, &journal_of(&path), journal.len());
+        check_kept(&name, &segments, &segments_of(&path), segments.len());
+        drop(dir);
+        fs::remove_dir_all(&path).unwrap();
+    }
+    assert!(salvaged > 20, "{salvaged} of 40 show little");
+}

@@ -11,7 +11,7 @@ use std::thread;
 use bytes::Bytes;
 use proptest::prelude::*;
 use warrenmq_store::{Block, BlockRange, Found, Place, SegmentOptions, Segments, StoreError};
-use warrenmq_testkit::disk::{Operation, SimDisk};
+use warrenmq_testkit::disk::{Crash, Operation, SimDisk};
 
 /// The number of the first file of the second process.
 const NEXT_PROCESS: u32 = 4097;
@@ -105,6 +105,27 @@ fn the_next_process_begins_a_new_file_and_releases_what_it_found() {
             assert_eq!(files(&disk), ["queues/0000000000000001/00001001.seg"]);
         }
     }
+}
+
+#[test]
+fn what_a_killed_process_wrote_again_is_durable_before_the_old_file_goes() {
+    let disk = SimDisk::new();
+    let first = segments(&disk, 500, 4);
+    let old = first.write(1, &block(0, 300, false)).unwrap();
+    first.sync().unwrap();
+    let new = first.write(1, &block(0, 200, false)).unwrap();
+    assert_ne!(old.segment, new.segment);
+    let disk = disk.crash_process();
+    let next = segments(&disk, 500, 4);
+    assert_eq!(next.scan(1).unwrap().len(), 2);
+    next.release(1, old).unwrap();
+    let found = segments(&disk.crash_with(Crash::LosesAll, 1), 500, 4).scan(1).unwrap();
+    assert!(found.iter().any(|found| found.place == new), "{found:?}");
+    // That is done once: what this process writes is synced by those who need it.
+    let place = next.write(1, &block(10, 200, false)).unwrap();
+    let syncs = disk.tried(Operation::Sync);
+    next.release(1, place).unwrap();
+    assert_eq!(disk.tried(Operation::Sync), syncs);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use warrenmq_routing::ExchangeKind;
 use warrenmq_store::KeyValue;
 
-use super::{Definitions, DestinationType, Record, Vhost};
+use super::{Definitions, DestinationType, QueueNumbers, Record, Vhost};
 use crate::access::SALT_LENGTH;
 
 /// What is left. All of it was whole when it was read; the question is only how old it is.
@@ -19,6 +19,8 @@ pub struct Remains<'a> {
     pub traces: &'a [KeyValue],
     /// The newest export: some seconds old, and without the numbers of queues.
     pub export: Option<&'a Definitions>,
+    /// Those, as old as that.
+    pub numbers: Option<&'a QueueNumbers>,
 }
 
 /// What has become of it.
@@ -65,12 +67,28 @@ impl Remains<'_> {
             records.entry(key).or_insert(record);
         }
         let added = records.len() - from_database;
-        number_queues(&mut records, &traces);
+        self.number_queues(&mut records, &traces);
         let mut records: Vec<Record> = records.into_values().collect();
         fit_together(&mut records, &mut notes);
         let unnumbered = |record: &&Record| matches!(record, Record::Queue(queue) if queue.id == 0);
         let without_number = records.iter().filter(unnumbered).count();
         Rebuilt { records, notes, added, without_number }
+    }
+
+    /// Numbers grow, so the highest that a name ever had is that of its present queue.
+    fn number_queues(&self, records: &mut BTreeMap<Vec<u8>, Record>, traces: &[(&Vec<u8>, Record)]) {
+        for (key, trace) in traces {
+            if let Record::Queue(old) = trace
+                && let Some(Record::Queue(queue)) = records.get_mut(*key)
+            {
+                queue.id = queue.id.max(old.id);
+            }
+        }
+        let Some(numbers) = self.numbers else { return };
+        for record in records.values_mut() {
+            let Record::Queue(queue) = record else { continue };
+            queue.id = queue.id.max(numbers.get(&queue.vhost, &queue.name).unwrap_or(0));
+        }
     }
 }
 
@@ -84,17 +102,6 @@ fn export_records(export: &Definitions, mut salt: impl FnMut() -> [u8; SALT_LENG
     records.extend(queues.iter().cloned().map(Record::Queue));
     records.extend(bindings.iter().cloned().map(Record::Binding));
     records
-}
-
-/// Numbers grow, so the highest that a name ever had is that of its present queue.
-fn number_queues(records: &mut BTreeMap<Vec<u8>, Record>, traces: &[(&Vec<u8>, Record)]) {
-    for (key, trace) in traces {
-        if let Record::Queue(old) = trace
-            && let Some(Record::Queue(queue)) = records.get_mut(*key)
-        {
-            queue.id = queue.id.max(old.id);
-        }
-    }
 }
 
 /// Leaves out, or makes up, what a broker would refuse to start without.
@@ -232,7 +239,11 @@ mod tests {
         let entries: Vec<_> = entries.iter().map(entry).collect();
         let traces: Vec<_> = traces.iter().map(entry).collect();
         let export = export.map(|json| import_whole(json.as_bytes()).unwrap());
-        Remains { entries: &entries, traces: &traces, export: export.as_ref() }.rebuild(|| [0; SALT_LENGTH])
+        let mut numbers = QueueNumbers::default();
+        numbers.insert("/", "listed", 40);
+        numbers.insert("/", "a", 5);
+        let (export, numbers) = (export.as_ref(), export.as_ref().map(|_| &numbers));
+        Remains { entries: &entries, traces: &traces, export, numbers }.rebuild(|| [0; SALT_LENGTH])
     }
 
     #[test]
@@ -248,13 +259,15 @@ mod tests {
     #[test]
     fn an_export_adds_what_is_missing_and_traces_tell_the_numbers() {
         let export = r#"{"vhosts": [{"name": "/"}], "users": [{"name": "u", "password_hash": "", "tags": []}],
-            "queues": [{"name": "a", "vhost": "/"}, {"name": "amq.gen-b", "vhost": "/"}, {"name": "c", "vhost": "/"}],
+            "queues": [{"name": "a", "vhost": "/"}, {"name": "amq.gen-b", "vhost": "/"}, {"name": "c", "vhost": "/"},
+                {"name": "listed", "vhost": "/"}],
             "bindings": [{"source": "amq.fanout", "vhost": "/", "destination": "a", "destination_type": "queue"}]}"#;
         let traces = [queue("a", 7), queue("a", 4), queue("amq.gen-b", 9), queue("deleted", 2)];
         let rebuilt = rebuild(&[vhost(), queue("a", 4)], &traces, Some(export));
         assert_eq!(rebuilt.notes, [""; 0]);
-        assert_eq!((rebuilt.added, rebuilt.without_number), (4, 1));
-        for expected in [queue("a", 7), queue("amq.gen-b", 9), queue("c", 0), binding("amq.fanout", "a")] {
+        assert_eq!((rebuilt.added, rebuilt.without_number), (5, 1));
+        let queues = [queue("a", 7), queue("amq.gen-b", 9), queue("c", 0), queue("listed", 40)];
+        for expected in queues.into_iter().chain([binding("amq.fanout", "a")]) {
             assert!(rebuilt.records.contains(&expected), "{expected:?}");
         }
         assert!(!rebuilt.records.contains(&queue("deleted", 2)));

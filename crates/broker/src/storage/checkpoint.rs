@@ -3,6 +3,7 @@
 //!
 //! Invariant: positions make it safe to repeat: whatever stands in two places after a crash is one message.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use warrenmq_protocol::Millis;
@@ -21,7 +22,8 @@ const REWRITES_MAX: usize = 64;
 /// What has to be done before a file goes.
 #[derive(Debug)]
 pub(super) struct Checkpoint {
-    file: u64,
+    /// `None`: only blocks are written anew.
+    file: Option<u64>,
     queues: Vec<Moved>,
 }
 
@@ -42,6 +44,8 @@ pub(super) struct Idle {
     since: Millis,
     /// The end of the journal after the last checkpoint: what came of that is no news.
     retired: Lsn,
+    /// The end of the journal when it was made as small as it can be.
+    trimmed: Lsn,
 }
 
 impl Idle {
@@ -62,6 +66,11 @@ impl Idle {
         true
     }
 
+    /// Whether the journal is still larger than what is in it. Says so once.
+    pub(super) fn has_slack(&mut self) -> bool {
+        std::mem::replace(&mut self.trimmed, self.end) != self.end
+    }
+
     pub(super) fn retired(&mut self, end: Lsn) {
         if self.end >= self.retired {
             // Only what the checkpoint itself has appended came since.
@@ -77,6 +86,7 @@ impl Checkpoint {
         storage: &Storage,
         broker: &Broker,
         now: Millis,
+        holed: &mut BTreeSet<u64>,
     ) -> Result<Checkpoint, StoreError> {
         let mut queues = Vec::new();
         // In an order that is the same each time, as everything that a simulation sees.
@@ -91,16 +101,36 @@ impl Checkpoint {
             let mut rewrites = Vec::new();
             if known.settles {
                 rewrites = rewrite_holes(&queue, storage, broker, now)?;
+                if rewrites.len() == REWRITES_MAX {
+                    holed.insert(*store_id);
+                }
                 gone = queue.gone_in_stored();
             }
             if !pages.is_empty() || !rewrites.is_empty() || !gone.is_empty() {
                 queues.push(Moved { queue, pages, rewrites, gone });
             }
         }
-        Ok(Checkpoint { file: file.number, queues })
+        Ok(Checkpoint { file: Some(file.number), queues })
     }
 
-    pub(super) fn file(&self) -> u64 {
+    /// More blocks of a queue that has many with holes.
+    pub(super) fn collect_holes(
+        storage: &Storage,
+        broker: &Broker,
+        now: Millis,
+        holed: &mut BTreeSet<u64>,
+    ) -> Result<Option<Checkpoint>, StoreError> {
+        let Some(queue) = holed.pop_first().and_then(|id| storage.queue(id)) else { return Ok(None) };
+        let rewrites = rewrite_holes(&queue, storage, broker, now)?;
+        if rewrites.is_empty() {
+            return Ok(None);
+        }
+        holed.insert(queue.info.store_id);
+        let moved = Moved { queue, pages: Vec::new(), rewrites, gone: Vec::new() };
+        Ok(Some(Checkpoint { file: None, queues: vec![moved] }))
+    }
+
+    pub(super) fn file(&self) -> Option<u64> {
         self.file
     }
 

@@ -47,7 +47,7 @@ pub(crate) fn recover(
         let mut next = 0;
         for (first, last) in scan.settles.get(&cell.info.store_id).into_iter().flatten() {
             gone.insert(*first, *last);
-            next = next.max(last + 1);
+            next = next.max(last.saturating_add(1));
         }
         queues.insert(cell.info.store_id, Returning { cell, gone, next });
     }
@@ -107,7 +107,7 @@ fn journal(
         let mut lives = false;
         for (id, first) in published.queues.iter() {
             if let Some(queue) = queues.get_mut(id) {
-                queue.next = queue.next.max(first + count);
+                queue.next = queue.next.max(first.saturating_add(count));
                 lives |= !queue
                     .gone
                     .range_within(*first, first + count - 1)

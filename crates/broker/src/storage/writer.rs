@@ -5,6 +5,7 @@
 //! that are under way (so that what they did stands in the journal), and for the journal up to there. Invariant: what a round writes or removes was durable in the journal
 //! before, so segments never know more than the journal, and nothing goes while its going could be forgotten.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -47,6 +48,8 @@ pub(crate) enum Progress {
 pub(super) struct Writer {
     phase: Phase,
     idle: Idle,
+    /// Queues with more blocks to be written anew.
+    holed: BTreeSet<u64>,
 }
 
 /// What the present round waits for.
@@ -60,8 +63,8 @@ enum Phase {
     Batches(Round, Turn),
     /// Journal and definitions.
     Durable(Round, Lsn, CommitSeq),
-    /// The journal once more, before its oldest file goes.
-    Leaving(u64, Lsn),
+    /// The journal once more, before its oldest file goes, if one does.
+    Leaving(Option<u64>, Lsn),
 }
 
 #[derive(Debug)]
@@ -114,8 +117,10 @@ impl Writer {
             }
             Phase::Leaving(file, lsn) if storage.durable() >= lsn => {
                 storage.segments.sync()?;
-                storage.journal.retire(file)?;
-                self.idle.retired(storage.journal.end());
+                if let Some(file) = file {
+                    storage.journal.retire(file)?;
+                    self.idle.retired(storage.journal.end());
+                }
                 Phase::Resting
             }
             Phase::Durable(round, lsn, seq) => {
@@ -140,14 +145,21 @@ impl Writer {
         broker: &Broker,
         now: Millis,
     ) -> Result<Option<Checkpoint>, StoreError> {
-        let kept = if self.idle.is_idle(storage, now) { 0 } else { FILES_KEPT };
+        let idle = self.idle.is_idle(storage, now);
+        let kept = if idle { 0 } else { FILES_KEPT };
         let closed = storage.journal.closed_files();
-        match closed.first() {
-            Some(oldest) if closed.len() > kept => {
-                Checkpoint::collect(oldest, storage, broker, now).map(Some)
-            }
-            _ => Ok(None),
+        if let Some(oldest) = closed.first()
+            && closed.len() > kept
+        {
+            return Checkpoint::collect(oldest, storage, broker, now, &mut self.holed).map(Some);
         }
+        if idle && closed.is_empty() && self.idle.has_slack() {
+            storage.journal.trim()?;
+        }
+        if storage.writes.lock().is_empty() {
+            return Checkpoint::collect_holes(storage, broker, now, &mut self.holed);
+        }
+        Ok(None)
     }
 }
 

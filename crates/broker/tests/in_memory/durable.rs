@@ -141,3 +141,43 @@ fn a_long_queue_lives_on_disk() {
     let purge = "C queue.purge 1 queue=q\nS queue.purge-ok 1 50\nC tx.select 1\nS tx.select-ok 1\nC tx.commit 1\nS tx.commit-ok 1";
     through_crashes(&small(), &[&first, &second, &third, purge]);
 }
+
+/// A message is written once, however many queues it goes to.
+#[test]
+fn a_fanout_writes_its_message_once() {
+    const QUEUES: u64 = 100;
+    let disk = SimDisk::new();
+    let node = Node::open_on(&disk, Box::new(MemoryDefinitions::new()), Limits::default());
+    let run = |lines: &str| {
+        let mut connect = |_| -> Box<dyn Peer> { Box::new(node.connect()) };
+        let text = format!("{CHANNEL}{lines}");
+        if let Err(mismatch) = run_transcript(&text, Options::default(), &mut connect) {
+            panic!("{mismatch}\nin\n{text}");
+        }
+    };
+    let mut declare = String::from(
+        "C exchange.declare 1 exchange=x type=fanout durable=true
+         S exchange.declare-ok 1
+        ",
+    );
+    for n in 0..QUEUES {
+        declare.push_str(&format!(
+            "C queue.declare 1 queue=q{n} durable=true
+             S queue.declare-ok 1 queue=q{n}
+             C queue.bind 1 queue=q{n} exchange=x
+             S queue.bind-ok 1
+            "
+        ));
+    }
+    run(&declare);
+    let before = disk.octets_written("journal");
+    let body = "b".repeat(1024);
+    run(&format!(
+        "C confirm.select 1
+         S confirm.select-ok 1
+         C basic.publish 1 exchange=x | delivery-mode=2 | body={body}
+         S confirmed 1 1..1"
+    ));
+    let written = disk.octets_written("journal") - before;
+    assert!(written >= 1024 && written <= 1536 + 40 * QUEUES, "{written} octets");
+}

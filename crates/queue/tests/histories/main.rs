@@ -1,6 +1,7 @@
 //! Histories of commands against a model of plain lists: every small one, and many random ones.
 
 mod choices;
+mod disk;
 mod model;
 mod subject;
 
@@ -105,6 +106,50 @@ proptest! {
         }
         subject.empty();
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The same with a disk: pages are written, loaded, dropped, written again and restored at any moment.
+    #[test]
+    fn random_histories_on_a_disk(settings in settings(), numbers in vec(any::<u16>(), 0..400)) {
+        let settings = Settings { recorded: true, ..settings };
+        let mut subject = Subject::new(settings);
+        let mut numbers = numbers.into_iter();
+        while numbers.len() > 0 {
+            let choose = &mut |count| usize::from(numbers.next().unwrap_or(0)) % count;
+            let command = if choose(2) == 0 {
+                Some(large_command(&subject, choose))
+            } else {
+                disk_command(&subject, choose)
+            };
+            if let Some(command) = command {
+                subject.apply(&command);
+            }
+        }
+        subject.empty();
+    }
+}
+
+/// What a disk and a restart do to a queue; `None` when there is nothing to do.
+fn disk_command(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> Option<Command> {
+    let (writing, loads) = (subject.disk.writing.len(), subject.disk.loads.len());
+    let octets = [1, 100, 1000, 100_000];
+    Some(match choose(16) {
+        0..=2 => Command::PageOut([0, 0, 100, 1000][choose(4)], octets[choose(4)]),
+        3 => Command::Checkpoint(choose(200) as u64, octets[choose(4)]),
+        4..=7 if writing > 0 => Command::Answer(choose(writing), choose(6) > 0),
+        8..=13 if loads > 0 => Command::Load(choose(loads)),
+        14 => Command::Rewrite,
+        15 => match choose(8) {
+            0 => Command::Restart(0, None),
+            1 => Command::Restart(0, Some(choose(60) as u64)),
+            2 => Command::Restart(2 + choose(3) as u64, None),
+            _ => return None,
+        },
+        _ => return None,
+    })
 }
 
 /// Half of them plain: only there runs are handed out whole.

@@ -1,6 +1,9 @@
 //! A queue as plain lists: what [`warrenmq_queue::Queue`] has to do, message by message.
 //!
-//! Invariant: a message is in exactly one of `ready`, `unacked` and `done`.
+//! Invariant: a message is in exactly one of `ready`, `unacked`, `doomed` and `done`. Where bodies are on a disk the model only knows
+//! which: it waits where the queue has to wait, and nowhere else.
+
+use std::collections::BTreeSet;
 
 use warrenmq_queue::{Consumer, Credit, Overflow, Position, Reason, Settings};
 
@@ -15,8 +18,13 @@ pub(crate) struct Message {
     pub(crate) size: u64,
     pub(crate) redelivered: bool,
     /// When it expires.
-    expires: Option<u64>,
-    own_ttl: Option<u64>,
+    pub(crate) expires: Option<u64>,
+}
+
+impl Message {
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.number.is_multiple_of(2)
+    }
 }
 
 #[derive(Debug)]
@@ -47,13 +55,21 @@ pub(crate) struct Model {
     /// The next to leave stands first.
     pub(crate) ready: Vec<Message>,
     pub(crate) unacked: Vec<Message>,
-    /// Settled, purged or deleted.
+    /// Rejected, and not dead yet because their bodies are on disk.
+    doomed: Vec<Message>,
+    /// Settled, dead, purged or deleted.
     pub(crate) done: Vec<Message>,
+    /// Messages whose bodies are on disk only; told before each command.
+    pub(crate) stored: BTreeSet<Position>,
     pub(crate) readers: Vec<Option<Reader>>,
     /// Who may receive, the next one first.
     turns: Vec<usize>,
     told_first: usize,
     pub(crate) published: u64,
+    /// Everything below was deleted with its queue.
+    deleted: u64,
+    /// Dead letters that were never in the queue.
+    refused: BTreeSet<Position>,
 }
 
 impl Model {
@@ -66,10 +82,10 @@ impl Model {
         self.drop_expired(Position::MAX, caused);
     }
 
-    /// When the next message may expire: one of those that stand first in their priority.
-    pub(crate) fn deadline(&self) -> Option<u64> {
+    /// Those that stand first in their priority and may expire: position and time.
+    pub(crate) fn deadlines(&self) -> Vec<(Position, u64)> {
         let heads = (0..=self.settings.max_priority).filter_map(|priority| self.head(priority));
-        heads.filter_map(|at| self.ready[at].expires).min()
+        heads.filter_map(|at| Some((self.ready[at].position, self.ready[at].expires?))).collect()
     }
 
     /// Messages of one run, each with number, priority, time to live and size; says whether they were taken.
@@ -78,8 +94,15 @@ impl Model {
         let is_full = max_length.is_some_and(|max| self.ready.len() as u64 >= max);
         if is_full && overflow != Overflow::DropHead {
             if overflow == Overflow::RejectPublishDlx && dead_letters {
-                caused.dead.extend(run.iter().map(|(number, ..)| (*number, Reason::Maxlen)));
-                self.published += run.len() as u64;
+                // They get positions, since whoever buries them reports those.
+                for (number, priority, _, size) in run.iter().copied() {
+                    let position = self.published;
+                    self.published += 1;
+                    self.refused.insert(position);
+                    caused.dead.push((number, Reason::Maxlen));
+                    let (redelivered, expires) = (false, None);
+                    self.done.push(Message { position, number, priority, size, redelivered, expires });
+                }
             }
             return false;
         }
@@ -88,20 +111,55 @@ impl Model {
             let position = self.published;
             self.published += 1;
             let priority = priority.min(self.settings.max_priority);
-            let mut message =
-                Message { position, number, priority, size, redelivered: false, expires: None, own_ttl };
-            self.start_clock(&mut message);
-            self.place(message);
+            // The shorter time to live counts, from now on.
+            let ttl = own_ttl.into_iter().chain(self.settings.message_ttl).min();
+            let expires = ttl.map(|ttl| self.now + ttl);
+            self.place(Message { position, number, priority, size, redelivered: false, expires });
         }
         self.serve(first, caused);
         self.drop_expired(Position::MAX, caused);
-        if overflow == Overflow::DropHead {
-            while max_length.is_some_and(|max| self.ready.len() as u64 > max) {
-                let lowest = (0..=self.settings.max_priority).find_map(|priority| self.head(priority));
-                self.drop_at(lowest.expect("some message is ready"), Reason::Maxlen, caused);
+        self.drop_overflow(caused);
+        true
+    }
+
+    /// Some bodies are in memory now: what is stored was told anew.
+    pub(crate) fn loaded(&mut self, caused: &mut Caused) {
+        self.bury(caused);
+        self.drop_expired(Position::MAX, caused);
+        self.serve(Position::MAX, caused);
+        self.drop_overflow(caused);
+    }
+
+    /// After a restart persistent messages are back unless they are `gone`.
+    pub(crate) fn restart(&mut self, gone: &BTreeSet<Position>, delivered_below: Position) {
+        let Model { settings, now, published, deleted, .. } = *self;
+        let refused = std::mem::take(&mut self.refused);
+        let all = [&mut self.ready, &mut self.unacked, &mut self.doomed, &mut self.done];
+        let all: Vec<Message> = all.into_iter().flat_map(std::mem::take).collect();
+        *self = Model { settings, now, published, deleted, refused, ..Model::default() };
+        for mut message in all {
+            if message.is_persistent() && !gone.contains(&message.position) {
+                message.redelivered = message.position < delivered_below;
+                self.place(message);
+            } else {
+                self.done.push(message);
             }
         }
-        true
+    }
+
+    /// Whether no restart can bring a message back.
+    pub(crate) fn is_nowhere(&self, position: Position) -> bool {
+        position < self.deleted || self.refused.contains(&position)
+    }
+
+    /// Everything that is not done.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Message> {
+        self.ready.iter().chain(&self.unacked).chain(&self.doomed)
+    }
+
+    /// Whether the next message waits for its body.
+    pub(crate) fn stalls(&self) -> bool {
+        self.ready.first().is_some_and(|message| self.stored.contains(&message.position))
     }
 
     /// Whether the consumer was taken, and its slot.
@@ -187,12 +245,12 @@ impl Model {
     }
 
     pub(crate) fn discard(&mut self, first: Position, last: Position, caused: &mut Caused) {
-        let before = self.done.len();
-        self.unacked.sort_by_key(|message| message.position);
-        self.settle(first, last);
-        if self.settings.dead_letters {
-            caused.dead.extend(self.done[before..].iter().map(|message| (message.number, Reason::Rejected)));
+        if !self.settings.dead_letters {
+            return self.settle(first, last);
         }
+        let rejected = self.unacked.extract_if(.., |m| (first..=last).contains(&m.position));
+        self.doomed.extend(rejected);
+        self.bury(caused);
     }
 
     pub(crate) fn requeue(&mut self, first: Position, last: Position, redelivered: bool) {
@@ -213,6 +271,8 @@ impl Model {
     pub(crate) fn delete(&mut self) {
         self.done.append(&mut self.ready);
         self.done.append(&mut self.unacked);
+        self.done.append(&mut self.doomed);
+        self.deleted = self.published;
         self.readers.clear();
         self.turns.clear();
         self.told_first = 0;
@@ -236,6 +296,7 @@ impl Model {
         let first = self.told_first;
         for slot in (0..count).map(|step| (first + step) % count) {
             if !self.ready.is_empty()
+                && !self.stalls()
                 && let Some(reader) = self.reader(slot)
                 && reader.consumer.credit == Credit::Pull
                 && reader.window > 0
@@ -249,7 +310,7 @@ impl Model {
 
     /// Panics when a message is lost, or when somebody got more than he may.
     pub(crate) fn check(&self) {
-        let places = [&self.ready, &self.unacked, &self.done];
+        let places = [&self.ready, &self.unacked, &self.doomed, &self.done];
         let mut positions: Vec<Position> = places.into_iter().flatten().map(|m| m.position).collect();
         positions.sort_unstable();
         assert!(positions.into_iter().eq(0..self.published), "each message is in one place");
@@ -264,7 +325,30 @@ impl Model {
         if !self.ready.is_empty() {
             self.drop_expired(fresh, caused);
         }
-        (!self.ready.is_empty()).then(|| self.ready.remove(0))
+        (!self.ready.is_empty() && !self.stalls()).then(|| self.ready.remove(0))
+    }
+
+    /// Rejected messages whose bodies are here die.
+    fn bury(&mut self, caused: &mut Caused) {
+        self.doomed.sort_by_key(|message| message.position);
+        let Model { doomed, done, stored, .. } = self;
+        for message in doomed.extract_if(.., |message| !stored.contains(&message.position)) {
+            caused.dead.push((message.number, Reason::Rejected));
+            done.push(message);
+        }
+    }
+
+    /// The oldest of the lowest priority leave a queue that is too long.
+    fn drop_overflow(&mut self, caused: &mut Caused) {
+        let Settings { max_length, overflow, dead_letters, .. } = self.settings;
+        while overflow == Overflow::DropHead && max_length.is_some_and(|max| self.ready.len() as u64 > max) {
+            let lowest = (0..=self.settings.max_priority).find_map(|priority| self.head(priority));
+            let lowest = lowest.expect("some message is ready");
+            if dead_letters && self.stored.contains(&self.ready[lowest].position) {
+                break;
+            }
+            self.drop_at(lowest, Reason::Maxlen, caused);
+        }
     }
 
     /// Those that stand first in their priority and have expired.
@@ -272,6 +356,7 @@ impl Model {
         for priority in 0..=self.settings.max_priority {
             while let Some(at) = self.head(priority)
                 && self.ready[at].position < fresh
+                && !self.stored.contains(&self.ready[at].position)
                 && self.ready[at].expires.is_some_and(|expires| expires <= self.now)
             {
                 self.drop_at(at, Reason::Expired, caused);
@@ -290,12 +375,6 @@ impl Model {
     /// Where the first message of a priority stands.
     fn head(&self, priority: u8) -> Option<usize> {
         self.ready.iter().position(|message| message.priority == priority)
-    }
-
-    /// The shorter time to live counts, from now on.
-    fn start_clock(&self, message: &mut Message) {
-        let ttl = message.own_ttl.into_iter().chain(self.settings.message_ttl).min();
-        message.expires = ttl.map(|ttl| self.now + ttl);
     }
 
     fn reader(&mut self, slot: usize) -> Option<&mut Reader> {

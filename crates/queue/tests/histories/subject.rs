@@ -1,14 +1,16 @@
 //! The queue and its model side by side: each command goes to both, and what they cause is compared.
 //!
-//! Invariant: after every command `Queue::check` holds, and counts and octets are those of the model.
+//! Invariant: after every command `Queue::check` holds, counts and octets are those of the model, and a restart would find what
+//! it has to find.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use warrenmq_queue::{
-    Consumer, ConsumerSlot, Credit, Delivery, Effects, Get, Pick, Picks, Position, Queue, Record, Run,
+    Consumer, ConsumerSlot, Credit, Delivery, Effects, Get, Page, Pick, Picks, Position, Queue, Record, Run,
     RunBuilder, Settings,
 };
 
+use crate::disk::{Disk, holds};
 use crate::model::{Caused, Message, Model};
 
 /// Route and header of every record; what they say means nothing to a queue.
@@ -46,12 +48,26 @@ pub(crate) enum Command {
     Delete,
     /// So many milliseconds pass.
     Sleep(u64),
+    /// Keep so many octets; pages of so many.
+    PageOut(u64, usize),
+    /// Up to this position; pages of so many octets.
+    Checkpoint(Position, usize),
+    /// A page of those on their way is written, or is not.
+    Answer(usize, bool),
+    /// One of the loads that were asked for is read.
+    Load(usize),
+    /// A stored block with holes is written again.
+    Rewrite,
+    /// A restart; every how many-th of what was told to be gone is forgotten (0 is none), and who was delivered.
+    Restart(u64, Option<Position>),
 }
 
 #[derive(Debug)]
 pub(crate) struct Subject {
     queue: Queue,
     pub(crate) model: Model,
+    pub(crate) disk: Disk,
+    settings: Settings,
     next_number: u64,
     now: u64,
 }
@@ -59,18 +75,22 @@ pub(crate) struct Subject {
 impl Subject {
     pub(crate) fn new(settings: Settings) -> Subject {
         let (queue, model) = (Queue::new(settings), Model::new(settings));
-        Subject { queue, model, next_number: 1, now: 0 }
+        Subject { queue, model, disk: Disk::default(), settings, next_number: 1, now: 0 }
     }
 
     pub(crate) fn apply(&mut self, command: &Command) {
         let mut effects = Effects::new();
         let mut caused = Caused::default();
+        self.look();
         self.carry_out(command, &mut effects, &mut caused);
+        self.look();
         self.queue.hand_out(&mut effects);
         self.model.hand_out(&mut caused);
-        self.compare(effects, &caused);
+        self.disk.note(&effects);
+        self.compare(&effects, &caused);
         self.queue.check();
         self.model.check();
+        self.compare_disk();
     }
 
     /// Takes everything that is left out of both; nothing may be missing and nothing may be too much.
@@ -79,10 +99,27 @@ impl Subject {
             self.apply(&Command::Cancel(slot));
         }
         self.apply(&Command::Requeue(vec![(0, Position::MAX)], true));
-        while !self.model.ready.is_empty() {
+        loop {
+            while !self.disk.loads.is_empty() {
+                self.apply(&Command::Load(0));
+            }
+            if self.model.ready.is_empty() {
+                break;
+            }
             self.apply(&Command::Get(false));
         }
         assert!(matches!(self.queue.get(true, &mut Effects::new()), Get::Empty));
+        while !self.disk.writing.is_empty() {
+            self.apply(&Command::Answer(0, true));
+        }
+        assert!(self.disk.is_empty(), "something is not freed");
+        assert_eq!((self.queue.resident(), self.model.live().count()), (0, 0));
+    }
+
+    /// Tells the model which bodies are on the disk.
+    fn look(&mut self) {
+        let live = self.model.live().map(|message| message.position);
+        self.model.stored = live.filter(|position| self.queue.is_stored(*position)).collect();
     }
 
     fn carry_out(&mut self, command: &Command, effects: &mut Effects, caused: &mut Caused) {
@@ -132,7 +169,88 @@ impl Subject {
             Command::Delete => {
                 queue.delete();
                 model.delete();
+                self.disk.delete(self.model.published);
             }
+            Command::PageOut(keep, octets) => {
+                let pages = self.queue.page_out(*keep, *octets);
+                self.send(pages);
+            }
+            Command::Checkpoint(up_to, octets) => {
+                let pages = self.queue.checkpoint(*up_to, *octets);
+                self.send(pages);
+            }
+            Command::Rewrite => {
+                let holes = self.queue.holes(1);
+                let pages = holes.into_iter().map(|(id, place)| {
+                    let (page, octets) = self.disk.read(place);
+                    self.queue.rewrite(id, &page.ranges, octets).expect("it has holes")
+                });
+                let pages = pages.collect();
+                self.send(pages);
+            }
+            Command::Answer(..) | Command::Load(_) | Command::Restart(..) => {
+                self.disk_answers(command, effects, caused)
+            }
+        }
+    }
+
+    fn disk_answers(&mut self, command: &Command, effects: &mut Effects, caused: &mut Caused) {
+        match command {
+            Command::Answer(which, written) => {
+                let page = self.disk.writing.remove(*which);
+                let id = page.id;
+                if *written {
+                    let place = self.disk.write(page);
+                    self.queue.paged(id, place, effects);
+                } else {
+                    self.queue.unpaged(id);
+                }
+            }
+            Command::Load(which) => {
+                let (id, place) = self.disk.loads.remove(*which);
+                let (page, octets) = self.disk.read(place);
+                let is_awaited = self.queue.awaits(id, place);
+                if is_awaited {
+                    let cut = octets.slice(..octets.len() - 1);
+                    assert!(!self.queue.loaded(id, place, &page.ranges, cut, effects), "damage is seen");
+                }
+                assert!(self.queue.loaded(id, place, &page.ranges, octets, effects));
+                let stored = &mut self.model.stored;
+                stored.retain(|at| !holds(page, *at) || self.queue.is_stored(*at));
+                if is_awaited {
+                    self.model.loaded(caused);
+                }
+            }
+            Command::Restart(lost, below) => {
+                if *lost > 0 {
+                    self.disk.gone.retain(|at| at % lost > 0 || self.model.is_nowhere(*at));
+                }
+                let next = self.model.published;
+                self.queue = self.disk.restore(self.settings, next, *below);
+                self.queue.advance(self.now, effects);
+                self.model.restart(&self.disk.gone, below.unwrap_or(next));
+                self.look();
+                self.model.advance(self.now, caused);
+            }
+            _ => {}
+        }
+    }
+
+    /// Pages leave for the disk: they hold what lives, each message once.
+    fn send(&mut self, pages: Vec<Page>) {
+        for page in pages {
+            let run = Run::from_bytes(page.pieces.concat().into()).expect("a page holds records");
+            assert_eq!((u64::from(run.count()), run.len() as u64), (u64::from(page.count()), page.octets));
+            assert!(page.ranges.is_sorted_by(|a, b| a.last() < b.first));
+            let ranges = page.ranges.iter();
+            let positions = ranges.flat_map(|range| (range.first..=range.last()).map(move |at| (at, range)));
+            for ((position, range), (_, record)) in positions.zip(run.records()) {
+                let message = self.model.live().find(|message| message.position == position);
+                let message = message.expect("only what lives is written");
+                assert_eq!((number_of(record.body), page.level), (message.number, message.priority));
+                assert_eq!(range.transient, !message.is_persistent());
+            }
+            self.disk.writing.push(page);
         }
     }
 
@@ -152,6 +270,9 @@ impl Subject {
         let Some(run) = builder.finish() else { return };
         let first = self.model.published;
         let taken = self.model.publish(&expected, caused);
+        if taken {
+            self.disk.publish(first, run.clone(), self.now);
+        }
         assert_eq!(self.queue.publish(run, effects), taken.then_some(first));
     }
 
@@ -159,8 +280,14 @@ impl Subject {
         let expected = self.model.get(ack, caused);
         let got = match self.queue.get(ack, effects) {
             Get::Message(got) => Some(got),
-            Get::Empty => None,
-            Get::Stalled => panic!("everything is in memory"),
+            Get::Empty => {
+                assert!(self.model.ready.is_empty());
+                None
+            }
+            Get::Stalled => {
+                assert!(self.model.stalls());
+                None
+            }
         };
         let found = got.as_ref().map(|got| messages(&got.delivery));
         assert_eq!(found, expected.map(|message| vec![told(&message)]));
@@ -169,14 +296,14 @@ impl Subject {
         }
     }
 
-    fn compare(&mut self, effects: Effects, caused: &Caused) {
+    fn compare(&mut self, effects: &Effects, caused: &Caused) {
         let hungry: Vec<usize> = effects.hungry.iter().map(|slot| slot.0 as usize).collect();
         assert_eq!(hungry, caused.hungry);
         let dead = effects.dead.iter().flat_map(|dead| {
             messages(&dead.delivery).into_iter().map(|(_, number, _)| (number, dead.reason))
         });
         assert_eq!(dead.collect::<Vec<_>>(), caused.dead);
-        assert_eq!(self.queue.deadline(), self.model.deadline());
+        self.compare_deadlines();
         // What matters is what each consumer sees, in its order; the queue gathers it by run.
         let mut found: BTreeMap<usize, Vec<_>> = BTreeMap::new();
         let mut expected: BTreeMap<usize, Vec<_>> = BTreeMap::new();
@@ -188,11 +315,49 @@ impl Subject {
             expected.entry(*slot).or_default().push(told(message));
         }
         assert_eq!(found, expected);
-        let size = |messages: &[Message]| messages.iter().map(|m| m.size).sum::<u64>();
+        let size: u64 = self.model.ready.iter().map(|message| message.size).sum();
         let Subject { queue, model, .. } = self;
-        let counts = (queue.ready(), queue.ready_size(), queue.unacked());
-        assert_eq!(counts, (model.ready.len() as u64, size(&model.ready), model.unacked.len() as u64));
+        let counts = (queue.ready(), queue.unacked());
+        assert_eq!(counts, (model.ready.len() as u64, model.unacked.len() as u64));
+        if model.live().all(|message| !queue.is_stored(message.position)) {
+            assert_eq!(queue.ready_size(), size);
+        }
         assert_eq!(queue.consumers() as usize, model.readers.iter().flatten().count());
+    }
+}
+
+impl Subject {
+    /// Deadlines are exact for what is in memory. For what is not, the queue looks in time.
+    fn compare_deadlines(&mut self) {
+        let found = self.queue.deadline();
+        let deadlines = self.model.deadlines();
+        for (position, expires) in &deadlines {
+            let is_asked = || self.disk.is_asked(&self.queue, *position);
+            assert!(found.is_some_and(|at| at <= *expires) || self.queue.is_stored(*position) && is_asked());
+        }
+        let mut ready = self.model.ready.iter();
+        if ready.all(|message| !self.queue.is_stored(message.position)) {
+            assert_eq!(found, deadlines.iter().map(|(_, expires)| *expires).min());
+        }
+    }
+
+    /// What a restart would find, and what is on its way.
+    fn compare_disk(&mut self) {
+        let Subject { queue, model, disk, .. } = self;
+        let live: BTreeSet<Position> = model.live().map(|message| message.position).collect();
+        disk.check_gone(queue, &live);
+        if self.settings.recorded {
+            for message in model.done.iter().filter(|message| message.is_persistent()) {
+                assert!(disk.gone.contains(&message.position), "{message:?} is not reported");
+            }
+            assert!(disk.gone.is_disjoint(&live), "what lives is reported");
+        }
+        if model.readers.iter().flatten().next().is_some()
+            && let Some(first) = model.ready.first()
+            && queue.is_stored(first.position)
+        {
+            assert!(disk.is_asked(queue, first.position), "nobody asks for {first:?}");
+        }
     }
 }
 
@@ -203,11 +368,15 @@ fn told(message: &Message) -> Told {
     (message.position, message.number, message.redelivered)
 }
 
+fn number_of(body: &[u8]) -> u64 {
+    u64::from_be_bytes(*body.first_chunk().expect("a number in each body"))
+}
+
 fn messages(delivery: &Delivery) -> Vec<Told> {
     let at = |offset: u32| {
         let (record, next) = delivery.run.record(offset);
         assert_eq!((record.route, record.header), (ROUTE, HEADER));
-        let number = u64::from_be_bytes(*record.body.first_chunk().expect("a number in each body"));
+        let number = number_of(record.body);
         assert_eq!(record.persistent, number.is_multiple_of(2));
         (number, next)
     };

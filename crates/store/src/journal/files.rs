@@ -89,6 +89,26 @@ impl Files {
         state.current = state.current.max(octets);
     }
 
+    /// The current file is as long as what was written to it.
+    pub(super) fn cut(&self, octets: u64) {
+        self.state.lock().current = octets;
+    }
+
+    /// Removes the spare.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(super) fn drop_spare(&self) -> Result<(), StoreError> {
+        let _one = self.retiring.lock();
+        if !self.take_spare() {
+            return Ok(());
+        }
+        self.disk.remove(SPARE).map_err(|error| StoreError::io(SPARE, "removing", error))?;
+        self.sync_folder()?;
+        self.state.lock().spare = Spare::None;
+        Ok(())
+    }
+
     /// The current file, which must be synced, is written no more.
     pub(super) fn close(&self, number: u64, queues: Arc<HashMap<u64, InFile>>) {
         let mut state = self.state.lock();

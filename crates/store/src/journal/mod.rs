@@ -1,5 +1,5 @@
 //! The journal: one append-only log that makes messages, and what became of them, durable. Invariants: what
-//! [`Journal::durable`] covers is found by [`scan`] after any crash, each record whole or not at all, and nothing
+//! [`Journal::durable`] covers is found by [`scan()`] after any crash, each record whole or not at all, and nothing
 //! that was never appended is found. The bytes are described in `docs/internals/storage-format.md`.
 //!
 //! ```text
@@ -239,6 +239,19 @@ impl Journal {
         let mut backlog = self.backlog.lock();
         backlog.rotate();
         self.wake(backlog);
+    }
+
+    /// Gives back room that is kept for what comes next: the spare file, and what no record fills of the current one. For when
+    /// nothing comes: the next records cost a little more.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], final.
+    pub fn trim(&self) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock();
+        if let Some(error) = &writer.failed {
+            return Err(error.clone());
+        }
+        writer.trim(&self.files)
     }
 
     /// What all files take on disk.

@@ -1,5 +1,5 @@
 //! Reading a journal that may be damaged. Invariants: what it finds was written whole by us and is not from before a cut; without
-//! damage it finds what [`scan`] finds; nothing is changed.
+//! damage it finds what [`scan()`] finds; nothing is changed.
 
 use std::collections::{BTreeSet, HashMap};
 

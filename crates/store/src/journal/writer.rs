@@ -195,6 +195,16 @@ impl Writer {
         Ok(())
     }
 
+    /// Cuts off what no record fills, and lets the spare go.
+    pub(super) fn trim(&mut self, files: &Files) -> Result<(), StoreError> {
+        if let Some(current) = &self.current {
+            let cut = current.file.set_octets(current.at);
+            cut.map_err(|error| StoreError::io(&path_of(current.number), "cutting", error))?;
+            files.cut(current.at);
+        }
+        files.drop_spare()
+    }
+
     /// Gives memory back that only bursts need.
     fn shrink(&mut self) {
         self.group.shrink();

@@ -121,7 +121,10 @@ impl<'a> Salvage<'a> {
     /// [`SalvageError`].
     pub fn journal(&self, found: &JournalSurvey) -> Result<(), SalvageError> {
         let scratch: Arc<dyn Disk> = Arc::new(FolderDisk::new(self.replacing.scratch()));
-        let options = JournalOptions::default();
+        let usual = JournalOptions::default();
+        // Room for little is made for little.
+        let file_octets = found.octets.clamp(MIB, usual.file_octets.max(MIB));
+        let options = JournalOptions { file_octets, ..usual };
         let group = options.group_octets as u64;
         let journal = Journal::begin(scratch, options, &Scan::default())?;
         found.for_each(&FolderDisk::new(self.dir.path()), &mut |mut entries| {
@@ -185,5 +188,6 @@ impl<'a> Salvage<'a> {
     }
 }
 
+const MIB: u64 = 1 << 20;
 /// The folder of the journal.
 const JOURNAL: &str = "journal";

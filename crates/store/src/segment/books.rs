@@ -64,6 +64,7 @@ impl Segments {
         let mut known = QueueFiles::default();
         // What the process before made or removed last may not be durable, and nothing says so.
         known.names_changed = true;
+        known.found_unsynced = files.iter().any(|file| file.unsynced);
         books.changed.insert(queue);
         for file in files {
             self.octets.fetch_add(u64::from(file.end), Ordering::Relaxed);

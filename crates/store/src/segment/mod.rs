@@ -195,6 +195,7 @@ impl Segments {
         if file.live > 0 {
             return Ok(());
         }
+        self.sync_found(&mut books, queue, place.segment)?;
         self.remove_file(&mut books, queue, place.segment)
     }
 

@@ -9,6 +9,8 @@ pub(super) struct QueueFiles {
     files: VecDeque<SegmentFile>,
     /// The number of the file that blocks are appended to.
     open: Option<u32>,
+    /// Whether blocks that the start found may be lost yet. A file that goes may have held what they were made of.
+    pub(super) found_unsynced: bool,
     /// Whether names in the folder came or went since it was synced.
     pub(super) names_changed: bool,
 }

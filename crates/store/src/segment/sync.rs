@@ -35,6 +35,22 @@ impl Segments {
         Ok(())
     }
 
+    /// A process that was killed may have written again what still lived in the file that goes now, and not have synced it:
+    /// makes durable what the start found in the queue's other files.
+    pub(super) fn sync_found(&self, books: &mut Books, queue: u64, going: u32) -> Result<(), StoreError> {
+        let Some(files) = books.queues.get(&queue).filter(|files| files.found_unsynced) else {
+            return Ok(());
+        };
+        if !files.iter().any(|file| file.unsynced && file.number != going) {
+            return Ok(());
+        }
+        if let Some(failed) = &books.failed {
+            return Err(failed.clone());
+        }
+        self.sync_folders(books)?;
+        self.sync_queue(books, queue)
+    }
+
     /// Makes the data of a file durable if it is not. A failure is final for all.
     pub(super) fn sync_file(&self, books: &mut Books, key: FileKey) -> Result<(), StoreError> {
         let Some(file) = books.queues.get_mut(&key.0).and_then(|files| files.get_mut(key.1)) else {
@@ -97,6 +113,7 @@ impl Segments {
         books.changed.remove(&queue);
         let Some(files) = books.queues.get_mut(&queue) else { return Ok(()) };
         files.names_changed = false;
+        files.found_unsynced = false;
         for number in unsealed {
             self.seal(queue, files, number)?;
             if !files.is_open(number) {

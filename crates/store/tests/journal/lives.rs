@@ -239,3 +239,36 @@ fn bodies_are_read_in_any_order() {
     }
     check(&found, &model.records);
 }
+
+/// Trimming gives room back and loses nothing, whatever is appended afterwards.
+#[test]
+fn a_trimmed_journal_goes_on() {
+    use warrenmq_store::{Entry, Journal, JournalOptions, Step, scan};
+    use warrenmq_testkit::disk::SimDisk;
+
+    let disk = SimDisk::new();
+    let options = JournalOptions { file_octets: 4096, ..JournalOptions::default() };
+    let found = scan(&disk).expect("an empty folder");
+    let journal =
+        Journal::begin(std::sync::Arc::new(disk.clone()), options, &found).expect("the journal begins");
+    let settle = |n: u64| vec![Entry::Settle { queue: 1, ranges: vec![(2 * n, 2 * n)] }];
+    for round in 0..20 {
+        for n in 0..30 {
+            journal.append(settle(30 * round + n), true);
+        }
+        while matches!(journal.step(0), Ok(Step::Worked { .. })) {}
+        for file in journal.closed_files() {
+            if round < 10 {
+                journal.retire(file.number).expect("it goes");
+            }
+        }
+        if round % 3 == 0 {
+            journal.trim().expect("it becomes small");
+            let octets: u64 = disk.files().iter().map(|(_, octets)| octets).sum();
+            assert_eq!(journal.octets(), octets, "round {round}");
+        }
+    }
+    let settled = &scan(&disk.crash(7)).expect("it is whole").settles[&1];
+    assert_eq!(settled.last(), Some(&(2 * 599, 2 * 599)));
+    assert!(settled.windows(2).all(|pair| pair[0].0 + 2 == pair[1].0), "no record is missing");
+}

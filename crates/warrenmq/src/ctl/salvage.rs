@@ -9,7 +9,7 @@ use std::io::Write;
 use std::time::SystemTime;
 
 use warrenmq_broker::access::SALT_LENGTH;
-use warrenmq_broker::definitions::{self, Definitions, Rebuilt, Record, Remains};
+use warrenmq_broker::definitions::{self, Definitions, QueueNumbers, Rebuilt, Record, Remains};
 use warrenmq_store::{DataDir, Examination, FoundDefinitions, KeyValue, Salvage};
 
 use super::check::look;
@@ -65,10 +65,12 @@ fn salvage_definitions(
     out: &mut dyn Write,
 ) -> Result<Rebuilt, CtlError> {
     let export = newest_export(dir);
+    let numbers = fs::read(dir.path().join(NUMBERS)).ok().and_then(|octets| QueueNumbers::import(&octets));
     let remains = Remains {
         entries: &found.entries,
         traces: &found.traces,
         export: export.as_ref().map(|(_, export)| export),
+        numbers: numbers.as_ref(),
     };
     let rebuilt = remains.rebuild(salt);
     let entries: Vec<KeyValue> =
@@ -150,6 +152,7 @@ fn newest_export(dir: &DataDir) -> Option<(String, Definitions)> {
 }
 
 const EXPORT: &str = "definitions.json";
+const NUMBERS: &str = "queue-numbers.json";
 /// More than the broker keeps.
 const EXPORTS_MAX: usize = 10;
 

@@ -13,6 +13,8 @@ use warrenmq_broker::Broker;
 use warrenmq_store::{DataDir, write_generation};
 
 const NAME: &str = "definitions.json";
+/// What RabbitMQ's format has no place for: by which number the messages of a queue are found.
+const NUMBERS: &str = "queue-numbers.json";
 
 /// Files kept: this one and those before it.
 const GENERATIONS: usize = 5;
@@ -56,7 +58,11 @@ impl Export {
 }
 
 fn write(broker: &Broker, data_dir: &DataDir) {
-    if let Err(error) = write_generation(data_dir, NAME, &broker.export_definitions(), GENERATIONS) {
-        tracing::warn!("{} cannot be written: {error}", data_dir.path().join(NAME).display());
+    let files =
+        [(NAME, broker.export_definitions(), GENERATIONS), (NUMBERS, broker.export_queue_numbers(), 0)];
+    for (name, octets, generations) in files {
+        if let Err(error) = write_generation(data_dir, name, &octets, generations) {
+            tracing::warn!("{} cannot be written: {error}", data_dir.path().join(name).display());
+        }
     }
 }

@@ -1,0 +1,139 @@
+//! What a message costs in a queue: `cargo run --release -p warrenmq-queue --example cost`.
+//!
+//! Prints nanoseconds for each message, the least of several tries.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use warrenmq_queue::{Consumer, Credit, Effects, Picks, Queue, Record, Run, RunBuilder, Settings};
+
+const TRIES: usize = 9;
+/// Messages of 16 octets that fit into one read of a socket.
+const IN_A_RUN: u32 = 2400;
+
+fn main() {
+    report("runs of 2400 to one consumer, settled by run", runs_to_one(IN_A_RUN, 1));
+    report(
+        "runs of 2400 to one consumer, settled by run, 1000 runs outstanding",
+        runs_to_one(IN_A_RUN, 1000),
+    );
+    report("single messages to one consumer, settled at once", runs_to_one(1, 1));
+    report("single messages to one consumer, 1000 outstanding", runs_to_one(1, 1000));
+    report("settling one by one, in order, 1000 outstanding", settle_one_by_one(1));
+    report("settling one by one, out of order, 1000 outstanding", settle_one_by_one(7));
+    report("round robin to 8 consumers, settled one by one", round_robin());
+    report("a backlog of single messages, then drained by run", backlog());
+}
+
+fn report(what: &str, mut once: impl FnMut() -> f64) {
+    // An argument chooses some of them.
+    if !std::env::args().skip(1).all(|word| what.contains(&word)) {
+        return;
+    }
+    let least = (0..TRIES).map(|_| once()).fold(f64::MAX, f64::min);
+    println!("{least:8.2} ns  {what}");
+}
+
+/// Publish, deliver and settle; so many runs stay outstanding.
+fn runs_to_one(count: u32, outstanding: u64) -> impl FnMut() -> f64 {
+    let run = run_of(count);
+    move || {
+        let (mut queue, mut effects) = (Queue::new(Settings::default()), Effects::new());
+        consume(&mut queue, &mut effects);
+        let (rounds, count) = (2_000_000 / u64::from(count).max(20), u64::from(count));
+        let rounds = rounds + outstanding;
+        let start = Instant::now();
+        for round in 0..rounds {
+            queue.publish(run.clone(), &mut effects);
+            black_box(effects.deliveries.len());
+            effects.deliveries.clear();
+            if let Some(done) = (round + 1).checked_sub(outstanding) {
+                queue.settle(done * count, done * count + count - 1, &mut effects);
+            }
+        }
+        start.elapsed().as_nanos() as f64 / (rounds * count) as f64
+    }
+}
+
+/// Only the settling is counted. With a step above 1 neighbours are never settled together.
+fn settle_one_by_one(step: u64) -> impl FnMut() -> f64 {
+    let run = run_of(1000);
+    move || {
+        let (mut queue, mut effects) = (Queue::new(Settings::default()), Effects::new());
+        consume(&mut queue, &mut effects);
+        let (mut nanos, rounds) = (0, 200);
+        for round in 0..rounds {
+            queue.publish(run.clone(), &mut effects);
+            effects.deliveries.clear();
+            let start = Instant::now();
+            for index in 0..1000 {
+                let position = round * 1000 + index * step % 1000;
+                queue.settle(position, position, &mut effects);
+            }
+            nanos += start.elapsed().as_nanos();
+        }
+        nanos as f64 / (rounds * 1000) as f64
+    }
+}
+
+fn round_robin() -> impl FnMut() -> f64 {
+    let run = run_of(IN_A_RUN);
+    move || {
+        let (mut queue, mut effects) = (Queue::new(Settings::default()), Effects::new());
+        for _ in 0..8 {
+            consume(&mut queue, &mut effects);
+        }
+        let rounds = 100;
+        let start = Instant::now();
+        for _ in 0..rounds {
+            queue.publish(run.clone(), &mut effects);
+            for (_, delivery) in std::mem::take(&mut effects.deliveries) {
+                let Picks::List(list) = &delivery.picks else { continue };
+                for pick in list {
+                    let position = delivery.first + u64::from(pick.index);
+                    queue.settle(position, position, &mut effects);
+                }
+            }
+        }
+        start.elapsed().as_nanos() as f64 / f64::from(rounds * IN_A_RUN)
+    }
+}
+
+fn backlog() -> impl FnMut() -> f64 {
+    let run = run_of(1);
+    move || {
+        let (mut queue, mut effects) = (Queue::new(Settings::default()), Effects::new());
+        let count = 200_000;
+        let start = Instant::now();
+        for _ in 0..count {
+            queue.publish(run.clone(), &mut effects);
+        }
+        consume(&mut queue, &mut effects);
+        for (_, delivery) in std::mem::take(&mut effects.deliveries) {
+            queue.settle(delivery.first, delivery.first + u64::from(delivery.count()) - 1, &mut effects);
+        }
+        start.elapsed().as_nanos() as f64 / f64::from(count)
+    }
+}
+
+fn consume(queue: &mut Queue, effects: &mut Effects) {
+    let consumer =
+        Consumer { exclusive: false, priority: 0, credit: Credit::Messages(None), window: i64::MAX / 2 };
+    queue.consume(consumer, effects).expect("nobody is exclusive");
+}
+
+fn run_of(count: u32) -> Run {
+    let mut builder = RunBuilder::new();
+    for _ in 0..count {
+        builder.push(Record {
+            route: b"\x00\x05queue",
+            header: &[0; 14],
+            body: &[0; 16],
+            persistent: false,
+            priority: 0,
+            ttl: None,
+            dead: false,
+        });
+    }
+    builder.finish().expect("at least one message")
+}
