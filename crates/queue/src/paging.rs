@@ -251,13 +251,11 @@ impl Queue {
         found.is_some_and(|block| block.place == Some(place) && block.is_stored())
     }
 
-    /// Everything that is gone, in merged ascending ranges up to the last stored message: what a restart has to be told
-    /// so that stored blocks come back as they are.
-    pub fn gone_in_stored(&self) -> Vec<(Position, Position)> {
-        let blocks = self.levels.iter().flat_map(|level| level.blocks.iter());
-        let Some(end) = blocks.filter(|block| block.place.is_some()).map(|block| block.end).max() else {
-            return Vec::new();
-        };
+    /// Everything that is gone, in merged ascending ranges: what a restart has to be told so that nothing comes back that some
+    /// file still holds. Not only what is in stored blocks: a message may stand in a page that was under way when it was
+    /// settled, in a place that was given back but not overwritten, or in a record that is younger than its settlement.
+    pub fn gone(&self) -> Vec<(Position, Position)> {
+        let Some(end) = self.next.checked_sub(1) else { return Vec::new() };
         let mut live = Positions::new();
         for level in &self.levels {
             let sets = [&level.ready, &level.unacked, &level.doomed];

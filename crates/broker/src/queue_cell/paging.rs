@@ -66,10 +66,10 @@ impl QueueCell {
         if state.deleted { Vec::new() } else { state.queue.checkpoint(up_to, block_octets) }
     }
 
-    /// What recovery has to be told about the blocks of this queue.
-    pub(crate) fn gone_in_stored(&self) -> Vec<(Position, Position)> {
+    /// What recovery has to be told of this queue when the journal loses what it knows.
+    pub(crate) fn gone(&self) -> Vec<(Position, Position)> {
         let state = self.state.lock();
-        if state.deleted { Vec::new() } else { state.queue.gone_in_stored() }
+        if state.deleted { Vec::new() } else { state.queue.gone() }
     }
 
     /// Blocks that are worth writing again.

@@ -104,7 +104,7 @@ impl Checkpoint {
                 if rewrites.len() == REWRITES_MAX {
                     holed.insert(*store_id);
                 }
-                gone = queue.gone_in_stored();
+                gone = queue.gone();
             }
             if !pages.is_empty() || !rewrites.is_empty() || !gone.is_empty() {
                 queues.push(Moved { queue, pages, rewrites, gone });

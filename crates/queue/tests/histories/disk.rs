@@ -85,7 +85,7 @@ impl Disk {
     /// What a restart is told of stored blocks has to be true and enough.
     pub(crate) fn check_gone(&self, queue: &Queue, live: &BTreeSet<Position>) {
         let mut gone = Positions::new();
-        for (first, last) in queue.gone_in_stored() {
+        for (first, last) in queue.gone() {
             assert!(live.range(first..=last).next().is_none(), "{first}-{last} is not gone");
             gone.insert(first, last);
         }
