@@ -1,17 +1,22 @@
 //! What a message costs in a queue: `cargo run --release -p warrenmq-queue --example cost`.
 //!
-//! Prints nanoseconds for each message, the least of several tries.
+//! Prints nanoseconds for each message, the least of several tries, and the memory of queues whose messages are on disk.
 
 use std::hint::black_box;
 use std::time::Instant;
 
-use warrenmq_queue::{Consumer, Credit, Effects, Picks, Queue, Record, Run, RunBuilder, Settings};
+use warrenmq_queue::{
+    Consumer, Credit, Effects, PageRange, Picks, Place, Positions, Queue, Record, Run, RunBuilder, Settings,
+};
 
 const TRIES: usize = 9;
 /// Messages of 16 octets that fit into one read of a socket.
 const IN_A_RUN: u32 = 2400;
 
 fn main() {
+    // First, while the process is small.
+    report_memory("ten million messages of 52 octets on disk", 10_000_000, 1);
+    report_memory("a million messages of which every second is gone", 1_000_000, 2);
     report("runs of 2400 to one consumer, settled by run", runs_to_one(IN_A_RUN, 1));
     report(
         "runs of 2400 to one consumer, settled by run, 1000 runs outstanding",
@@ -25,13 +30,44 @@ fn main() {
     report("a backlog of single messages, then drained by run", backlog());
 }
 
+/// Arguments choose some of them.
+fn is_asked(what: &str) -> bool {
+    std::env::args().skip(1).all(|word| what.contains(&word))
+}
+
 fn report(what: &str, mut once: impl FnMut() -> f64) {
-    // An argument chooses some of them.
-    if !std::env::args().skip(1).all(|word| what.contains(&word)) {
+    if !is_asked(what) {
         return;
     }
     let least = (0..TRIES).map(|_| once()).fold(f64::MAX, f64::min);
     println!("{least:8.2} ns  {what}");
+}
+
+/// A queue as a restart finds it, in pages of 128 KiB; one message of so many lives.
+fn report_memory(what: &str, count: u64, one_of: usize) {
+    if !is_asked(what) {
+        return;
+    }
+    let before = resident_kib();
+    let mut gone = Positions::new();
+    (0..count).filter(|at| at % one_of as u64 != 0).for_each(|at| gone.insert(at, at));
+    let in_a_page = 128 * 1024 / 52;
+    let mut queue = Queue::new(Settings::default());
+    for first in (0..count).step_by(in_a_page) {
+        let count = (count - first).min(in_a_page as u64) as u32;
+        let range = PageRange { first, count, transient: false, arrived: 0 };
+        queue.restore_block(Place(first, 0), 0, &[range], u64::from(count) * 52, &gone);
+    }
+    drop(gone);
+    queue.restored(count, None);
+    let kib = resident_kib().saturating_sub(before);
+    println!("{kib:8} KiB {what} ({} are ready)", queue.ready());
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 /// Publish, deliver and settle; so many runs stay outstanding.

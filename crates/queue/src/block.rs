@@ -48,8 +48,6 @@ pub(crate) struct Block {
     /// Its body was asked for.
     pub(crate) loading: bool,
     pub(crate) place: Option<Place>,
-    /// The highest position that is written at the place, live or gone.
-    pub(crate) end: Position,
     /// The page on its way to the disk that it is a part of.
     pub(crate) writing: Option<PageId>,
     /// Without a body: when its first ready message expires, 0 for unknown and the maximum for never.
@@ -166,7 +164,6 @@ impl Block {
             persistent: false,
             loading: false,
             place: None,
-            end: last,
             writing: None,
             soonest: 0,
             body: Body::Stored,

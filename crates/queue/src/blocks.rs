@@ -99,19 +99,28 @@ impl Blocks {
     ) {
         let mut from = first;
         while from <= last {
-            let at = self.find(from, Search::Settled).expect("invariant: live messages are in a block");
-            let block = &mut self.list[at];
+            let block = match self.list.front_mut() {
+                // Nearly always the oldest are settled first.
+                Some(front) if from <= front.last => front,
+                _ => {
+                    let at = self.find(from, Search::Settled);
+                    &mut self.list[at.expect("invariant: live messages are in a block")]
+                }
+            };
             let end = last.min(block.last);
             block.live -= (end - from + 1) as u32;
             if told {
                 ledger.gone(block.persistent, from, end, effects);
             }
             if block.is_dead() {
-                self.bury(at, ledger, effects);
+                bury(block, ledger, effects);
+                self.dead += 1;
             }
             from = end + 1;
         }
-        self.sweep();
+        if self.dead > 0 {
+            self.sweep();
+        }
     }
 
     /// Ready messages from `first` to `last` are not ready any more.
@@ -204,23 +213,6 @@ impl Blocks {
         self.sweep();
     }
 
-    /// A block is dead: its body and its place are given up.
-    fn bury(&mut self, at: usize, ledger: &mut Ledger, effects: &mut Effects) {
-        debug_assert_eq!(self.list[at].ready, 0);
-        if self.list[at].writing.is_some() {
-            ledger.leaving -= self.list[at].body.octets();
-            self.list[at].writing = None;
-        }
-        ledger.resident -= self.list[at].body.octets();
-        ledger.stored -= u64::from(self.list[at].is_stored());
-        let block = &mut self.list[at];
-        block.set_body(Body::Stored);
-        if let Some(place) = block.place.take() {
-            ledger.release(place, effects);
-        }
-        self.dead += 1;
-    }
-
     /// Panics when an invariant does not hold; for tests.
     pub(crate) fn check(&self) {
         assert_eq!(self.dead, self.list.iter().filter(|block| block.is_dead()).count());
@@ -233,9 +225,6 @@ impl Blocks {
 
     /// Removes dead blocks at the ends, and the others once they are many.
     fn sweep(&mut self) {
-        if self.dead == 0 {
-            return;
-        }
         while self.list.front().is_some_and(Block::is_dead) {
             self.list.pop_front();
             self.dead -= 1;
@@ -252,5 +241,19 @@ impl Blocks {
         if self.list.capacity() > 1024 && self.list.len() < self.list.capacity() / 8 {
             self.list.shrink_to(2 * self.list.len());
         }
+    }
+}
+
+/// A block is dead: its body and its place are given up.
+fn bury(block: &mut Block, ledger: &mut Ledger, effects: &mut Effects) {
+    debug_assert_eq!(block.ready, 0);
+    ledger.stored -= u64::from(block.is_stored());
+    let octets = block.set_body(Body::Stored).octets();
+    ledger.resident -= octets;
+    if block.writing.take().is_some() {
+        ledger.leaving -= octets;
+    }
+    if let Some(place) = block.place.take() {
+        ledger.release(place, effects);
     }
 }

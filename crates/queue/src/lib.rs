@@ -25,17 +25,21 @@
 mod block;
 mod blocks;
 mod check;
+mod chunk;
 mod consumers;
 mod delivery;
+mod hand_out;
 mod ledger;
 mod level;
 mod page;
+mod page_out;
 mod paging;
 mod positions;
 mod queue;
 mod redelivered;
 mod restore;
 mod run;
+mod unsettled;
 
 pub use consumers::{Consumer, ConsumerSlot, Credit};
 pub use delivery::{Dead, Delivery, Effects, Pick, Picks, Reason};

@@ -7,13 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::Position;
-
-/// Positions of one chunk.
-const CHUNK: u64 = 1 << BITS;
-const BITS: u32 = 12;
-const WORDS: usize = (CHUNK / 64) as usize;
-/// The last position within a chunk.
-const END: u16 = (CHUNK - 1) as u16;
+use crate::chunk::{BITS, CHUNK, END, Set};
 
 /// A set of positions; ranges are inclusive everywhere.
 #[derive(Clone, Debug, Default)]
@@ -26,19 +20,6 @@ pub struct Positions {
 struct Chunk {
     number: u64,
     set: Set,
-}
-
-#[derive(Clone, Debug)]
-enum Set {
-    /// First and last, within the chunk.
-    Range(u16, u16),
-    Bits(Box<Bits>),
-}
-
-#[derive(Clone, Debug)]
-struct Bits {
-    count: u16,
-    words: [u64; WORDS],
 }
 
 impl Positions {
@@ -78,6 +59,27 @@ impl Positions {
     pub fn insert(&mut self, first: Position, last: Position) {
         debug_assert!(first <= last);
         let (from, to) = (first >> BITS, last >> BITS);
+        if from == to {
+            // Nearly always it goes to the end.
+            match self.chunks.back_mut() {
+                Some(back) if back.number == from => {
+                    let (low, high) = within(from, first, last);
+                    self.count += u64::from(back.set.insert(low, high));
+                    return;
+                }
+                Some(back) if back.number > from => {}
+                _ => {
+                    let (low, high) = within(from, first, last);
+                    self.count += last - first + 1;
+                    return self.chunks.push_back(Chunk { number: from, set: Set::Range(low, high) });
+                }
+            }
+        }
+        self.insert_anywhere(first, last);
+    }
+
+    fn insert_anywhere(&mut self, first: Position, last: Position) {
+        let (from, to) = (first >> BITS, last >> BITS);
         let at = self.search(from);
         if self.chunks.len() - at > 1 && to > from {
             // Not at the end: the chunks that are missing are put between the others in one go.
@@ -98,10 +100,31 @@ impl Positions {
     }
 
     /// Takes out the positions from `first` to `last` that are there, and tells each range of them, ascending.
+    #[inline]
     pub fn remove(&mut self, first: Position, last: Position, mut each: impl FnMut(Position, Position)) {
+        // Nearly always it is in one chunk, which is the first.
+        if let Some(front) = self.chunks.front_mut()
+            && front.number == first >> BITS
+            && front.number == last >> BITS
+        {
+            let (base, (low, high)) = (front.base(), within(front.number, first, last));
+            let count = &mut self.count;
+            let is_empty = front.set.remove(low, high, |a, b| {
+                *count -= u64::from(b - a) + 1;
+                each(base + u64::from(a), base + u64::from(b));
+            });
+            if is_empty {
+                self.chunks.pop_front();
+                self.give_back();
+            }
+        } else if self.count > 0 {
+            self.remove_anywhere(first, last, each);
+        }
+    }
+
+    fn remove_anywhere(&mut self, first: Position, last: Position, mut each: impl FnMut(Position, Position)) {
         let (from, to) = (first >> BITS, last >> BITS);
-        let start = self.search(from);
-        let mut at = start;
+        let mut at = self.search(from);
         let (mut empty_from, mut empty_to) = (usize::MAX, 0);
         let mut found: Option<(Position, Position)> = None;
         let mut removed = 0;
@@ -126,9 +149,7 @@ impl Positions {
             1 => drop(self.chunks.remove(empty_from)),
             _ => drop(self.chunks.drain(empty_from..empty_to)),
         }
-        if self.chunks.is_empty() && self.chunks.capacity() > 64 {
-            self.chunks = VecDeque::new();
-        }
+        self.give_back();
         if let Some((first, last)) = found {
             each(first, last);
         }
@@ -149,6 +170,17 @@ impl Positions {
 
     /// The first range of positions in a row from `first` to `last`, cut off there.
     pub fn range_within(&self, first: Position, last: Position) -> Option<(Position, Position)> {
+        if let Some(front) = self.chunks.front()
+            && front.number == first >> BITS
+            && front.number == last >> BITS
+        {
+            let (base, (low, high)) = (front.base(), within(front.number, first, last));
+            return front.set.next(low, high).map(|(a, b)| (base + u64::from(a), base + u64::from(b)));
+        }
+        self.range_anywhere(first, last)
+    }
+
+    fn range_anywhere(&self, first: Position, last: Position) -> Option<(Position, Position)> {
         let mut found: Option<(Position, Position)> = None;
         for chunk in self.chunks.range(self.search(first >> BITS)..) {
             let base = chunk.base();
@@ -195,6 +227,14 @@ impl Positions {
         *self = Positions::default();
     }
 
+    /// What was large once does not stay so.
+    #[inline]
+    fn give_back(&mut self) {
+        if self.chunks.is_empty() && self.chunks.capacity() > 64 {
+            self.chunks = VecDeque::new();
+        }
+    }
+
     /// Where the chunk of that number stands, or the first one after it.
     #[inline]
     fn search(&self, number: u64) -> usize {
@@ -229,162 +269,6 @@ impl Chunk {
     fn base(&self) -> Position {
         self.number << BITS
     }
-}
-
-impl Set {
-    fn first(&self) -> u16 {
-        match self {
-            Set::Range(first, _) => *first,
-            Set::Bits(bits) => bits.next(0).unwrap_or(END),
-        }
-    }
-
-    fn last(&self) -> u16 {
-        match self {
-            Set::Range(_, last) => *last,
-            Set::Bits(bits) => {
-                let word = bits.words.iter().rposition(|word| *word != 0).unwrap_or(0);
-                (word * 64) as u16 + 63 - bits.words[word].leading_zeros() as u16
-            }
-        }
-    }
-
-    /// Says how many are new.
-    fn insert(&mut self, low: u16, high: u16) -> u16 {
-        match self {
-            Set::Range(first, last) if low <= *last + 1 && high + 1 >= *first => {
-                let before = *last - *first;
-                (*first, *last) = ((*first).min(low), (*last).max(high));
-                *last - *first - before
-            }
-            Set::Range(first, last) => {
-                let mut bits = Box::new(Bits { count: 0, words: [0; WORDS] });
-                bits.insert(*first, *last);
-                let new = bits.insert(low, high);
-                *self = Set::Bits(bits);
-                new
-            }
-            Set::Bits(bits) => {
-                let new = bits.insert(low, high);
-                if u64::from(bits.count) == CHUNK {
-                    *self = Set::Range(0, END);
-                }
-                new
-            }
-        }
-    }
-
-    /// Says whether nothing is left; the set must not be used then.
-    fn remove(&mut self, low: u16, high: u16, mut each: impl FnMut(u16, u16)) -> bool {
-        match self {
-            Set::Range(first, last) => {
-                let (a, b) = ((*first).max(low), (*last).min(high));
-                if a > b {
-                    return false;
-                }
-                each(a, b);
-                match (a == *first, b == *last) {
-                    (true, true) => return true,
-                    (true, false) => *first = b + 1,
-                    (false, true) => *last = a - 1,
-                    (false, false) => {
-                        let mut bits = Box::new(Bits { count: 0, words: [0; WORDS] });
-                        bits.insert(*first, a - 1);
-                        bits.insert(b + 1, *last);
-                        *self = Set::Bits(bits);
-                    }
-                }
-                false
-            }
-            Set::Bits(bits) => {
-                bits.remove(low, high, each);
-                bits.count == 0
-            }
-        }
-    }
-
-    /// The first range in a row from `low` to `high`.
-    fn next(&self, low: u16, high: u16) -> Option<(u16, u16)> {
-        match self {
-            Set::Range(first, last) => {
-                let (a, b) = ((*first).max(low), (*last).min(high));
-                (a <= b).then_some((a, b))
-            }
-            Set::Bits(bits) => {
-                let a = bits.next(low).filter(|a| *a <= high)?;
-                Some((a, bits.end_of(a).min(high)))
-            }
-        }
-    }
-}
-
-impl Bits {
-    fn insert(&mut self, low: u16, high: u16) -> u16 {
-        let before = self.count;
-        for (word, mask) in masks(low, high) {
-            self.count += (mask & !self.words[word]).count_ones() as u16;
-            self.words[word] |= mask;
-        }
-        self.count - before
-    }
-
-    fn remove(&mut self, low: u16, high: u16, mut each: impl FnMut(u16, u16)) {
-        let mut from = low;
-        while let Some(a) = self.next(from)
-            && a <= high
-        {
-            let b = self.end_of(a).min(high);
-            for (word, mask) in masks(a, b) {
-                self.words[word] &= !mask;
-            }
-            self.count -= b - a + 1;
-            each(a, b);
-            if b >= high {
-                break;
-            }
-            from = b + 1;
-        }
-    }
-
-    /// The first that is set, from `from` on.
-    fn next(&self, from: u16) -> Option<u16> {
-        let mut at = usize::from(from / 64);
-        let mut word = self.words[at] & (u64::MAX << (from % 64));
-        while word == 0 {
-            at += 1;
-            word = *self.words.get(at)?;
-        }
-        Some((at * 64) as u16 + word.trailing_zeros() as u16)
-    }
-
-    /// The last of those in a row that begin at `from`.
-    fn end_of(&self, from: u16) -> u16 {
-        let mut at = usize::from(from / 64);
-        let mut clear = !self.words[at] & (u64::MAX << (from % 64));
-        while clear == 0 {
-            at += 1;
-            match self.words.get(at) {
-                Some(word) => clear = !word,
-                None => return END,
-            }
-        }
-        (at * 64) as u16 + clear.trailing_zeros() as u16 - 1
-    }
-}
-
-/// The words from `low` to `high`, each with the bits that are meant.
-fn masks(low: u16, high: u16) -> impl Iterator<Item = (usize, u64)> {
-    let (from, to) = (usize::from(low / 64), usize::from(high / 64));
-    (from..=to).map(move |word| {
-        let mut mask = u64::MAX;
-        if word == from {
-            mask &= u64::MAX << (low % 64);
-        }
-        if word == to {
-            mask &= u64::MAX >> (63 - high % 64);
-        }
-        (word, mask)
-    })
 }
 
 /// The part of a range that lies in a chunk it touches.

@@ -5,8 +5,9 @@
 use crate::block::Piece;
 use crate::consumers::{Consumer, ConsumerSlot, Consumers, Credit};
 use crate::delivery::{Dead, Delivery, Effects, Pick, Picks, Reason};
+use crate::hand_out::Next;
 use crate::ledger::Ledger;
-use crate::level::{Head, Level, Slice};
+use crate::level::Level;
 use crate::paging::Writing;
 use crate::redelivered::Redelivered;
 use crate::restore::Restoring;
@@ -80,13 +81,13 @@ pub struct Queue {
     pub(crate) next: Position,
     pub(crate) settings: Settings,
     /// The time, as far as the queue was told.
-    now: Millis,
+    pub(crate) now: Millis,
     /// Some message here may expire: then messages are looked at one by one.
     pub(crate) expirable: bool,
     /// Messages from here on are being published right now and have not had their chance with consumers yet.
-    fresh: Position,
+    pub(crate) fresh: Position,
     /// Picks of the current round, by consumer; kept to be reused.
-    round: Vec<(ConsumerSlot, Vec<Pick>)>,
+    pub(crate) round: Vec<(ConsumerSlot, Vec<Pick>)>,
     /// Whether what is on disk since a restart may expire is not known: the heads have to be looked at.
     pub(crate) unsure: bool,
     /// A basic.get had to wait for the disk, and there was something for it ever since.
@@ -95,14 +96,6 @@ pub struct Queue {
     pub(crate) writing: Writing,
     /// Until everything of before a restart is here.
     pub(crate) restoring: Option<Box<Restoring>>,
-}
-
-/// What is first in line for a consumer.
-enum Next {
-    Empty,
-    Stalled,
-    /// In this level; all of the slice is redelivered, or nothing of it.
-    Here(usize, Slice),
 }
 
 impl Queue {
@@ -158,23 +151,6 @@ impl Queue {
         if self.expirable {
             self.drop_expired(effects);
         }
-    }
-
-    /// When the next message expires, if one can. Where that is known only on disk, it is when to look.
-    pub fn deadline(&mut self) -> Option<Millis> {
-        if !self.expirable {
-            return None;
-        }
-        let Queue { levels, ledger, settings, .. } = self;
-        let expires = |level: &mut Level| match level.head(ledger)? {
-            Head::Here(slice) => level.piece(&slice).expires(slice.offset, settings.message_ttl),
-            Head::Stored(at) => {
-                let block = level.blocks.get(at);
-                // Once it was asked for, its arrival is what to wait for.
-                (!block.loading && block.soonest < Millis::MAX).then_some(block.soonest)
-            }
-        };
-        levels.iter_mut().filter_map(expires).min()
     }
 
     /// Appends the messages of a run, in order, and hands out what consumers can take. Returns the position of the first; the
@@ -358,25 +334,6 @@ impl Queue {
         self.writing = Writing::default();
     }
 
-    /// Hands ready messages to consumers that may receive: all to the only one, one by one in turn to several.
-    pub fn hand_out(&mut self, effects: &mut Effects) {
-        self.consumers.sweep();
-        let mut flows = true;
-        while flows && self.ledger.ready > 0 && self.consumers.any_in_turn() {
-            flows = if self.consumers.one_in_turn() {
-                self.serve_only(effects)
-            } else {
-                self.serve_round(effects)
-            };
-        }
-        if self.ledger.ready > 0 && self.consumers.any_pulling() && self.first_is_here() {
-            self.consumers.tell(&mut effects.hungry);
-        }
-        if self.ledger.stored > 0 {
-            self.read_ahead(effects);
-        }
-    }
-
     fn publish_by_priority(&mut self, mut rest: Piece) {
         let highest = (self.levels.len() - 1) as u8;
         let gather = !self.expirable;
@@ -391,175 +348,9 @@ impl Queue {
         }
     }
 
-    /// What a consumer would get now. Where the first message has to be loaded it is asked for.
-    #[inline]
-    fn next(&mut self, effects: &mut Effects) -> Next {
-        if self.expirable {
-            // The one behind the first may have expired already.
-            self.drop_expired(effects);
-        }
-        let Queue { levels, ledger, redelivered, .. } = self;
-        let Some(at) = levels.iter().rposition(|level| !level.ready.is_empty()) else { return Next::Empty };
-        match levels[at].head(ledger) {
-            None => Next::Empty,
-            Some(Head::Stored(block)) => {
-                self.want(at, block, effects);
-                Next::Stalled
-            }
-            Some(Head::Here(mut slice)) => {
-                let last = redelivered.of(slice.first, slice.last()).1;
-                slice.count = if self.expirable { 1 } else { (last - slice.first + 1) as u32 };
-                Next::Here(at, slice)
-            }
-        }
-    }
-
-    /// Whether what stands first is in memory.
-    fn first_is_here(&mut self) -> bool {
-        let Queue { levels, ledger, .. } = self;
-        let first = levels.iter_mut().rev().find(|level| !level.ready.is_empty());
-        first.is_some_and(|level| matches!(level.head(ledger), Some(Head::Here(_))))
-    }
-
-    fn hand_over(&mut self, slot: ConsumerSlot, level: usize, slice: &Slice, effects: &mut Effects) {
-        let level = &mut self.levels[level];
-        let end = level.end_of(slice);
-        let active =
-            self.consumers.get_mut(slot).expect("invariant: only consumers of this queue are served");
-        active.charge(slice.count, end - slice.offset);
-        effects.deliveries.push((slot, level.delivery(slice, &self.redelivered)));
-        level.take(slice, end, &mut self.ledger);
-    }
-
-    /// Says whether it goes on.
-    fn serve_only(&mut self, effects: &mut Effects) -> bool {
-        let Some(slot) = self.consumers.next() else { return false };
-        let allowance = self.consumers.get_mut(slot).map_or(0, |c| c.allowance());
-        let Next::Here(level, mut slice) = self.next(effects) else { return false };
-        slice.count = slice.count.min(allowance);
-        self.hand_over(slot, level, &slice, effects);
-        self.consumers.advance();
-        true
-    }
-
-    /// One slice, message by message, to the consumers in turn. Says whether it goes on.
-    fn serve_round(&mut self, effects: &mut Effects) -> bool {
-        let Next::Here(at, mut slice) = self.next(effects) else { return false };
-        if slice.count == 1 {
-            let Some(slot) = self.consumers.next() else { return false };
-            self.hand_over(slot, at, &slice, effects);
-            self.consumers.advance();
-            return true;
-        }
-        let run = self.levels[at].piece(&slice).run.clone();
-        let redelivered = self.redelivered.of(slice.first, slice.first).0;
-        let mut offset = slice.offset;
-        let mut index = 0;
-        while index < slice.count
-            && let Some(slot) = self.consumers.next()
-        {
-            let size = run.size_at(offset);
-            let active =
-                self.consumers.get_mut(slot).expect("invariant: only consumers of this queue are served");
-            active.charge(1, size);
-            self.picks_of(slot).push(Pick { offset, index });
-            self.consumers.advance();
-            offset += size;
-            index += 1;
-        }
-        // When everybody is full the rest stays where it is.
-        slice.count = index;
-        if index > 0 {
-            self.levels[at].take(&slice, offset, &mut self.ledger);
-        }
-        for (slot, picks) in &mut self.round {
-            if !picks.is_empty() {
-                let list = Picks::List(picks.as_slice().into());
-                picks.clear();
-                let delivery = Delivery { run: run.clone(), first: slice.first, picks: list, redelivered };
-                effects.deliveries.push((*slot, delivery));
-            }
-        }
-        true
-    }
-
-    /// Takes expired messages off the heads, as RabbitMQ does: one that stands behind a living one waits.
-    pub(crate) fn drop_expired(&mut self, effects: &mut Effects) {
-        let (ttl, now, fresh) = (self.settings.message_ttl, self.now, self.fresh);
-        for at in 0..self.levels.len() {
-            while let Some(head) = self.levels[at].head(&mut self.ledger) {
-                match head {
-                    Head::Here(slice)
-                        if slice.first < fresh
-                            && (self.levels[at].piece(&slice).expires(slice.offset, ttl))
-                                .is_some_and(|expires| expires <= now) =>
-                    {
-                        self.drop_first(at, &slice, Reason::Expired, effects);
-                    }
-                    Head::Stored(block) if self.levels[at].blocks.get(block).soonest <= now => {
-                        self.want(at, block, effects);
-                        break;
-                    }
-                    _ => break,
-                }
-            }
-        }
-    }
-
-    /// A full queue loses its oldest messages of the lowest priority. Dead letters that are on disk stay until they are loaded.
-    pub(crate) fn drop_overflow(&mut self, effects: &mut Effects) {
-        let Some(max) = self.settings.max_length else { return };
-        if self.settings.overflow != Overflow::DropHead {
-            return;
-        }
-        while self.ledger.ready > max {
-            let Some(lowest) = self.levels.iter().position(|level| !level.ready.is_empty()) else { return };
-            match self.levels[lowest].head(&mut self.ledger) {
-                Some(Head::Here(slice)) => self.drop_first(lowest, &slice, Reason::Maxlen, effects),
-                Some(Head::Stored(block)) if self.settings.dead_letters => {
-                    return self.want(lowest, block, effects);
-                }
-                _ => {
-                    let Some(first) = self.levels[lowest].ready.first() else { return };
-                    self.levels[lowest].lose(first, first, true, &mut self.ledger, effects);
-                    self.redelivered.forget(first, first);
-                }
-            }
-        }
-    }
-
-    /// What is doomed in a level and in memory becomes dead letters.
-    pub(crate) fn bury(&mut self, at: usize, first: Position, last: Position, effects: &mut Effects) {
-        let Queue { levels, ledger, redelivered, .. } = self;
-        for position in levels[at].bury(first, last, redelivered, ledger, effects) {
-            let block = self.levels[at].blocks.first_from(position);
-            self.want(at, block, effects);
-        }
-    }
-
     fn rejects(&self) -> bool {
         self.settings.overflow != Overflow::DropHead
             && self.settings.max_length.is_some_and(|max| self.ledger.ready >= max)
-    }
-
-    /// The first message of a slice leaves unsettled.
-    fn drop_first(&mut self, at: usize, slice: &Slice, reason: Reason, effects: &mut Effects) {
-        let (slice, level) = (Slice { count: 1, ..*slice }, &mut self.levels[at]);
-        if self.settings.dead_letters {
-            let delivery = level.delivery(&slice, &self.redelivered);
-            effects.dead.push(Dead { delivery, reason });
-        }
-        let told = !self.settings.dead_letters;
-        level.lose(slice.first, slice.first, told, &mut self.ledger, effects);
-        self.redelivered.forget(slice.first, slice.first);
-    }
-
-    fn picks_of(&mut self, slot: ConsumerSlot) -> &mut Vec<Pick> {
-        let at = slot.0 as usize;
-        while self.round.len() <= at {
-            self.round.push((ConsumerSlot(self.round.len() as u32), Vec::new()));
-        }
-        &mut self.round[at].1
     }
 }
 

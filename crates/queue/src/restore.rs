@@ -38,7 +38,6 @@ enum What {
         place: Place,
         count: u32,
         octets: u64,
-        end: Position,
         live: Positions,
     },
 }
@@ -68,8 +67,7 @@ impl Queue {
         let (Some(first), Some(last)) = (live.first(), live.last()) else { return false };
         live.ranges().for_each(|(first, last)| restoring.seen.insert(first, last));
         let count = ranges.iter().map(|range| range.count).sum();
-        let end = ranges.last().map_or(last, PageRange::last);
-        let what = What::Stored { place, count, octets, end, live };
+        let what = What::Stored { place, count, octets, live };
         restoring.found.push(Found { level: usize::from(level).min(highest), first, last, what });
         true
     }
@@ -153,7 +151,7 @@ fn put(level: &mut Level, together: Vec<Found>, gather: bool, ledger: &mut Ledge
     for (first, last, which) in &parts {
         match &together[*which].what {
             What::Piece(piece) => level.push(piece.clone(), gather, ledger),
-            What::Stored { place, count, octets, end, live } => {
+            What::Stored { place, count, octets, live } => {
                 if blocks[*which] > 1 {
                     ledger.shared.insert(*place, blocks[*which]);
                 }
@@ -167,7 +165,6 @@ fn put(level: &mut Level, together: Vec<Found>, gather: bool, ledger: &mut Ledge
                 level.seal(ledger);
                 let mut block = Block::stored(PageId(*first), (*first, *last), *count, *octets);
                 (block.live, block.ready, block.persistent, block.place) = (own, own, true, Some(*place));
-                block.end = *end;
                 block.ready_size = block.measure(*first, *first) * u64::from(own);
                 ledger.ready += u64::from(own);
                 ledger.ready_size += block.ready_size;

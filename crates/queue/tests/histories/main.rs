@@ -42,6 +42,55 @@ fn every_small_history_with_limits() {
     every_history_of(Settings { overflow: Overflow::RejectPublishDlx, ..settings }, &READERS[1..2]);
 }
 
+/// Three messages on a disk in one page or in three, and everything that may follow.
+#[test]
+fn every_small_history_on_a_disk() {
+    let settings = Settings { recorded: true, ..Settings::default() };
+    let runs = exhaust(|choices| {
+        let mut subject = Subject::new(settings);
+        let draft = Draft { priority: 0, padding: 0, ttl: None };
+        subject.apply(&Command::Publish(vec![vec![draft]; 3]));
+        if choices.choose(2) == 0 {
+            subject.apply(&Command::Get(true));
+        }
+        subject.apply(&Command::PageOut(0, [1, 1000][choices.choose(2)]));
+        for _ in 0..COMMANDS {
+            let mut commands = small_disk_commands(&subject);
+            let command = commands.swap_remove(choices.choose(commands.len()));
+            subject.apply(&command);
+        }
+        subject.empty();
+    });
+    println!("{runs} histories");
+}
+
+fn small_disk_commands(subject: &Subject) -> Vec<Command> {
+    let Subject { model, disk, .. } = subject;
+    let mut commands = vec![Command::Get(false), Command::Restart(0, None)];
+    match (disk.writing.is_empty(), disk.loads.is_empty()) {
+        // The first and the last, which may overtake it.
+        (false, _) => {
+            commands.extend([Command::Answer(0, true), Command::Answer(0, false)]);
+            commands.push(Command::Answer(disk.writing.len() - 1, true));
+        }
+        (true, false) => commands.push(Command::PageOut(0, 1000)),
+        (true, true) => commands.extend([Command::Rewrite, Command::Checkpoint(2, 1000)]),
+    }
+    if !disk.loads.is_empty() {
+        commands.push(Command::Load(0));
+    }
+    if model.readers.is_empty() {
+        commands.push(Command::Consume(READERS[0]));
+    }
+    if let Some(message) = model.unacked.first() {
+        let at = message.position;
+        commands.extend([Command::Settle(at, at), Command::Requeue(vec![(at, at)], true)]);
+    } else {
+        commands.push(Command::Purge);
+    }
+    commands
+}
+
 fn every_history_of(settings: Settings, readers: &[Consumer]) {
     let runs = exhaust(|choices| {
         let mut subject = Subject::new(settings);
@@ -109,7 +158,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// The same with a disk: pages are written, loaded, dropped, written again and restored at any moment.
     #[test]

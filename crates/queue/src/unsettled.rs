@@ -1,0 +1,93 @@
+//! Messages that leave without being settled: expired, too many, or rejected.
+//!
+//! Invariant: what is to become a dead letter leaves when its body is in memory, and not before.
+
+use crate::delivery::{Dead, Effects, Reason};
+use crate::level::{Head, Level, Slice};
+use crate::queue::{Overflow, Queue};
+use crate::{Millis, Position};
+
+impl Queue {
+    /// When the next message expires, if one can. Where that is known only on disk, it is when to look.
+    pub fn deadline(&mut self) -> Option<Millis> {
+        if !self.expirable {
+            return None;
+        }
+        let Queue { levels, ledger, settings, .. } = self;
+        let expires = |level: &mut Level| match level.head(ledger)? {
+            Head::Here(slice) => level.piece(&slice).expires(slice.offset, settings.message_ttl),
+            Head::Stored(at) => {
+                let block = level.blocks.get(at);
+                // Once it was asked for, its arrival is what to wait for.
+                (!block.loading && block.soonest < Millis::MAX).then_some(block.soonest)
+            }
+        };
+        levels.iter_mut().filter_map(expires).min()
+    }
+
+    /// Takes expired messages off the heads, as RabbitMQ does: one that stands behind a living one waits.
+    pub(crate) fn drop_expired(&mut self, effects: &mut Effects) {
+        let (ttl, now, fresh) = (self.settings.message_ttl, self.now, self.fresh);
+        for at in 0..self.levels.len() {
+            while let Some(head) = self.levels[at].head(&mut self.ledger) {
+                match head {
+                    Head::Here(slice)
+                        if slice.first < fresh
+                            && (self.levels[at].piece(&slice).expires(slice.offset, ttl))
+                                .is_some_and(|expires| expires <= now) =>
+                    {
+                        self.drop_first(at, &slice, Reason::Expired, effects);
+                    }
+                    Head::Stored(block) if self.levels[at].blocks.get(block).soonest <= now => {
+                        self.want(at, block, effects);
+                        break;
+                    }
+                    _ => break,
+                }
+            }
+        }
+    }
+
+    /// A full queue loses its oldest messages of the lowest priority. Dead letters that are on disk stay until they are loaded.
+    pub(crate) fn drop_overflow(&mut self, effects: &mut Effects) {
+        let Some(max) = self.settings.max_length else { return };
+        if self.settings.overflow != Overflow::DropHead {
+            return;
+        }
+        while self.ledger.ready > max {
+            let Some(lowest) = self.levels.iter().position(|level| !level.ready.is_empty()) else { return };
+            match self.levels[lowest].head(&mut self.ledger) {
+                Some(Head::Here(slice)) => self.drop_first(lowest, &slice, Reason::Maxlen, effects),
+                Some(Head::Stored(block)) if self.settings.dead_letters => {
+                    return self.want(lowest, block, effects);
+                }
+                _ => {
+                    let Some(first) = self.levels[lowest].ready.first() else { return };
+                    self.levels[lowest].lose(first, first, true, &mut self.ledger, effects);
+                    self.redelivered.forget(first, first);
+                }
+            }
+        }
+    }
+
+    /// What is doomed in a level and in memory becomes dead letters.
+    pub(crate) fn bury(&mut self, at: usize, first: Position, last: Position, effects: &mut Effects) {
+        let Queue { levels, ledger, redelivered, .. } = self;
+        for position in levels[at].bury(first, last, redelivered, ledger, effects) {
+            let block = self.levels[at].blocks.first_from(position);
+            self.want(at, block, effects);
+        }
+    }
+
+    /// The first message of a slice leaves unsettled.
+    fn drop_first(&mut self, at: usize, slice: &Slice, reason: Reason, effects: &mut Effects) {
+        let (slice, level) = (Slice { count: 1, ..*slice }, &mut self.levels[at]);
+        if self.settings.dead_letters {
+            let delivery = level.delivery(&slice, &self.redelivered);
+            effects.dead.push(Dead { delivery, reason });
+        }
+        let told = !self.settings.dead_letters;
+        level.lose(slice.first, slice.first, told, &mut self.ledger, effects);
+        self.redelivered.forget(slice.first, slice.first);
+    }
+}
