@@ -54,10 +54,15 @@ impl QueueCell {
     ) -> bool {
         let mut whole = true;
         self.with(window, scratch, |queue, effects| whole = queue.loaded(id, place, ranges, body, effects));
+        self.tell_fetchers(scratch);
+        whole
+    }
+
+    /// A block was read, or is not needed any more: those whose basic.get waits try again.
+    pub(crate) fn tell_fetchers(&self, scratch: &mut Scratch) {
         for inbox in std::mem::take(&mut self.state.lock().fetchers) {
             scratch.touched.put(&inbox, |mail| mail.notices.push(Notice::Loaded));
         }
-        whole
     }
 
     /// What has to move before a file of the journal goes that names positions up to `up_to`.

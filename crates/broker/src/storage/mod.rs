@@ -256,7 +256,10 @@ impl Storage {
         let block = match self.segments.read(queue.info.store_id, from_queue(place)) {
             Ok(block) => block,
             // What was settled meanwhile, or a queue that is gone, takes its files along.
-            Err(_) if !queue.awaits(id, place) => return Ok(Progress::More),
+            Err(_) if !queue.awaits(id, place) => {
+                self.batch(broker, now, |scratch| queue.tell_fetchers(scratch));
+                return Ok(Progress::More);
+            }
             Err(error) => return Err(error),
         };
         let ranges = self.to_queue_ranges(&block.ranges);
