@@ -8,7 +8,7 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::tally::Tally;
-use crate::{command, fuzz, interop, layers, report, tidy};
+use crate::{command, fuzz, interop, layers, report, sim, tidy};
 
 /// Which steps of the gate run.
 #[derive(Args)]
@@ -35,7 +35,7 @@ struct Step {
     run: fn(&Path) -> Tally,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step { name: "fmt", about: "source is formatted by rustfmt", run: fmt },
     Step { name: "clippy", about: "no warning of clippy in any target", run: clippy },
     Step { name: "test", about: "unit, property, transcript and black-box tests", run: test },
@@ -43,6 +43,7 @@ const STEPS: [Step; 9] = [
     Step { name: "tidy", about: "house rules for source files", run: check_tidy },
     Step { name: "layers", about: "crates depend only on layers below their own", run: check_layers },
     Step { name: "deny", about: "licences and advisories of dependencies", run: deny },
+    Step { name: "sim", about: "broker, clients and disk simulated from 2,000 seeds", run: sim::gate },
     Step { name: "fuzz", about: "each fuzz target for some seconds", run: fuzz::run },
     Step {
         name: "interop",

@@ -6,6 +6,7 @@ use std::process::Command;
 use clap::Args;
 
 use crate::command;
+use crate::tally::Tally;
 
 /// Which seeds run.
 #[derive(Args)]
@@ -19,6 +20,14 @@ pub(crate) struct Selection {
     /// How many lines of a failed run are shown.
     #[arg(long, default_value_t = 40)]
     lines: usize,
+}
+
+/// Seeds of the gate: each about a millisecond.
+const SEEDS_OF_GATE: u64 = 2000;
+
+/// The same seeds each time, so that a change is compared with what was before it.
+pub(crate) fn gate(root: &Path) -> Tally {
+    Tally::of(run(root, &Selection { seeds: SEEDS_OF_GATE, first: 1, lines: 40 }))
 }
 
 /// Builds and runs it; true when no seed fails.
