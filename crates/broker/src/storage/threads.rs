@@ -119,9 +119,24 @@ impl Threads {
     fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) {
         let handle = thread::Builder::new()
             .name(name.to_owned())
-            .spawn(body)
+            .spawn(move || {
+                let _end = EndWithPanic;
+                body();
+            })
             .expect("invariant: a thread can be started while the broker starts");
         self.handles.lock().push(handle);
+    }
+}
+
+/// Without one of these threads, publishers would wait for ever: a panic in it ends the process, as a kill would.
+struct EndWithPanic;
+
+impl Drop for EndWithPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!("the thread that stores messages has panicked; the process ends");
+            std::process::abort();
+        }
     }
 }
 
