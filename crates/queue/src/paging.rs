@@ -108,6 +108,12 @@ impl Queue {
         blocks.filter(has_holes).filter_map(|block| Some((block.id, block.place?))).take(limit).collect()
     }
 
+    /// Whether nothing that is written at the place of a block is gone: then a restart needs to be told nothing about them.
+    pub fn is_whole(&self) -> bool {
+        let mut blocks = self.levels.iter().flat_map(|level| level.blocks.iter());
+        blocks.all(|block| block.place.is_none() || block.live == block.count)
+    }
+
     /// A page with what still lives of a stored block, whose ranges and octets were read. `None` when there is nothing to write any
     /// more, or these are not the octets of that block.
     pub fn rewrite(&mut self, id: PageId, ranges: &[PageRange], octets: Bytes) -> Option<Page> {

@@ -77,9 +77,20 @@ impl QueueCell {
         if state.deleted { Vec::new() } else { state.queue.gone() }
     }
 
-    /// Blocks that are worth writing again.
+    /// Whether recovery can do without being told anything.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.state.lock().queue.is_whole()
+    }
+
+    /// Blocks that are worth writing again. Bodies that stand on disk, too, leave memory for that where nobody is about to get them.
     pub(crate) fn holes(&self, limit: usize) -> Vec<(PageId, Place)> {
         self.state.lock().queue.holes(limit)
+    }
+
+    /// Bodies leave memory where nobody is about to get them. Returns what is not on disk yet.
+    pub(crate) fn rest(&self, block_octets: usize) -> Vec<Page> {
+        let mut state = self.state.lock();
+        if state.deleted { Vec::new() } else { state.queue.page_out(0, block_octets) }
     }
 
     /// The page of such a block.

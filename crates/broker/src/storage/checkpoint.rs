@@ -35,6 +35,8 @@ struct Moved {
     /// Blocks without their settled messages.
     rewrites: Vec<Page>,
     gone: Vec<(Position, Position)>,
+    /// No block had settled messages in it.
+    whole: bool,
 }
 
 /// Sees that nothing happens any more, so that the journal can become small.
@@ -46,6 +48,10 @@ pub(super) struct Idle {
     retired: Lsn,
     /// The end of the journal when it was made as small as it can be.
     trimmed: Lsn,
+    /// Files that are let go because of this silence. Those that come of it are as small as can be.
+    left: usize,
+    /// The present checkpoint is made in silence.
+    silent: bool,
 }
 
 impl Idle {
@@ -53,7 +59,7 @@ impl Idle {
     pub(super) fn is_idle(&mut self, storage: &Storage, now: Millis) -> bool {
         let end = storage.journal.end();
         if end != self.end {
-            (self.end, self.since) = (end, now);
+            (self.end, self.since, self.silent) = (end, now, false);
             return false;
         }
         if now.saturating_sub(self.since) < storage.bounds.idle_ms {
@@ -62,8 +68,17 @@ impl Idle {
         if end > self.retired {
             self.retired = end;
             storage.journal.rotate();
+            self.left = storage.journal.closed_files().len() + 1;
         }
         true
+    }
+
+    /// Whether one more file is let go.
+    pub(super) fn takes_one(&mut self) -> bool {
+        let takes = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        self.silent = takes;
+        takes
     }
 
     /// Whether the journal is still larger than what is in it. Says so once.
@@ -71,11 +86,17 @@ impl Idle {
         std::mem::replace(&mut self.trimmed, self.end) != self.end
     }
 
+    /// The journal tells about blocks that are not there any more: it can become smaller still.
+    pub(super) fn begin_again(&mut self) {
+        self.retired = Lsn::default();
+    }
+
     pub(super) fn retired(&mut self, end: Lsn) {
-        if self.end >= self.retired {
-            // Only what the checkpoint itself has appended came since.
+        if self.silent {
+            // Only what the checkpoint itself has appended came since, or little more: that waits for the next silence.
             (self.end, self.retired) = (end, end);
         }
+        self.trimmed = Lsn::default();
     }
 }
 
@@ -87,6 +108,7 @@ impl Checkpoint {
         broker: &Broker,
         now: Millis,
         holed: &mut BTreeSet<u64>,
+        idle: bool,
     ) -> Result<Checkpoint, StoreError> {
         let mut queues = Vec::new();
         // In an order that is the same each time, as everything that a simulation sees.
@@ -94,20 +116,24 @@ impl Checkpoint {
         named.sort_unstable_by_key(|(store_id, _)| **store_id);
         for (store_id, known) in named {
             let Some(queue) = storage.queue(*store_id) else { continue };
-            let pages = known
+            let mut pages = known
                 .highest
                 .map_or_else(Vec::new, |highest| queue.checkpoint(highest, storage.bounds.block));
             let mut gone = Vec::new();
             let mut rewrites = Vec::new();
             if known.settles {
+                if idle {
+                    pages.extend(queue.rest(storage.bounds.block));
+                }
                 rewrites = rewrite_holes(&queue, storage, broker, now)?;
-                if rewrites.len() == REWRITES_MAX {
+                if !rewrites.is_empty() {
                     holed.insert(*store_id);
                 }
                 gone = queue.gone();
             }
             if !pages.is_empty() || !rewrites.is_empty() || !gone.is_empty() {
-                queues.push(Moved { queue, pages, rewrites, gone });
+                let whole = queue.is_whole();
+                queues.push(Moved { queue, pages, rewrites, gone, whole });
             }
         }
         Ok(Checkpoint { file: Some(file.number), queues })
@@ -126,7 +152,7 @@ impl Checkpoint {
             return Ok(None);
         }
         holed.insert(queue.info.store_id);
-        let moved = Moved { queue, pages: Vec::new(), rewrites, gone: Vec::new() };
+        let moved = Moved { queue, pages: Vec::new(), rewrites, gone: Vec::new(), whole: true };
         Ok(Some(Checkpoint { file: None, queues: vec![moved] }))
     }
 
@@ -134,12 +160,21 @@ impl Checkpoint {
         self.file
     }
 
-    /// Writes what was collected; returns what the journal has to reach before the file may go.
-    pub(super) fn write(self, storage: &Storage, broker: &Broker, now: Millis) -> Result<Lsn, StoreError> {
+    /// Writes what was collected; returns what the journal has to reach before the file may go, and about how many octets of it
+    /// are of the checkpoint.
+    pub(super) fn write(
+        self,
+        storage: &Storage,
+        broker: &Broker,
+        now: Millis,
+    ) -> Result<(Lsn, u64), StoreError> {
+        let mut cost = 0;
         // A journal whose files are full of copies would never become shorter.
         let mut room = storage.bounds.journal_file / 4;
-        for Moved { queue, pages, rewrites, gone } in self.queues {
+        for Moved { queue, pages, rewrites, gone, whole } in self.queues {
             let mut entries = Vec::new();
+            // By now everything is released that had died with what the file knows.
+            let needs_telling = !whole || storage.segments.holds_released(queue.info.store_id);
             let octets: u64 = pages.iter().map(|page| page.octets).sum();
             let is_little = octets <= storage.bounds.leftover && octets <= room;
             for page in pages {
@@ -152,11 +187,16 @@ impl Checkpoint {
             }
             if is_little {
                 room -= octets;
+                cost += octets;
+            }
+            if !rewrites.is_empty() {
+                storage.segments.begin_anew(queue.info.store_id);
             }
             for page in rewrites {
                 write_page(&queue, page, storage, broker, now)?;
             }
-            if !gone.is_empty() {
+            if needs_telling && !gone.is_empty() {
+                cost += (gone.len() * size_of::<(Position, Position)>()) as u64;
                 entries.push(Entry::Settle { queue: queue.info.store_id, ranges: gone });
             }
             if !entries.is_empty() {
@@ -165,7 +205,7 @@ impl Checkpoint {
         }
         let end = storage.journal.end();
         storage.journal.want(end);
-        Ok(end)
+        Ok((end, cost))
     }
 }
 

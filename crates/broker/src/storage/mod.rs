@@ -73,6 +73,8 @@ pub(crate) struct Storage {
     writer: Mutex<Writer>,
     /// Wakes the threads of the writer and the reader.
     signals: threads::Signals,
+    /// Octets of entries that batches have appended to the journal, about.
+    appended: AtomicU64,
     /// Octets of messages in memory, about: queues report in steps.
     resident: AtomicI64,
     /// Octets of pages that are not written yet.
@@ -117,6 +119,7 @@ impl Storage {
             loads: Mutex::default(),
             writer: Mutex::new(Writer::default()),
             signals: threads::Signals::default(),
+            appended: AtomicU64::new(0),
             resident: AtomicI64::new(0),
             pages_pending: AtomicU64::new(0),
             bounds: Bounds {
@@ -161,6 +164,7 @@ impl Storage {
             return None;
         }
         let wanted = std::mem::take(&mut work.wanted);
+        self.appended.fetch_add(work.entries_octets(), Ordering::Relaxed);
         Some(self.journal.append(std::mem::take(&mut work.entries), wanted))
     }
 

@@ -55,6 +55,16 @@ impl Work {
         }
     }
 
+    /// About how many octets the entries have.
+    pub(crate) fn entries_octets(&self) -> u64 {
+        let octets = |entry: &Entry| match entry {
+            Entry::Publish { queues, records, .. } => records.len() + size_of_val(&**queues),
+            Entry::Settle { ranges, .. } => size_of_val(&**ranges),
+            Entry::Delivered { .. } => 0,
+        };
+        self.entries.iter().map(|entry| octets(entry) as u64).sum()
+    }
+
     /// Whether nothing is left to be done.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()

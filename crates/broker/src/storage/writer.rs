@@ -50,6 +50,10 @@ pub(super) struct Writer {
     idle: Idle,
     /// Queues with more blocks to be written anew.
     holed: BTreeSet<u64>,
+    /// Octets that the last checkpoint has added to the journal.
+    cost: u64,
+    /// Octets that batches had appended by then.
+    before: u64,
 }
 
 /// What the present round waits for.
@@ -111,7 +115,9 @@ impl Writer {
                     None => Phase::Resting,
                     Some(checkpoint) => {
                         let file = checkpoint.file();
-                        Phase::Leaving(file, checkpoint.write(storage, broker, now)?)
+                        let (lsn, cost) = checkpoint.write(storage, broker, now)?;
+                        (self.cost, self.before) = (cost, storage.appended.load(Ordering::Relaxed));
+                        Phase::Leaving(file, lsn)
                     }
                 }
             }
@@ -138,6 +144,12 @@ impl Writer {
         Ok(Progress::More)
     }
 
+    /// Whether a file that goes makes more room than what has to be said again takes: at least as much came from others since.
+    fn is_worth(&self, closed: usize, storage: &Storage) -> bool {
+        let since = storage.appended.load(Ordering::Relaxed) - self.before;
+        closed > FILES_KEPT && since >= self.cost
+    }
+
     /// What has to be done before the oldest file of the journal goes, if it is time for that.
     fn collect(
         &mut self,
@@ -146,18 +158,22 @@ impl Writer {
         now: Millis,
     ) -> Result<Option<Checkpoint>, StoreError> {
         let idle = self.idle.is_idle(storage, now);
-        let kept = if idle { 0 } else { FILES_KEPT };
         let closed = storage.journal.closed_files();
         if let Some(oldest) = closed.first()
-            && closed.len() > kept
+            && if idle { self.idle.takes_one() } else { self.is_worth(closed.len(), storage) }
         {
-            return Checkpoint::collect(oldest, storage, broker, now, &mut self.holed).map(Some);
+            return Checkpoint::collect(oldest, storage, broker, now, &mut self.holed, idle).map(Some);
         }
         if idle && closed.is_empty() && self.idle.has_slack() {
             storage.journal.trim()?;
         }
         if storage.writes.lock().is_empty() {
-            return Checkpoint::collect_holes(storage, broker, now, &mut self.holed);
+            let had = !self.holed.is_empty();
+            let more = Checkpoint::collect_holes(storage, broker, now, &mut self.holed)?;
+            if had && self.holed.is_empty() {
+                self.idle.begin_again();
+            }
+            return Ok(more);
         }
         Ok(None)
     }

@@ -101,6 +101,16 @@ impl Node {
         Arc::clone(&self.state.borrow().broker)
     }
 
+    /// Lets time pass, in steps in which the storage has its turns.
+    pub(crate) fn pass(&self, millis: u64) {
+        let mut state = self.state.borrow_mut();
+        let end = state.now + millis;
+        while state.now < end {
+            state.now += 100;
+            state.settle();
+        }
+    }
+
     pub(crate) fn connect(&self) -> Client {
         let mut state = self.state.borrow_mut();
         let peer = SocketAddr::from(([127, 0, 0, 1], 40_000));

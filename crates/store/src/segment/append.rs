@@ -62,12 +62,22 @@ impl Segments {
         if end <= limit {
             return Some(*file);
         }
-        let SegmentFile { number, unsynced, .. } = *file;
+        self.close_open(books, queue);
+        None
+    }
+
+    /// The queue's next block begins a new file: so that a file whose blocks are written anew goes when all of them are.
+    pub fn begin_anew(&self, queue: u64) {
+        self.close_open(&mut self.books.lock(), queue);
+    }
+
+    fn close_open(&self, books: &mut Books, queue: u64) {
+        let Some(files) = books.queues.get_mut(&queue) else { return };
+        let Some(SegmentFile { number, unsynced, .. }) = files.open_file().copied() else { return };
         files.close(number);
         if !unsynced {
             self.handles.lock().remove((queue, number));
         }
-        None
     }
 
     fn append(
@@ -132,6 +142,7 @@ impl Segments {
         let files = books.queues.entry(queue).or_default();
         files.names_changed = true;
         files.insert_open(SegmentFile {
+            has_released: false,
             number,
             mark,
             end: offset + octets,

@@ -117,6 +117,7 @@ fn file_found(number: u32, scan: &FileScan) -> SegmentFile {
     let live = scan.blocks.iter().map(|block| block.header.block_octets() as u32).sum();
     let unsynced = scan.has_unsynced() || scan.has_tail;
     SegmentFile {
+        has_released: false,
         number,
         mark: scan.mark,
         end: scan.end,

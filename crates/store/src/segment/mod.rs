@@ -193,10 +193,19 @@ impl Segments {
         debug_assert!(file.live >= place.octets, "a place is released once");
         file.live = file.live.saturating_sub(place.octets);
         if file.live > 0 {
+            file.has_released = true;
             return Ok(());
         }
         self.sync_found(&mut books, queue, place.segment)?;
         self.remove_file(&mut books, queue, place.segment)
+    }
+
+    /// Whether a block of the queue that was released is still on disk, because others in its file were not: the next start finds it.
+    pub fn holds_released(&self, queue: u64) -> bool {
+        let books = self.books.lock();
+        // What was not asked for since the start may hold anything.
+        books.unknown.contains(&queue)
+            || books.queues.get(&queue).is_some_and(|files| files.iter().any(|file| file.has_released))
     }
 
     /// Removes everything of a queue; fine when there is nothing.

@@ -27,6 +27,8 @@ pub(super) struct SegmentFile {
     pub(super) synced: u32,
     /// Octets of the blocks that were not released.
     pub(super) live: u32,
+    /// Some of its blocks were released.
+    pub(super) has_released: bool,
     /// A block that a restart must not lose is not durable.
     pub(super) unsynced: bool,
     /// Such a block was written, and nothing behind it says that it is durable.
