@@ -5,6 +5,7 @@
 pub mod bounds;
 pub mod client;
 pub mod frames;
+pub mod histories;
 pub mod link;
 pub mod message;
 pub mod node;

@@ -16,9 +16,24 @@ struct Arguments {
     /// How many lines of a failed run are shown.
     #[arg(long)]
     lines: Option<usize>,
+    /// Instead of seeds, all histories of up to so many letters, ended at every operation of the disk.
+    #[arg(long)]
+    histories: Option<u32>,
 }
 
 fn main() -> ExitCode {
-    let Arguments { seeds, first, lines } = Arguments::parse();
+    let Arguments { seeds, first, lines, histories } = Arguments::parse();
+    if let Some(length) = histories {
+        return match warrenmq_sim::histories::run(length) {
+            Ok(runs) => {
+                println!("{runs} runs of histories of up to {length} letters");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                println!("{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     if warrenmq_sim::seeds::run(first, seeds, lines) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

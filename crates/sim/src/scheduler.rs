@@ -358,25 +358,9 @@ impl Scheduler {
 
     /// Reads every queue until nothing comes.
     fn drain(&mut self) -> Ruling {
-        self.world.oracle.all_is_back();
-        self.world.trace.add(|| "all queues are read".to_owned());
-        let client = self.world.connect();
         let prefetch = [0, 1, 7][self.rng.below(3)];
-        self.world.plan(client, 1, Ask::Prefetch(prefetch));
-        for name in self.world.oracle.existing() {
-            let (consumer, no_ack) = (self.world.new_consumer(), self.rng.chance(1, 5));
-            self.world.plan(client, 1, Ask::Consume { name, consumer, no_ack });
-        }
-        loop {
-            self.world.rest_with_time()?;
-            let Some(view) = self.world.clients[client].channels.get(&1) else {
-                return Err("a reader has lost its channel".to_owned());
-            };
-            let Some(tag) = view.unsettled.last().copied() else { break };
-            self.world.plan(client, 1, Ask::Settle { tag, multiple: true, verdict: Verdict::Ack });
-        }
-        self.world.oracle.rests()?;
-        self.world.cut(client)
+        let Scheduler { world, rng, .. } = self;
+        world.drain(prefetch, &mut || rng.chance(1, 5))
     }
 
     /// All queues are empty.

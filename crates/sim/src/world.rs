@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::link::Link;
 use crate::message::Message;
 use crate::node::{End, Node};
-use crate::op::{Ask, Number, Op};
+use crate::op::{Ask, Number, Op, Verdict};
 use crate::oracle::{Oracle, Ruling};
 use crate::topology::Topology;
 use crate::trace::Trace;
@@ -257,5 +257,30 @@ impl World {
             self.advance(at - self.node.now());
         }
         Err("the broker waits for ever".to_owned())
+    }
+
+    /// Reads every queue until nothing comes. Nobody else is connected.
+    ///
+    /// # Errors
+    /// What the oracle says.
+    pub fn drain(&mut self, prefetch: u16, no_ack: &mut dyn FnMut() -> bool) -> Ruling {
+        self.oracle.all_is_back();
+        self.trace.add(|| "all queues are read".to_owned());
+        let client = self.connect();
+        self.plan(client, 1, Ask::Prefetch(prefetch));
+        for name in self.oracle.existing() {
+            let consumer = self.new_consumer();
+            self.plan(client, 1, Ask::Consume { name, consumer, no_ack: no_ack() });
+        }
+        loop {
+            self.rest_with_time()?;
+            let Some(view) = self.clients[client].channels.get(&1) else {
+                return Err("a reader has lost its channel".to_owned());
+            };
+            let Some(tag) = view.unsettled.last().copied() else { break };
+            self.plan(client, 1, Ask::Settle { tag, multiple: true, verdict: Verdict::Ack });
+        }
+        self.oracle.rests()?;
+        self.cut(client)
     }
 }

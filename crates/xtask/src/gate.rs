@@ -43,7 +43,11 @@ const STEPS: [Step; 10] = [
     Step { name: "tidy", about: "house rules for source files", run: check_tidy },
     Step { name: "layers", about: "crates depend only on layers below their own", run: check_layers },
     Step { name: "deny", about: "licences and advisories of dependencies", run: deny },
-    Step { name: "sim", about: "broker, clients and disk simulated from 2,000 seeds", run: sim::gate },
+    Step {
+        name: "sim",
+        about: "broker, clients and disk simulated: 2,000 seeds, all short histories",
+        run: sim::gate,
+    },
     Step { name: "fuzz", about: "each fuzz target for some seconds", run: fuzz::run },
     Step {
         name: "interop",
