@@ -72,6 +72,11 @@ impl Disk {
         self.gone.extend(0..published);
     }
 
+    /// Whether anything was ever written or told.
+    pub(crate) fn is_used(&self) -> bool {
+        self.next > 0 || !self.gone.is_empty()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.here.is_empty()
     }

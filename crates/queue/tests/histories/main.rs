@@ -6,6 +6,7 @@ mod model;
 mod subject;
 
 use choices::exhaust;
+use model::START;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use subject::{Command, Draft, Subject};
@@ -74,7 +75,7 @@ fn small_disk_commands(subject: &Subject) -> Vec<Command> {
             commands.push(Command::Answer(disk.writing.len() - 1, true));
         }
         (true, false) => commands.push(Command::PageOut(0, 1000)),
-        (true, true) => commands.extend([Command::Rewrite, Command::Checkpoint(2, 1000)]),
+        (true, true) => commands.extend([Command::Rewrite, Command::Checkpoint(START + 2, 1000)]),
     }
     if !disk.loads.is_empty() {
         commands.push(Command::Load(0));
@@ -111,10 +112,11 @@ fn small_commands(subject: &Subject, settings: Settings, readers: &[Consumer]) -
     if settings.message_ttl.is_some() {
         commands.extend([Command::Sleep(1), Command::Sleep(2)]);
     }
-    let left = MESSAGES - model.published;
+    let left = MESSAGES - (model.published - START);
     for count in 1..=left {
         // The second message is above the others, where the queue knows priorities.
-        let draft = |index| Draft { priority: u8::from(model.published + index == 1), padding: 0, ttl: None };
+        let draft =
+            |index| Draft { priority: u8::from(model.published + index == START + 1), padding: 0, ttl: None };
         commands.push(Command::Publish(vec![(0..count).map(draft).collect()]));
     }
     if model.readers.iter().flatten().count() < CONSUMERS {
@@ -187,13 +189,13 @@ fn disk_command(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> Op
     let octets = [1, 100, 1000, 100_000];
     Some(match choose(16) {
         0..=2 => Command::PageOut([0, 0, 100, 1000][choose(4)], octets[choose(4)]),
-        3 => Command::Checkpoint(choose(200) as u64, octets[choose(4)]),
+        3 => Command::Checkpoint(START + choose(200) as u64, octets[choose(4)]),
         4..=7 if writing > 0 => Command::Answer(choose(writing), choose(6) > 0),
         8..=13 if loads > 0 => Command::Load(choose(loads)),
         14 => Command::Rewrite,
         15 => match choose(8) {
             0 => Command::Restart(0, None),
-            1 => Command::Restart(0, Some(choose(60) as u64)),
+            1 => Command::Restart(0, Some(START + choose(60) as u64)),
             2 => Command::Restart(2 + choose(3) as u64, None),
             _ => return None,
         },
@@ -289,7 +291,7 @@ fn credit(choose: &mut dyn FnMut(usize) -> usize) -> Credit {
 fn range(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> (Position, Position) {
     let unacked = &subject.model.unacked;
     let first = match choose(unacked.len() + 1) {
-        0 => choose(10) as Position,
+        0 => START + choose(10) as Position,
         some => unacked[some - 1].position,
     };
     (first, first + [0, 0, 1, 3, 20, 1000][choose(6)])
@@ -355,4 +357,31 @@ fn only_those_who_pull_can() {
     queue.publish(subject::run_of(0..1, 0), &mut effects);
     assert_eq!(queue.pull(slot, 1, &mut effects), 0);
     assert!(effects.is_empty());
+}
+
+/// A message that nobody settles holds up nothing: what is settled behind it is forgotten.
+#[test]
+fn one_stuck_message_is_one_message() {
+    for from_the_end in [false, true] {
+        let (mut queue, mut effects) = (Queue::new(Settings::default()), Effects::new());
+        queue.consume(READER, &mut effects).expect("nobody is exclusive");
+        let last = 20_000;
+        for number in 0..=last {
+            queue.publish(subject::run_of(number..number + 1, 0), &mut effects);
+            if number > 0 && !from_the_end {
+                queue.settle(number, number, &mut effects);
+            }
+        }
+        queue.check();
+        assert_eq!(queue.unacked(), if from_the_end { last + 1 } else { 1 });
+        if from_the_end {
+            (1..=last).rev().for_each(|number| queue.settle(number, number, &mut effects));
+        }
+        queue.check();
+        assert_eq!(queue.unacked(), 1);
+        assert!(queue.resident() < 100);
+        queue.settle(0, 0, &mut effects);
+        assert_eq!((queue.unacked(), queue.resident()), (0, 0));
+        queue.check();
+    }
 }

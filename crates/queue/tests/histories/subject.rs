@@ -11,7 +11,7 @@ use warrenmq_queue::{
 };
 
 use crate::disk::{Disk, holds};
-use crate::model::{Caused, Message, Model};
+use crate::model::{Caused, Message, Model, START};
 
 /// Route and header of every record; what they say means nothing to a queue.
 const ROUTE: &[u8] = b"\x00\x01q";
@@ -74,7 +74,8 @@ pub(crate) struct Subject {
 
 impl Subject {
     pub(crate) fn new(settings: Settings) -> Subject {
-        let (queue, model) = (Queue::new(settings), Model::new(settings));
+        let (mut queue, model) = (Queue::new(settings), Model::new(settings));
+        queue.restored(START, None);
         Subject { queue, model, disk: Disk::default(), settings, next_number: 1, now: 0 }
     }
 
@@ -344,6 +345,9 @@ impl Subject {
     /// What a restart would find, and what is on its way.
     fn compare_disk(&mut self) {
         let Subject { queue, model, disk, .. } = self;
+        if !disk.is_used() {
+            return;
+        }
         let live: BTreeSet<Position> = model.live().map(|message| message.position).collect();
         disk.check_gone(queue, &live);
         if self.settings.recorded {
