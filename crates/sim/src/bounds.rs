@@ -10,7 +10,7 @@ pub fn limits(rng: &mut Rng) -> Limits {
         message_memory_octets: rng.between(0, 4096),
         queue_memory_octets: rng.between(0, 2048),
         journal_file_octets: [1024, 2048, 4096, 16 * 1024][rng.below(4)],
-        journal_group_octets: [256, 1024, 64 * 1024][rng.below(3)],
+        journal_group_octets: [1, 256, 1024, 64 * 1024][rng.below(4)],
         journal_leftover_octets: [0, 200, 1000][rng.below(3)],
         segment_file_octets: [1024, 4096, 32 * 1024][rng.below(3)],
         segment_block_octets: [64, 300, 1000, 8000][rng.below(4)],

@@ -26,6 +26,8 @@ pub enum Letter {
     Fanout,
     /// One message to each queue in a transaction, up to its commit-ok.
     Commit,
+    /// The head of a is fetched, and in a transaction acknowledged and published to b, up to its commit-ok.
+    Move,
     /// The head of a is fetched and acknowledged.
     Ack,
     /// The head of a is fetched and comes back.
@@ -38,10 +40,11 @@ pub enum Letter {
     Idle,
 }
 
-const ALPHABET: [Letter; 8] = [
+const ALPHABET: [Letter; 9] = [
     Letter::Publish,
     Letter::Fanout,
     Letter::Commit,
+    Letter::Move,
     Letter::Ack,
     Letter::Requeue,
     Letter::Purge,
@@ -171,8 +174,14 @@ fn spell(world: &mut World, letter: Letter) -> Ruling {
             let client = world.clients.len() - 1;
             world.plan(client, TRANSACTIONS, Ask::Commit);
         }
-        Letter::Ack => return fetch(world, Verdict::Ack),
-        Letter::Requeue => return fetch(world, Verdict::Requeue),
+        Letter::Move => {
+            fetch(world, TRANSACTIONS, Verdict::Ack)?;
+            publish(world, TRANSACTIONS, To::Queue(B));
+            let client = world.clients.len() - 1;
+            world.plan(client, TRANSACTIONS, Ask::Commit);
+        }
+        Letter::Ack => return fetch(world, READS, Verdict::Ack),
+        Letter::Requeue => return fetch(world, READS, Verdict::Requeue),
         Letter::Purge => world.plan(world.clients.len() - 1, READS, Ask::Purge(A)),
         Letter::Step => {
             for worker in [Worker::Write, Worker::Commit, Worker::Write, Worker::Read] {
@@ -188,7 +197,7 @@ fn spell(world: &mut World, letter: Letter) -> Ruling {
         }
     }
     travel(world)?;
-    if matches!(letter, Letter::Publish | Letter::Fanout | Letter::Commit) {
+    if matches!(letter, Letter::Publish | Letter::Fanout | Letter::Commit | Letter::Move) {
         while world.step(Worker::Commit) {}
         travel(world)?;
     }
@@ -200,16 +209,16 @@ fn publish(world: &mut World, channel: Number, to: To) {
     world.plan(world.clients.len() - 1, channel, Ask::Publish(message, to));
 }
 
-fn fetch(world: &mut World, verdict: Verdict) -> Ruling {
+fn fetch(world: &mut World, channel: Number, verdict: Verdict) -> Ruling {
     let client = world.clients.len() - 1;
-    world.plan(client, READS, Ask::Get { name: A, no_ack: false });
+    world.plan(client, channel, Ask::Get { name: A, no_ack: false });
     travel(world)?;
     world.step(Worker::Read);
     travel(world)?;
     let known = &world.clients[client];
-    let tag = known.channels.get(&READS).and_then(|view| view.unsettled.first()).copied();
+    let tag = known.channels.get(&channel).and_then(|view| view.unsettled.first()).copied();
     if let Some(tag) = tag.filter(|_| known.is_free()) {
-        world.plan(client, READS, Ask::Settle { tag, multiple: false, verdict });
+        world.plan(client, channel, Ask::Settle { tag, multiple: false, verdict });
     }
     travel(world)
 }
@@ -244,6 +253,8 @@ fn limits() -> Limits {
     Limits {
         message_memory_octets: 0,
         queue_memory_octets: 128,
+        // Each record by itself.
+        journal_group_octets: 1,
         journal_file_octets: 512,
         journal_leftover_octets: 100,
         segment_file_octets: 512,

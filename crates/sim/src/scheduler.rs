@@ -70,8 +70,12 @@ impl Scheduler {
         if self.rng.chance(1, 2) {
             let seed = self.rng.word();
             self.end(End::PowerCut(seed))?;
+            // What was acknowledged last may have come back.
+            self.drain()?;
+            self.world.oracle.drained()?;
         }
-        self.count_all()
+        self.count_all()?;
+        self.world.is_tidy()
     }
 
     fn act(&mut self) -> Ruling {

@@ -13,6 +13,11 @@ use crate::oracle::{Oracle, Ruling};
 use crate::topology::Topology;
 use crate::trace::Trace;
 
+/// Long enough for the journal to be emptied, and how often that is waited for.
+const IDLE_MS: u64 = 250;
+const IDLE_TURNS: usize = 6;
+/// Files of a journal in which nothing lives.
+const LOGS_MAX: usize = 2;
 /// More rounds than this without rest are a busy loop.
 const ROUNDS_MAX: usize = 20_000;
 /// Octets that are encoded at a time when nothing is to be cut up.
@@ -31,6 +36,8 @@ pub struct World {
     pub topology: Topology,
     /// What has happened.
     pub trace: Trace,
+    /// Power has failed.
+    was_cut: bool,
     next_link: u32,
     next_consumer: u32,
     spare: Vec<u8>,
@@ -45,8 +52,17 @@ impl World {
         let oracle = Oracle::new(topology.clone());
         let node = Node::start(limits)?;
         let (clients, spare) = (Vec::new(), Vec::new());
-        let mut world =
-            World { node, clients, oracle, topology, trace, next_link: 1, next_consumer: 1, spare };
+        let mut world = World {
+            node,
+            clients,
+            oracle,
+            topology,
+            trace,
+            was_cut: false,
+            next_link: 1,
+            next_consumer: 1,
+            spare,
+        };
         world.oracle.set_now(world.node.unix());
         world.trace.add(|| format!("{:?}", world.topology));
         let client = world.connect();
@@ -185,6 +201,7 @@ impl World {
             self.oracle.stopped();
             return Ok(());
         }
+        self.was_cut |= end != End::Kill;
         // First the disk: what sessions do when they go does not reach it.
         self.node.end(end)?;
         while !self.clients.is_empty() {
@@ -282,5 +299,29 @@ impl World {
         }
         self.oracle.rests()?;
         self.cut(client)
+    }
+
+    /// All queues are empty: after some time without work the disk is almost so, too.
+    ///
+    /// # Errors
+    /// What is left on it.
+    pub fn is_tidy(&mut self) -> Ruling {
+        for _ in 0..IDLE_TURNS {
+            self.advance(IDLE_MS);
+            self.rest()?;
+        }
+        let files = self.node.disk.files();
+        let is_segment = |path: &str| path.starts_with("queues/") && path.ends_with(".seg");
+        // A power cut may leave files in which nothing is whole.
+        if !self.was_cut
+            && let Some((path, _)) = files.iter().find(|(path, _)| is_segment(path))
+        {
+            return Err(format!("all queues are empty, but {path} is there: {files:?}"));
+        }
+        let logs = files.iter().filter(|(path, _)| path.ends_with(".log")).count();
+        if logs > LOGS_MAX {
+            return Err(format!("the journal has {logs} files though nothing lives in it: {files:?}"));
+        }
+        Ok(())
     }
 }

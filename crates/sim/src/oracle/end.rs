@@ -62,9 +62,15 @@ impl Oracle {
                 return Err(format!("half of a commit has happened: {published} is missing, {settled} too"));
             }
         }
-        // What may have been lost has been.
-        for copy in self.copies.iter_mut().filter(|copy| copy.place == Place::Ready) {
-            copy.place = Place::Absent;
+        // What has not come is not there; if it went by a rule, a crash may still bring it back.
+        for id in 0..self.copies.len() {
+            if self.copies[id].place == Place::Ready {
+                if self.may_vanish(id) {
+                    self.done(id);
+                } else {
+                    self.copies[id].place = Place::Absent;
+                }
+            }
         }
         Ok(())
     }
