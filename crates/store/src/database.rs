@@ -30,6 +30,7 @@ impl Database {
         let path = folder.join(DATABASE).join(SLED_FILE);
         let io = |source| DefinitionError::Io { path: path.clone(), source };
         wait_for_predecessor(&path).map_err(io)?;
+        remove_unfinished_snapshots(&folder.join(DATABASE)).map_err(io)?;
         let db = sled::Config::new()
             .path(folder.join(DATABASE))
             .cache_capacity(CACHE_BYTES)
@@ -109,6 +110,22 @@ fn check_present(folder: &Path, known: &Manifest) -> Result<(), DefinitionError>
         Err(source) => return Err(DefinitionError::Io { path: folder.join(DATABASE), source }),
     };
     Err(DefinitionError::damaged(folder, known, found))
+}
+
+/// sled writes a snapshot while it opens, under a name that it later changes; when the process is killed meanwhile, the next open
+/// takes the beginning of it for the newest snapshot and gives up. The finished one before it is still there.
+fn remove_unfinished_snapshots(database: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(database) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// sled's own threads hold its file for a moment after a store was dropped. They can only be this process's, or those

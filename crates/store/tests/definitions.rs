@@ -53,6 +53,20 @@ fn what_was_committed_is_there_again_in_the_order_of_keys() {
     }
 }
 
+/// sled makes a snapshot when it opens a database; a process that is killed then leaves the beginning of one.
+#[test]
+fn a_start_that_was_killed_leaves_nothing_in_the_way_of_the_next() {
+    let temp = tempfile::tempdir().unwrap();
+    {
+        let dir = DataDir::open(temp.path()).unwrap();
+        SledDefinitions::open(&dir).unwrap().commit(&[put("queue/a", "1")]).unwrap();
+    }
+    for begun in ["", "half a snapshot"] {
+        fs::write(temp.path().join("definitions/snap.FFFFFFFFFFFFFFF0.generating"), begun).unwrap();
+        assert_eq!(reopened(&temp), pairs(&[("queue/a", "1")]), "{begun:?}");
+    }
+}
+
 #[test]
 fn a_long_random_history_equals_a_plain_map() {
     let temp = tempfile::tempdir().unwrap();
