@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::message::Message;
 
-/// A settlement that is older than this when the process is killed is on its way to the disk: it may not be lost.
-const SETTLED_AFTER: Duration = Duration::from_secs(1);
+/// A settlement that is older than this when the process is killed has been written: it may not be lost. Nobody is promised so
+/// much; it is what keeps a settlement from being lost later, with the file that it was written to.
+const SETTLED_AFTER: Duration = Duration::from_millis(1500);
 
 /// No more than so many violations of a queue are told one by one.
 const TOLD_MAX: usize = 20;

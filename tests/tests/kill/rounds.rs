@@ -175,8 +175,8 @@ impl World {
 
     /// Starts a broker and looks whether everything is as it was. Says how long the start took.
     fn start(&mut self, round: u32) -> (BrokerProcess, Duration) {
-        let before = Instant::now();
         let mut broker = self.spawn();
+        let before = Instant::now();
         if let Err(error) = broker.wait_until_it_accepts(self.home()) {
             self.oracle().violation("the broker", &error.to_string());
             self.report(round, "not started");
