@@ -134,6 +134,7 @@ impl Oracle {
                 if is_read || may_be_dead {
                     self.copies[id].sure = false;
                     self.copies[id].awaited = false;
+                    self.copies[id].purged = true;
                     self.copies[id].may_be_dead |= may_be_dead;
                 } else {
                     self.done(id);

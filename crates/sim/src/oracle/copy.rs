@@ -34,6 +34,8 @@ pub(super) struct Copy {
     /// Its publish is on disk.
     pub(super) durable: bool,
     pub(super) persistent: bool,
+    /// It was purged, unless it was on its way to a consumer.
+    pub(super) purged: bool,
     /// It may have died unseen before its queue was purged or deleted.
     pub(super) may_be_dead: bool,
     pub(super) incarnation: u32,
@@ -126,6 +128,7 @@ impl Oracle {
             published: self.call,
             durable: false,
             persistent: known.persistent,
+            purged: false,
             may_be_dead: false,
             incarnation: self.incarnation,
             published_in: None,
@@ -155,6 +158,15 @@ impl Oracle {
         copy.loose = true;
         copy.shown = Shown::Yes;
         copy.place = if deleted { Place::Absent } else { Place::Ready };
+    }
+
+    /// It turns out not to be there. What was purged since the last start may still be on disk.
+    pub(super) fn is_missing(&mut self, id: CopyId) {
+        if self.copies[id].purged {
+            self.done(id);
+        } else {
+            self.copies[id].place = Place::Absent;
+        }
     }
 
     /// Somebody is done with it.

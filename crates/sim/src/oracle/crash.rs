@@ -64,7 +64,7 @@ impl Oracle {
     fn survive(&mut self, id: CopyId) {
         let copy = &mut self.copies[id];
         copy.loose = false;
-        copy.awaited = false;
+        (copy.awaited, copy.purged) = (false, false);
         if (self.queues[copy.queue].deleted && !copy.may_be_dead) || !copy.persistent {
             copy.place = Place::Absent;
             return;

@@ -68,7 +68,7 @@ impl Oracle {
                 if self.may_vanish(id) {
                     self.done(id);
                 } else {
-                    self.copies[id].place = Place::Absent;
+                    self.is_missing(id);
                 }
             }
         }

@@ -301,7 +301,7 @@ impl Oracle {
                 return Err(format!("a queue is empty, but {} is missing", self.describe(id)));
             }
             if !self.queues[queue].kind.rejects {
-                self.copies[id].place = Place::Absent;
+                self.is_missing(id);
             }
         }
         Ok(())
