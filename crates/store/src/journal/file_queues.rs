@@ -33,6 +33,12 @@ impl FileQueues {
         self.of(queue).settles = true;
     }
 
+    /// Whether messages came to `queue`.
+    pub(super) fn has_publishes(&self, queue: u64) -> bool {
+        let in_map = self.map.get(&queue).is_some_and(|in_file| in_file.highest.is_some());
+        in_map || self.recent.is_some_and(|(recent, in_file)| recent == queue && in_file.highest.is_some())
+    }
+
     pub(super) fn finish(mut self) -> Arc<HashMap<u64, InFile>> {
         self.flush();
         Arc::new(self.map)

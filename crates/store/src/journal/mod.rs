@@ -225,6 +225,17 @@ impl Journal {
         self.files.closed()
     }
 
+    /// Whether a record that is written and stands in a later file than `number` says that messages came to `queue`.
+    #[must_use]
+    pub fn has_publishes_after(&self, number: u64, queue: u64) -> bool {
+        let writer = self.writer.lock();
+        writer.has_publishes(queue)
+            || self.files.closed().iter().any(|file| {
+                let in_file = file.queues.get(&queue);
+                file.number > number && in_file.is_some_and(|in_file| in_file.highest.is_some())
+            })
+    }
+
     /// Removes the oldest file, or keeps it to be the next one. Nothing happens if that is not its number. It does
     /// I/O, and does not disturb the commit thread.
     ///

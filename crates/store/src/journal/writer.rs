@@ -195,6 +195,11 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether the current file says that messages came to `queue`.
+    pub(super) fn has_publishes(&self, queue: u64) -> bool {
+        self.current.as_ref().is_some_and(|current| current.queues.has_publishes(queue))
+    }
+
     /// Cuts off what no record fills, and lets the spare go.
     pub(super) fn trim(&mut self, files: &Files) -> Result<(), StoreError> {
         if let Some(current) = &self.current {
