@@ -356,6 +356,7 @@ impl Broker {
     /// Tells the inbox [`Notice::Durable`] once `point` may be on disk.
     pub(crate) fn wait_durable(&self, inbox: &Arc<Inbox>, point: Point) {
         self.storage.waiting.add(inbox);
+        self.storage.want(point.lsn);
         // The commit may have ended before the inbox stood in the list.
         if point.is_in(self.durable()) {
             self.storage.waiting.notify_all();

@@ -211,6 +211,11 @@ impl Storage {
         self.journal.durable()
     }
 
+    /// Somebody waits for this record, which may have been appended when nobody did.
+    pub(crate) fn want(&self, lsn: Lsn) {
+        self.journal.want(lsn);
+    }
+
     /// Makes this publisher wait if the disk is behind: it is told [`Notice::Drained`]. Says whether it has to.
     pub(crate) fn must_wait(&self, inbox: &Arc<Inbox>) -> bool {
         if !self.is_congested(1) {
