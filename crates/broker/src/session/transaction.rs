@@ -132,8 +132,6 @@ impl Session {
         self.scratch.work.is_open = false;
         self.scratch.work.wanted = true;
         self.record();
-        // A commit of nothing waits for what came before it, which nobody may have asked for.
-        self.broker.storage().want(self.point.lsn);
         self.out.hold(self.point);
         Ok(())
     }

@@ -201,11 +201,6 @@ impl Storage {
         self.signals.writer.raise();
     }
 
-    /// Somebody waits for the journal to reach this number.
-    pub(crate) fn want(&self, lsn: Lsn) {
-        self.journal.want(lsn);
-    }
-
     /// Number of the journal record that is durable, with all before it.
     pub(crate) fn durable(&self) -> Lsn {
         self.journal.durable()
