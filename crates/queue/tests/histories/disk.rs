@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use warrenmq_queue::{Dead, Effects, Page, PageId, Place, Position, Positions, Queue, Run, Settings};
 
+use crate::model::START;
+
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     /// Everything that was ever written; readers may be late.
@@ -69,7 +71,7 @@ impl Disk {
     pub(crate) fn delete(&mut self, published: Position) {
         self.here.clear();
         self.journal.clear();
-        self.gone.extend(0..published);
+        self.gone.extend(START..published);
     }
 
     /// Whether anything was ever written or told.
