@@ -16,8 +16,8 @@ use crate::trace::Trace;
 /// Long enough for the journal to be emptied, and how often that is waited for.
 const IDLE_MS: u64 = 250;
 const IDLE_TURNS: usize = 6;
-/// Files of a journal in which nothing lives.
-const LOGS_MAX: usize = 2;
+/// Files of a journal in which nothing lives. What is told again of each queue may take several of the smallest files.
+const LOGS_MAX: usize = 4;
 /// More rounds than this without rest are a busy loop.
 const ROUNDS_MAX: usize = 20_000;
 /// Octets that are encoded at a time when nothing is to be cut up.

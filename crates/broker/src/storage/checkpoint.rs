@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use warrenmq_protocol::Millis;
 use warrenmq_queue::{Page, Position};
@@ -18,6 +19,9 @@ use crate::queue_cell::QueueCell;
 
 /// Blocks with many settled messages that one checkpoint writes anew per queue, so that it stays short.
 const REWRITES_MAX: usize = 64;
+
+/// What part of a file has to have come since the last silence.
+const MUCH: u64 = 32;
 
 /// What has to be done before a file goes.
 #[derive(Debug)]
@@ -52,6 +56,10 @@ pub(super) struct Idle {
     left: usize,
     /// The present checkpoint is made in silence.
     silent: bool,
+    /// Octets that batches had appended at the last silence that was used.
+    appended: u64,
+    /// The journal can become smaller though nothing came.
+    again: bool,
 }
 
 impl Idle {
@@ -65,10 +73,14 @@ impl Idle {
         if now.saturating_sub(self.since) < storage.bounds.idle_ms {
             return false;
         }
-        if end > self.retired {
-            self.retired = end;
+        let appended = storage.appended.load(Ordering::Relaxed);
+        // For little it is not worth the syncs, nor that the next message waits for a new file.
+        let is_much = appended - self.appended >= storage.bounds.journal_file / MUCH;
+        let closed = storage.journal.closed_files().len();
+        if end > self.retired && (is_much || self.again || closed > 0) {
+            (self.retired, self.appended, self.again) = (end, appended, false);
             storage.journal.rotate();
-            self.left = storage.journal.closed_files().len() + 1;
+            self.left = closed + 1;
         }
         true
     }
@@ -88,7 +100,7 @@ impl Idle {
 
     /// The journal tells about blocks that are not there any more: it can become smaller still.
     pub(super) fn begin_again(&mut self) {
-        self.retired = Lsn::default();
+        (self.retired, self.again) = (Lsn::default(), true);
     }
 
     pub(super) fn retired(&mut self, end: Lsn) {
