@@ -33,7 +33,8 @@ impl Folder {
     fn with_messages(idle: Idle, killed: bool) -> Folder {
         let home = BrokerHome::new().expect("a temporary folder can be made");
         let time = if matches!(idle, Idle::Short) { 100 } else { 3_600_000 };
-        let text = format!("[limits]\njournal_idle_ms = {time}\n");
+        // A broker makes nothing of a silence after less than a 32nd part of a file.
+        let text = format!("[limits]\njournal_idle_ms = {time}\njournal_file_octets = 8388608\n");
         let file = home.write_file("warrenmq.toml", &text).expect("a configuration can be written");
         let folder = Folder { home, options: ["--config".into(), file.into()] };
         let broker = folder.start();
