@@ -181,6 +181,8 @@ impl Checkpoint {
         now: Millis,
     ) -> Result<(Lsn, u64), StoreError> {
         let mut cost = 0;
+        // Asked once: the answer waits for a sync that is under way.
+        let after = self.file.map(|file| storage.journal.published_after(file)).unwrap_or_default();
         // A journal whose files are full of copies would never become shorter.
         let mut room = storage.bounds.journal_file / 4;
         for Moved { queue, pages, rewrites, gone, whole } in self.queues {
@@ -188,9 +190,8 @@ impl Checkpoint {
             let id = queue.info.store_id;
             // By now everything is released that had died with what the file knows, and everything is written that may be younger
             // than its settlement, pages that were under way too: only where nothing of that is left, a restart needs not be told.
-            let after = self.file.is_some_and(|file| storage.journal.has_publishes_after(file, id));
             let whole = whole && queue.is_whole();
-            let needs_telling = !whole || after || storage.segments.holds_released(id);
+            let needs_telling = !whole || after.contains(&id) || storage.segments.holds_released(id);
             let octets: u64 = pages.iter().map(|page| page.octets).sum();
             let is_little = octets <= storage.bounds.leftover && octets <= room;
             for page in pages {

@@ -160,10 +160,14 @@ impl Storage {
 
     /// Puts what a batch has gathered into the journal; says where it stands, if there was anything.
     pub(crate) fn append(&self, work: &mut Work) -> Option<Lsn> {
-        if work.is_open || work.entries.is_empty() {
+        if work.is_open {
             return None;
         }
+        // Who waits, waits for this record, not for whatever comes next.
         let wanted = std::mem::take(&mut work.wanted);
+        if work.entries.is_empty() {
+            return None;
+        }
         self.appended.fetch_add(work.entries_octets(), Ordering::Relaxed);
         Some(self.journal.append(std::mem::take(&mut work.entries), wanted))
     }
@@ -238,7 +242,7 @@ impl Storage {
             || self.pages_pending.load(Ordering::Relaxed) > self.bounds.pages_pending / divisor
     }
 
-    /// Commits one group. `None`: there was nothing to do until the time given, or something comes.
+    /// Does one step of the journal, a group at most, and tells whom it has reached.
     pub(crate) fn commit(&self, now: Millis) -> Result<Step, StoreError> {
         let before = self.durable();
         let step = self.journal.step(now)?;

@@ -33,10 +33,10 @@ impl FileQueues {
         self.of(queue).settles = true;
     }
 
-    /// Whether messages came to `queue`.
-    pub(super) fn has_publishes(&self, queue: u64) -> bool {
-        let in_map = self.map.get(&queue).is_some_and(|in_file| in_file.highest.is_some());
-        in_map || self.recent.is_some_and(|(recent, in_file)| recent == queue && in_file.highest.is_some())
+    /// The queues that messages came to; one may be named twice.
+    pub(super) fn with_publishes(&self) -> impl Iterator<Item = u64> + '_ {
+        let all = self.map.iter().map(|(queue, in_file)| (*queue, *in_file)).chain(self.recent);
+        all.filter(|(_, in_file)| in_file.highest.is_some()).map(|(queue, _)| queue)
     }
 
     pub(super) fn finish(mut self) -> Arc<HashMap<u64, InFile>> {

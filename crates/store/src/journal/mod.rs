@@ -22,7 +22,7 @@ mod survey;
 mod window;
 mod writer;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -225,15 +225,18 @@ impl Journal {
         self.files.closed()
     }
 
-    /// Whether a record that is written and stands in a later file than `number` says that messages came to `queue`.
+    /// The queues that messages came to by records that are written and stand in later files than `number`. Waits for the step that
+    /// is under way.
     #[must_use]
-    pub fn has_publishes_after(&self, number: u64, queue: u64) -> bool {
+    pub fn published_after(&self, number: u64) -> HashSet<u64> {
         let writer = self.writer.lock();
-        writer.has_publishes(queue)
-            || self.files.closed().iter().any(|file| {
-                let in_file = file.queues.get(&queue);
-                file.number > number && in_file.is_some_and(|in_file| in_file.highest.is_some())
-            })
+        let mut queues: HashSet<u64> = writer.with_publishes().collect();
+        for file in self.files.closed().iter().filter(|file| file.number > number) {
+            queues.extend(
+                file.queues.iter().filter(|(_, held)| held.highest.is_some()).map(|(queue, _)| *queue),
+            );
+        }
+        queues
     }
 
     /// Removes the oldest file, or keeps it to be the next one. Nothing happens if that is not its number. It does

@@ -195,9 +195,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether the current file says that messages came to `queue`.
-    pub(super) fn has_publishes(&self, queue: u64) -> bool {
-        self.current.as_ref().is_some_and(|current| current.queues.has_publishes(queue))
+    /// The queues that messages came to by the current file.
+    pub(super) fn with_publishes(&self) -> impl Iterator<Item = u64> + '_ {
+        self.current.iter().flat_map(|current| current.queues.with_publishes())
     }
 
     /// Cuts off what no record fills, and lets the spare go.
