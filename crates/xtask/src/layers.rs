@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Our packages by layer, lowest first. A package that is not here is a violation: a new crate gets its place first.
 const LAYERS: [&[&str]; 5] = [
-    &["warrenmq-wire", "warrenmq-store"],
+    &["warrenmq-wire", "warrenmq-store", "warrenmq-plot"],
     &["warrenmq-protocol", "warrenmq-routing", "warrenmq-queue"],
     &["warrenmq-broker", TESTKIT],
     &["warrenmq-server", "warrenmq-management", "warrenmq-sim"],
