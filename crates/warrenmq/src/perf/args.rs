@@ -4,14 +4,10 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use amq_protocol::{
-    types::{AMQPValue, FieldTable},
-    uri::{AMQPScheme, AMQPUri},
-};
+use amq_protocol::types::{AMQPValue, FieldTable};
 use clap::{Args, Subcommand, ValueEnum};
 
-/// Time that a run takes when neither time nor count is given.
-pub(crate) const TIME_DEFAULT: Duration = Duration::from_secs(10);
+use super::common::{CommonArgs, TIME_DEFAULT, parse_seconds};
 
 /// Arguments of `warrenmq perf`.
 #[derive(Debug, Args)]
@@ -30,10 +26,8 @@ pub(crate) enum Scenario {
 /// Arguments of `warrenmq perf throughput`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ThroughputArgs {
-    /// Broker to measure.
-    #[arg(short = 'H', long, visible_alias = "uris", value_name = "URI", env = "WARRENMQ_PERF_URI",
-          default_value = "amqp://guest:guest@127.0.0.1:5672/%2f", value_parser = parse_uri, hide_env_values = true)]
-    pub(crate) uri: AMQPUri,
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
 
     /// Producers, each with a connection and a thread of its own.
     #[arg(short = 'x', long, default_value_t = 1, value_name = "N",
@@ -140,17 +134,6 @@ pub(crate) struct ThroughputArgs {
     #[arg(short = 'M', long, value_name = "OCTETS", default_value_t = 131_072, help_heading = "Run",
           value_parser = clap::value_parser!(u32).range(4096..))]
     pub(crate) framemax: u32,
-
-    /// Process id of the broker, on this machine: reports its CPU time per message and its memory.
-    #[arg(long, value_name = "PID", help_heading = "Report")]
-    pub(crate) broker_pid: Option<u32>,
-    /// Seconds between two live lines.
-    #[arg(short = 'i', long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds,
-          help_heading = "Report")]
-    pub(crate) interval: Duration,
-    /// Print the summary as one JSON object on standard output; the live lines go to standard error.
-    #[arg(long, help_heading = "Report")]
-    pub(crate) json: bool,
 }
 
 /// A property of every message.
@@ -280,24 +263,6 @@ impl fmt::Display for Acks {
     }
 }
 
-fn parse_uri(text: &str) -> Result<AMQPUri, String> {
-    let uri = AMQPUri::from_str(text)?;
-    match uri.scheme {
-        AMQPScheme::AMQP => Ok(uri),
-        AMQPScheme::AMQPS => {
-            Err("TLS is not supported here: it would measure the TLS of the generator".into())
-        }
-    }
-}
-
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(time) if !time.is_zero() => Ok(time),
-        _ => Err("not a time above zero".into()),
-    }
-}
-
 fn parse_queue_args(text: &str) -> Result<FieldTable, String> {
     let mut table = FieldTable::default();
     for pair in text.split(',').filter(|pair| !pair.is_empty()) {
@@ -398,10 +363,10 @@ mod tests {
 
     #[test]
     fn uris() {
-        let uri = parse("--uri amqp://me:s%40cret@[::1]:5673/my%2Fhost").unwrap().uri;
+        let uri = parse("--uri amqp://me:s%40cret@[::1]:5673/my%2Fhost").unwrap().common.uri;
         assert_eq!(uri.authority.userinfo.password, "s@cret");
         assert_eq!((uri.authority.port, uri.vhost.as_str()), (5673, "my/host"));
-        assert_eq!(parse("").unwrap().uri.vhost, "/");
+        assert_eq!(parse("").unwrap().common.uri.vhost, "/");
     }
 
     #[test]

@@ -71,7 +71,8 @@ impl Consumer {
         number: u16,
         stop: &Arc<AtomicBool>,
     ) -> Result<Self, PerfError> {
-        let mut connection = Connection::open(&args.uri, &format!("perf consumer {number}"), args.framemax)?;
+        let mut connection =
+            Connection::open(&args.common.uri, &format!("perf consumer {number}"), args.framemax)?;
         if let Some(prefetch_count) = args.qos {
             let qos = basic_cold::Qos { prefetch_count, global: false };
             connection.call(CHANNEL, &Method::Basic(basic_cold::AMQPMethod::Qos(qos)))?;

@@ -16,6 +16,7 @@
 mod args;
 mod batch;
 mod clock;
+mod common;
 mod confirms;
 mod connection;
 mod consumer;
@@ -48,7 +49,7 @@ pub(crate) fn run(args: PerfArgs) -> ExitCode {
         eprintln!("warrenmq perf: {reason}");
         return ExitCode::FAILURE;
     }
-    let live = |line: &report::Live| if args.json { eprintln!("{line}") } else { println!("{line}") };
+    let live = |line: &report::Live| if args.common.json { eprintln!("{line}") } else { println!("{line}") };
     match throughput::run(&args, live) {
         Ok(report) => {
             print(&args, &report);
@@ -66,7 +67,7 @@ pub(crate) fn run(args: PerfArgs) -> ExitCode {
 }
 
 fn print(args: &ThroughputArgs, report: &Report) {
-    if !args.json {
+    if !args.common.json {
         println!("{report}");
         return;
     }

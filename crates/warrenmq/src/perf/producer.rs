@@ -75,7 +75,8 @@ impl Producer {
         number: u16,
         stop: &Arc<AtomicBool>,
     ) -> Result<Self, PerfError> {
-        let mut connection = Connection::open(&args.uri, &format!("perf producer {number}"), args.framemax)?;
+        let mut connection =
+            Connection::open(&args.common.uri, &format!("perf producer {number}"), args.framemax)?;
         if args.confirm.is_some() {
             let select = confirm::AMQPMethod::Select(confirm::Select { nowait: false });
             connection.call(CHANNEL, &Method::Confirm(select))?;

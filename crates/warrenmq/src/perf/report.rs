@@ -108,9 +108,8 @@ pub(crate) struct Live {
 
 impl Settings {
     pub(crate) fn new(args: &ThroughputArgs) -> Self {
-        let authority = &args.uri.authority;
         Self {
-            broker: format!("{}:{}", authority.host, authority.port),
+            broker: args.common.broker(),
             producers: args.producers,
             consumers: args.consumers,
             queues: args.queue_names().len(),

@@ -64,7 +64,7 @@ enum End {
 /// # Errors
 /// [`PerfError`]; the run is then over.
 pub(crate) fn run(args: &ThroughputArgs, mut live: impl FnMut(&Live)) -> Result<Report, PerfError> {
-    let mut setup = Connection::open(&args.uri, "perf setup", args.framemax)?;
+    let mut setup = Connection::open(&args.common.uri, "perf setup", args.framemax)?;
     topology::declare(&mut setup, args)?;
     setup.close();
     let stop = Arc::new(AtomicBool::new(false));
@@ -91,7 +91,7 @@ impl Run<'_> {
         let consumers: Vec<_> = consumers.collect::<Result<_, _>>()?;
         let producers = (0..self.args.producers).map(|number| Producer::open(self.args, number, &self.stop));
         let producers: Vec<_> = producers.collect::<Result<_, _>>()?;
-        self.broker = self.args.broker_pid.map(Watched::new).transpose()?;
+        self.broker = self.args.common.broker_pid.map(Watched::new).transpose()?;
         self.start_ns = clock::now_ns();
         // Without producers here nobody can tell old messages from new ones.
         let since_ns = if producers.is_empty() { 0 } else { self.start_ns };
@@ -111,7 +111,7 @@ impl Run<'_> {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let end_ns =
             self.args.time_limit().map_or(u64::MAX, |time| self.start_ns.saturating_add(nanos(time)));
-        let interval_ns = nanos(self.args.interval);
+        let interval_ns = nanos(self.args.common.interval);
         let mut line_ns = self.start_ns.saturating_add(interval_ns);
         let mut last = Counts { at_ns: self.start_ns, ..Counts::default() };
         loop {
