@@ -69,6 +69,7 @@ fn every_message_arrives_in_order_and_is_confirmed() {
         ("-C 100000", 100_000, false, true),
         ("-C 100000 -c 1000 -A 100 -q 1000", 100_000, true, true),
         ("-C 3001 -c 1 -A 7", 3_001, true, true),
+        ("-C 20000 -q 100 --eager-acks", 20_000, false, true),
         ("-C 5000 -s 0", 5_000, false, false),
         ("-C 200 -s 300000 -c 10 -f persistent", 200, true, true),
         ("-C 100 -r 1000 -c 5", 100, true, true),

@@ -114,6 +114,9 @@ pub(crate) struct ThroughputArgs {
     #[arg(short = 'A', long, value_name = "N", help_heading = "Consuming",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) multi_ack_every: Option<u64>,
+    /// Write each basic.ack at once and on its own, as most client libraries do, instead of all those of a read together.
+    #[arg(long, help_heading = "Consuming", conflicts_with = "autoack")]
+    pub(crate) eager_acks: bool,
     /// Prefetch count of each consumer.
     #[arg(short = 'q', long, value_name = "N", help_heading = "Consuming",
           value_parser = clap::value_parser!(u16).range(1..))]
@@ -167,6 +170,9 @@ impl ThroughputArgs {
             && every > u64::from(qos)
         {
             return Err(format!("--multi-ack-every {every} is never reached with --qos {qos}"));
+        }
+        if self.eager_acks && self.acks() == Acks::Auto {
+            return Err("--eager-acks without acknowledgements: needs --multi-ack-every or --qos".into());
         }
         if self.queue_pattern.is_some() && self.queues.is_none() && self.queue_pattern_to.is_none() {
             return Err("--queue-pattern needs --queues or --queue-pattern-to".into());
@@ -301,10 +307,11 @@ mod tests {
     #[test]
     fn accepted() {
         // Line, queue names, acks, time limit in milliseconds.
-        let cases: [(&str, &[&str], Acks, Option<u128>); 12] = [
+        let cases: [(&str, &[&str], Acks, Option<u128>); 13] = [
             ("", &["perf"], Acks::Auto, Some(10_000)),
             ("-a -z 2.5", &["perf"], Acks::Auto, Some(2_500)),
             ("-u q -q 100", &["q"], Acks::Every(1), Some(10_000)),
+            ("-q 100 --eager-acks", &["perf"], Acks::Every(1), Some(10_000)),
             ("-u q -A 10", &["q"], Acks::Every(10), Some(10_000)),
             ("-A 100 -q 100 -C 5", &["perf"], Acks::Every(100), None),
             ("-D 5", &["perf"], Acks::Auto, None),
@@ -337,6 +344,8 @@ mod tests {
             ("-a -A 10", "cannot be used with"),
             ("-a -q 10", "cannot be used with"),
             ("-A 0", "0 is not in"),
+            ("--eager-acks", "without acknowledgements"),
+            ("--eager-acks -a", "cannot be used with"),
             ("-c 0", "0 is not in"),
             ("-z 0", "above zero"),
             ("-z -1", "unexpected argument"),

@@ -1,7 +1,7 @@
 //! A consumer: takes messages from its queues, checks their order, measures their latency, acknowledges.
 //!
 //! Invariant: one look at the clock, one turn of the counters and at most one write for each read, however many messages
-//! the read held.
+//! the read held; only `--eager-acks` asks for one write for each acknowledgement.
 
 use std::sync::{
     Arc,
@@ -35,6 +35,8 @@ const SAMPLE_MASK: u64 = 63;
 pub(crate) struct Consumer {
     connection: Connection,
     acks: Acks,
+    /// Each acknowledgement is written on its own.
+    eager: bool,
     /// Messages to take.
     limit: u64,
     /// Its counters.
@@ -93,6 +95,7 @@ impl Consumer {
         Ok(Self {
             connection,
             acks: args.acks(),
+            eager: args.eager_acks,
             limit: args.cmessages.unwrap_or(u64::MAX),
             tally: Arc::new(Tally::new()),
             stop: Arc::clone(stop),
@@ -142,9 +145,17 @@ impl Consumer {
         loop {
             while let Some(delivery) = self.connection.next_whole() {
                 progress.take(delivery, now, &mut latency);
+                if self.eager {
+                    progress.write_acks(&mut self.connection)?;
+                }
             }
             match self.connection.next()? {
-                Some(Item::Delivery(delivery)) => progress.take(delivery, now, &mut latency),
+                Some(Item::Delivery(delivery)) => {
+                    progress.take(delivery, now, &mut latency);
+                    if self.eager {
+                        progress.write_acks(&mut self.connection)?;
+                    }
+                }
                 Some(Item::Method(payload)) => connection::check(payload)?,
                 Some(Item::Returned) => {}
                 None => break,
@@ -160,11 +171,7 @@ impl Consumer {
             self.tally.stale.set(progress.stale);
             self.tally.violations.set(progress.order.violations());
         }
-        if !progress.out.is_empty() {
-            self.connection.send(&progress.out)?;
-            progress.out.clear();
-        }
-        Ok(())
+        progress.write_acks(&mut self.connection)
     }
 }
 
@@ -192,6 +199,15 @@ impl Progress {
                 self.acknowledge(every > 1);
             }
         }
+    }
+
+    /// Writes the acknowledgements that have gathered.
+    fn write_acks(&mut self, connection: &mut Connection) -> Result<(), PerfError> {
+        if !self.out.is_empty() {
+            connection.send(&self.out)?;
+            self.out.clear();
+        }
+        Ok(())
     }
 
     /// Acknowledges everything taken, as one multiple or the one message there is.

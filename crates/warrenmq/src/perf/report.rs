@@ -118,7 +118,7 @@ impl Settings {
             mandatory: args.mandatory(),
             rate: args.rate,
             confirm: args.confirm,
-            acks: args.acks().to_string(),
+            acks: if args.eager_acks { format!("{}, eager", args.acks()) } else { args.acks().to_string() },
             qos: args.qos,
         }
     }
