@@ -2,12 +2,19 @@
 //!
 //! Invariant: what `clap` accepted and [`ThroughputArgs::check`] passed can be run; nothing is checked later.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, time::Duration};
 
-use amq_protocol::types::{AMQPValue, FieldTable};
+use amq_protocol::types::FieldTable;
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::common::{CommonArgs, TIME_DEFAULT, parse_seconds};
+use super::{
+    common::{CommonArgs, TIME_DEFAULT, parse_seconds},
+    message::{MessageArgs, header, short},
+    pattern::Pattern,
+};
+
+/// Most octets of messages that a producer prepares.
+const PREPARED_MAX: u64 = 1 << 30;
 
 /// Arguments of `warrenmq perf`.
 #[derive(Debug, Args)]
@@ -47,7 +54,7 @@ pub(crate) struct ThroughputArgs {
     pub(crate) queues: Option<u32>,
     /// Queue names with %d, or %0Nd, in place of the number.
     #[arg(long, value_name = "PATTERN", help_heading = "Topology")]
-    pub(crate) queue_pattern: Option<QueuePattern>,
+    pub(crate) queue_pattern: Option<Pattern>,
     /// Number of the first queue of the pattern.
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Topology")]
     pub(crate) queue_pattern_from: u32,
@@ -106,6 +113,8 @@ pub(crate) struct ThroughputArgs {
     #[arg(short = 'c', long, value_name = "N", help_heading = "Messages",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) confirm: Option<u64>,
+    #[command(flatten)]
+    pub(crate) message: MessageArgs,
 
     /// Consume without acknowledgements; this is so unless --multi-ack-every or --qos is given.
     #[arg(short = 'a', long, help_heading = "Consuming", conflicts_with_all = ["multi_ack_every", "qos"])]
@@ -181,11 +190,25 @@ impl ThroughputArgs {
             return Err("--queue-pattern-to is below --queue-pattern-from".into());
         }
         let names = self.queue_names();
+        let keys = self.message.keys().unwrap_or_default();
         let strings = [&self.exchange, &self.exchange_type, &self.routing_key.clone().unwrap_or_default()];
-        if let Some(long) = strings.into_iter().chain(&names).find(|name| name.len() > 255) {
+        if let Some(long) = strings.into_iter().chain(&names).chain(&keys).find(|name| name.len() > 255) {
             return Err(format!("longer than 255 octets: {long}"));
         }
-        Ok(())
+        let period = self.message.period(self.keys_in_turn());
+        if period.saturating_mul(u64::from(self.size)) > PREPARED_MAX {
+            return Err(format!("{period} different messages of {} octets are more than 1 GiB", self.size));
+        }
+        self.message.properties(self.persistent()).map(drop)
+    }
+
+    /// How many routing keys a producer publishes to in turn.
+    pub(crate) fn keys_in_turn(&self) -> usize {
+        match self.message.routing_keys {
+            Some(count) => count as usize,
+            None if self.alternate => self.queue_names().len(),
+            None => 1,
+        }
     }
 
     /// Names of all queues.
@@ -197,7 +220,7 @@ impl ThroughputArgs {
             (None, None) => from,
         };
         match &self.queue_pattern {
-            Some(pattern) => (from..=to).map(|number| pattern.name(number)).collect(),
+            Some(pattern) => (from..=to).map(|number| pattern.fill(number)).collect(),
             None if from == to => vec![self.queue.clone()],
             None => (from..=to).map(|number| format!("{}-{number}", self.queue)).collect(),
         }
@@ -229,37 +252,6 @@ impl ThroughputArgs {
     }
 }
 
-/// A name with a number in it: `%d`, or `%0Nd` for at least N digits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct QueuePattern {
-    before: String,
-    digits: usize,
-    after: String,
-}
-
-impl QueuePattern {
-    /// The name with `number` filled in.
-    pub(crate) fn name(&self, number: u32) -> String {
-        format!("{}{number:0digits$}{}", self.before, self.after, digits = self.digits)
-    }
-}
-
-impl FromStr for QueuePattern {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} has no %d, as in perf-%d or perf-%03d");
-        let (before, rest) = text.split_once('%').ok_or_else(bad)?;
-        let (digits, after) = rest.split_once('d').ok_or_else(bad)?;
-        let digits = match digits.strip_prefix('0') {
-            Some(digits) => digits.parse().ok().filter(|&digits| digits <= 10).ok_or_else(bad)?,
-            None if digits.is_empty() => 0,
-            None => return Err(bad()),
-        };
-        Ok(Self { before: before.into(), digits, after: after.into() })
-    }
-}
-
 impl fmt::Display for Acks {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -273,20 +265,14 @@ fn parse_queue_args(text: &str) -> Result<FieldTable, String> {
     let mut table = FieldTable::default();
     for pair in text.split(',').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
-        let value = match (value.parse::<i64>(), value.parse::<bool>()) {
-            (Ok(number), _) => AMQPValue::LongLongInt(number),
-            (_, Ok(truth)) => AMQPValue::Boolean(truth),
-            _ => AMQPValue::LongString(value.into()),
-        };
-        let key = amq_protocol::types::ShortString::try_new(key)
-            .map_err(|_| format!("longer than 255 octets: {key}"))?;
-        table.insert(key, value);
+        table.insert(short(key)?, header(value));
     }
     Ok(table)
 }
 
 #[cfg(test)]
 mod tests {
+    use amq_protocol::types::AMQPValue;
     use clap::Parser;
 
     use super::*;
@@ -353,7 +339,15 @@ mod tests {
             ("--queues 2 --queue-pattern-to 3", "cannot be used with"),
             ("--queue-pattern q%d", "needs --queues"),
             ("--queue-pattern q --queues 2", "has no %d"),
-            ("--queue-pattern q%xd --queues 2", "has no %d"),
+            ("--routing-key-pattern k", "has no %d"),
+            ("--routing-key-pattern k%d", "--routing-keys"),
+            ("--routing-keys 2", "--routing-key-pattern"),
+            ("--routing-key-pattern k%d --routing-keys 2 -k key", "cannot be used with"),
+            ("--routing-key-pattern k%d --routing-keys 2 --alternate", "cannot be used with"),
+            ("--routing-key-pattern k%d --routing-keys 2000 -s 1000000", "more than 1 GiB"),
+            ("--alternate --queues 2000 -s 1000000", "more than 1 GiB"),
+            ("--message-properties priority=300", "0 to 255"),
+            ("--message-headers key", "not KEY=VALUE"),
             ("--queue-pattern-from 3 --queue-pattern-to 2", "is below"),
             ("-k key --alternate", "cannot be used with"),
             ("-H amqps://localhost", "TLS is not supported"),

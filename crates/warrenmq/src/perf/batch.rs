@@ -19,7 +19,6 @@ const WRITE_BYTES: usize = 128 * 1024;
 pub(crate) struct Template {
     /// Octets of the body.
     pub(crate) size: usize,
-    pub(crate) persistent: bool,
     pub(crate) mandatory: bool,
     /// Largest payload of a body frame.
     pub(crate) payload_max: usize,
@@ -36,21 +35,29 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Builds messages that go to `routes` in turn; a route is exchange and key in wire form.
-    pub(crate) fn new(template: &Template, routes: &[Vec<u8>]) -> Result<Self, EncodeError> {
+    /// Builds messages that go to `routes` in turn, with `properties` in turn; a route is exchange and key in wire form.
+    /// After `period` messages both begin again.
+    pub(crate) fn new(
+        template: &Template,
+        routes: &[Vec<u8>],
+        properties: &[BasicProperties],
+        period: usize,
+    ) -> Result<Self, EncodeError> {
         let mut this = Self { bytes: Vec::new(), starts: vec![0], stamps: Vec::new(), cursor: 0 };
         let body: Vec<u8> = (0..template.size).map(|index| index as u8).collect();
-        let mut header = Vec::new();
-        let properties = BasicProperties::default();
-        let properties = if template.persistent { properties.with_delivery_mode(2) } else { properties };
-        put_header(&mut header, template.size as u64, &properties)?;
+        let mut headers = Vec::with_capacity(properties.len());
+        for properties in properties {
+            let mut header = Vec::new();
+            put_header(&mut header, template.size as u64, properties)?;
+            headers.push(header);
+        }
         loop {
-            for route in routes {
-                this.push(template, route, &header, &body);
+            for (route, header) in routes.iter().cycle().zip(headers.iter().cycle()).take(period) {
+                this.push(template, route, header, &body);
             }
             // As many rounds as one write takes, at least one.
-            let round = this.bytes.len() / (this.len() / routes.len().max(1)).max(1);
-            if routes.is_empty() || this.bytes.len() + round > WRITE_BYTES {
+            let round = this.bytes.len() / (this.len() / period.max(1)).max(1);
+            if round == 0 || this.bytes.len() + round > WRITE_BYTES {
                 return Ok(this);
             }
         }
@@ -104,7 +111,7 @@ mod tests {
     }
 
     fn template(size: usize) -> Template {
-        Template { size, persistent: false, mandatory: false, payload_max: 4088 }
+        Template { size, mandatory: false, payload_max: 4088 }
     }
 
     /// Routing keys and bodies in a run of frames.
@@ -129,7 +136,7 @@ mod tests {
     fn whole_messages_with_running_stamps() {
         for size in [16, 100, 5_000, 300_000] {
             let routes = [route("a"), route("bcd"), route("")];
-            let mut batch = Batch::new(&template(size), &routes).unwrap();
+            let mut batch = Batch::new(&template(size), &routes, &[BasicProperties::default()], 3).unwrap();
             let mut sequence = 0;
             for count in [1, 2, 7, 1_000, u64::MAX, 3] {
                 let (bytes, taken) = batch.next(count, 99, 5, sequence);
@@ -149,9 +156,30 @@ mod tests {
     }
 
     #[test]
+    fn keys_and_properties_in_turn() {
+        let routes = [route("a"), route("b")];
+        let properties: Vec<_> =
+            (1..=3).map(|priority| BasicProperties::default().with_priority(priority)).collect();
+        let mut batch = Batch::new(&template(0), &routes, &properties, 6).unwrap();
+        let (bytes, taken) = batch.next(6, 0, 0, 0);
+        let mut rest = bytes;
+        let mut priorities = Vec::new();
+        while let Some((frame, used)) = frame::split(rest, usize::MAX).unwrap() {
+            if frame.kind == frame::HEADER {
+                priorities.extend(frame.payload.last().copied());
+            }
+            rest = &rest[used..];
+        }
+        let keys: Vec<_> = messages(bytes).into_iter().map(|(key, _)| key).collect();
+        assert_eq!((taken, keys.concat()), (6, "ababab".to_owned()));
+        assert_eq!(priorities, [1, 2, 3, 1, 2, 3]);
+    }
+
+    #[test]
     fn small_bodies_have_no_stamp() {
         for size in [0, 1, 15] {
-            let mut batch = Batch::new(&template(size), &[route("k")]).unwrap();
+            let properties = [BasicProperties::default()];
+            let mut batch = Batch::new(&template(size), &[route("k")], &properties, 1).unwrap();
             let (bytes, taken) = batch.next(3, 99, 5, 0);
             let body: Vec<u8> = (0..size as u8).collect();
             assert_eq!(taken, 3);

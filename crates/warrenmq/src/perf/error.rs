@@ -42,6 +42,9 @@ pub(crate) enum PerfError {
     /// An argument does not fit AMQP.
     #[error("{0}")]
     Encode(#[from] EncodeError),
+    /// An argument cannot be had.
+    #[error("{0}")]
+    Argument(String),
     /// The process of the broker cannot be read.
     #[error("process {pid}: {source}")]
     Process { pid: u32, source: io::Error },

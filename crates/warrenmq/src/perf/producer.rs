@@ -83,13 +83,15 @@ impl Producer {
         }
         let template = Template {
             size: args.size as usize,
-            persistent: args.persistent(),
             mandatory: args.mandatory(),
             payload_max: connection.payload_max(),
         };
+        let routes = topology::routes(args, number);
+        let properties = args.message.properties(args.persistent()).map_err(PerfError::Argument)?;
+        let period = usize::try_from(args.message.period(routes.len())).unwrap_or(usize::MAX);
         Ok(Self {
             connection,
-            batch: Batch::new(&template, &topology::routes(args, number))?,
+            batch: Batch::new(&template, &routes, &properties, period)?,
             number,
             rate: args.rate,
             limit: args.pmessages.unwrap_or(u64::MAX),
