@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 5] = [
     &["warrenmq-protocol", "warrenmq-routing", "warrenmq-queue"],
     &["warrenmq-broker", TESTKIT],
     &["warrenmq-server", "warrenmq-management", "warrenmq-sim"],
-    &["warrenmq", "warrenmq-relay", "xtask", "warrenmq-tests"],
+    &["warrenmq", "warrenmq-relay", "warrenmq-counts", "xtask", "warrenmq-tests"],
 ];
 
 /// What tests share: tests of every layer may use it, nothing that is shipped may, and of our crates it knows only the one

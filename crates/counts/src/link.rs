@@ -1,0 +1,122 @@
+//! The broker's end of one connection: a session, and around it what the server's driver does with its buffers.
+//!
+//! Invariant: reads are as large as those of the driver, and it does with what is left of them what the driver does: a change
+//! there (`server/driver.rs`) is followed here. What the kernel does is beside the count, what tokio does is not there at all.
+
+use std::io::Read;
+
+use warrenmq_broker::Session;
+
+use crate::meter::beside_the_count;
+use crate::node::{NOW, Node};
+
+const READS_PER_TURN: usize = 2;
+const WRITES_PER_TURN: usize = 16;
+const SMALL_REST_OCTETS: usize = 4096;
+
+/// The connection.
+pub(crate) struct Link {
+    session: Session,
+    read_octets: usize,
+    write_octets: usize,
+    rest: Vec<u8>,
+    stopped_early: bool,
+    /// What belongs to the thread in the server.
+    read_buffer: Vec<u8>,
+    write_buffer: Vec<u8>,
+}
+
+impl Link {
+    pub(crate) fn new(node: &Node) -> Link {
+        let limits = node.limits();
+        Link {
+            session: node.connect(),
+            read_octets: limits.read_buffer_octets,
+            write_octets: limits.write_buffer_octets,
+            rest: Vec::new(),
+            stopped_early: false,
+            read_buffer: vec![0; limits.read_buffer_octets],
+            write_buffer: Vec::new(),
+        }
+    }
+
+    /// A turn: takes from `source` what the client has sent, hands to `sink` what it gets. Says whether anything moved.
+    pub(crate) fn turn(&mut self, source: &mut impl Read, sink: &mut impl FnMut(&[u8])) -> bool {
+        let mut write = std::mem::take(&mut self.write_buffer);
+        self.session.lend(&mut write);
+        let mut moved = self.session.inbox().is_notified();
+        if moved {
+            self.session.handle_inbox(NOW);
+        }
+        for _ in 0..READS_PER_TURN {
+            if !self.read(source) {
+                break;
+            }
+            moved = true;
+        }
+        assert!(self.session.timeout().is_none_or(|at| NOW < at), "no time has passed");
+        for _ in 0..WRITES_PER_TURN {
+            self.session.fill(self.write_octets);
+            let octets = self.session.transmit();
+            if octets.is_empty() {
+                break;
+            }
+            beside_the_count(|| sink(octets));
+            let count = octets.len();
+            self.session.sent(NOW, count);
+            moved = true;
+        }
+        self.session.reclaim(&mut write);
+        self.write_buffer = write;
+        moved
+    }
+
+    fn read(&mut self, source: &mut impl Read) -> bool {
+        assert!(!self.session.is_finished(), "the broker has closed the connection");
+        if !self.session.wants_input() {
+            return false;
+        }
+        if self.stopped_early {
+            let rest = std::mem::take(&mut self.rest);
+            let used = self.session.handle_input(NOW, &rest);
+            self.keep(rest, used);
+            return true;
+        }
+        let front = if self.rest.len() <= SMALL_REST_OCTETS { self.rest.len() } else { 0 };
+        if self.read_buffer.len() < front + self.read_octets {
+            self.read_buffer.resize(front + self.read_octets, 0);
+        }
+        let (head, tail) = self.read_buffer.split_at_mut(front);
+        let into = &mut tail[..self.read_octets];
+        let count = beside_the_count(|| source.read(into).expect("a source in memory"));
+        if count == 0 {
+            return false;
+        }
+        if front == self.rest.len() {
+            head.copy_from_slice(&self.rest);
+            if self.rest.capacity() > SMALL_REST_OCTETS {
+                self.rest = Vec::new();
+            }
+            self.rest.clear();
+            let input = &self.read_buffer[..front + count];
+            let used = self.session.handle_input(NOW, input);
+            self.rest.extend_from_slice(&input[used..]);
+            self.stopped_early = !self.rest.is_empty() && !self.session.wants_input();
+        } else {
+            let mut rest = std::mem::take(&mut self.rest);
+            rest.extend_from_slice(&tail[..count]);
+            let used = self.session.handle_input(NOW, &rest);
+            self.keep(rest, used);
+        }
+        true
+    }
+
+    fn keep(&mut self, mut rest: Vec<u8>, used: usize) {
+        rest.drain(..used);
+        if rest.is_empty() && rest.capacity() > SMALL_REST_OCTETS {
+            rest = Vec::new();
+        }
+        self.rest = rest;
+        self.stopped_early = !self.rest.is_empty() && !self.session.wants_input();
+    }
+}
