@@ -11,6 +11,7 @@ use super::{
     common::{CommonArgs, TIME_DEFAULT, parse_seconds},
     message::{MessageArgs, header, short},
     pattern::Pattern,
+    scenario::Operations,
 };
 
 /// Most octets of messages that a producer prepares.
@@ -28,6 +29,8 @@ pub(crate) struct PerfArgs {
 pub(crate) enum Scenario {
     /// Publish and consume as fast as possible, or at a rate.
     Throughput(Box<ThroughputArgs>),
+    #[command(flatten)]
+    Operations(Operations),
 }
 
 /// Arguments of `warrenmq perf throughput`.

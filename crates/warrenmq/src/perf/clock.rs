@@ -3,6 +3,8 @@
 //! Invariant: all threads, and all processes of one machine, read the same clock, so that a stamp written by one
 //! process can be subtracted in another. (`std::time::Instant` cannot be put into a message.)
 
+use std::time::Duration;
+
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
@@ -17,6 +19,11 @@ pub(crate) fn now_ns() -> u64 {
 /// `ns` as the system calls want it.
 pub(crate) fn timespec(ns: u64) -> Timespec {
     Timespec { tv_sec: (ns / NANOS_PER_SECOND) as i64, tv_nsec: (ns % NANOS_PER_SECOND) as _ }
+}
+
+/// `time` in nanoseconds; the most there is when it has more.
+pub(crate) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// `ns` as seconds, for rates and reports.

@@ -16,13 +16,14 @@ use rustix::{
 };
 use warrenmq_wire::{
     frame,
-    method::{self, AMQPValue, FieldTable, Method, basic_cold, channel, connection},
+    method::{self, Method, basic_cold, channel, connection},
 };
 
 use super::{
     clock,
     error::PerfError,
     inbox::Inbox,
+    login::start_ok,
     walker::{Delivery, Item},
 };
 
@@ -138,6 +139,11 @@ impl Connection {
     /// Deliveries that came before the answers to [`Self::call`], oldest first; leaves none.
     pub(crate) fn take_early(&mut self) -> Vec<Delivery> {
         std::mem::take(&mut self.early)
+    }
+
+    /// The address that was reached.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
     }
 
     /// Largest payload of a body frame.
@@ -316,36 +322,12 @@ fn connect_error(uri: &AMQPUri, source: io::Error) -> PerfError {
     PerfError::Connect { host: uri.authority.host.clone(), port: uri.authority.port, source }
 }
 
-fn start_ok(uri: &AMQPUri, name: &str) -> Method {
-    let mut capabilities = FieldTable::default();
-    // So that a wrong password or a queue that goes away ends the run with a reason.
-    for capability in
-        ["authentication_failure_close", "consumer_cancel_notify", "basic.nack", "publisher_confirms"]
-    {
-        capabilities.insert(capability.into(), AMQPValue::Boolean(true));
-    }
-    let mut client_properties = FieldTable::default();
-    for (key, value) in
-        [("product", "warrenmq perf"), ("version", env!("CARGO_PKG_VERSION")), ("connection_name", name)]
-    {
-        client_properties.insert(key.into(), AMQPValue::LongString(value.into()));
-    }
-    client_properties.insert("capabilities".into(), AMQPValue::FieldTable(capabilities));
-    let user = &uri.authority.userinfo;
-    let response = format!("\0{}\0{}", user.username, user.password);
-    Method::Connection(connection::AMQPMethod::StartOk(connection::StartOk {
-        client_properties,
-        mechanism: "PLAIN".into(),
-        response: response.as_str().into(),
-        locale: "en_US".into(),
-    }))
-}
-
 fn closed(scope: &'static str, code: u16, text: &str) -> PerfError {
     PerfError::Closed { scope, code, text: text.into() }
 }
 
-fn name(method: &Method) -> &'static str {
+/// The name of a method, for errors.
+pub(crate) fn name(method: &Method) -> &'static str {
     let (class, id) = method::method_ids(method);
     method::method_name(class, id).unwrap_or("an unknown method")
 }

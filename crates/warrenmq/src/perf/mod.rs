@@ -1,7 +1,9 @@
 //! `warrenmq perf`: puts load on a broker, any AMQP 0-9-1 broker, and measures it.
 //!
 //! ```text
-//! args ──► throughput ──► topology        what is declared, who uses which queue
+//! args ──► scenario                       operations that are no messages: a picture of its own is there
+//!   │
+//!   └────► throughput ──► topology        what is declared, who uses which queue
 //!              │
 //!              ├──► producer: pacer, confirms, batch ──┐
 //!              │                                       ├──► connection: inbox, walker ──► broker
@@ -20,17 +22,23 @@ mod common;
 mod confirms;
 mod connection;
 mod consumer;
+mod engine;
 mod error;
 mod inbox;
+mod login;
 mod message;
+mod meter;
 mod order;
 mod pacer;
 mod pattern;
+mod pipeline;
 mod process;
 mod producer;
 mod report;
+mod scenario;
 mod side;
 mod stamp;
+mod summary;
 mod tally;
 mod throughput;
 mod topology;
@@ -46,15 +54,21 @@ use report::Report;
 /// Runs what the command line asks for. Fails when the broker could not be used, or broke a promise:
 /// messages out of order, confirms of what was not published.
 pub(crate) fn run(args: PerfArgs) -> ExitCode {
-    let Scenario::Throughput(args) = args.scenario;
+    match args.scenario {
+        Scenario::Throughput(args) => throughput(&args),
+        Scenario::Operations(operations) => scenario::run(&operations),
+    }
+}
+
+fn throughput(args: &ThroughputArgs) -> ExitCode {
     if let Err(reason) = args.check() {
         eprintln!("warrenmq perf: {reason}");
         return ExitCode::FAILURE;
     }
     let live = |line: &report::Live| if args.common.json { eprintln!("{line}") } else { println!("{line}") };
-    match throughput::run(&args, live) {
+    match throughput::run(args, live) {
         Ok(report) => {
-            print(&args, &report);
+            print(args, &report);
             if report.order_violations == 0 && report.unexpected_confirms == 0 {
                 ExitCode::SUCCESS
             } else {

@@ -241,7 +241,6 @@ impl Display for Latency {
 
 impl Display for Broker {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
-        let mebibytes = |octets: u64| octets as f64 / (1 << 20) as f64;
         write!(
             out,
             "{} us CPU a message ({:.2} cores), RSS {:.1} MiB (most {:.1}, since its start {:.1})",
@@ -254,12 +253,18 @@ impl Display for Broker {
     }
 }
 
-fn micros(value: Option<f64>) -> String {
+/// For people.
+pub(crate) fn mebibytes(octets: u64) -> f64 {
+    octets as f64 / (1 << 20) as f64
+}
+
+/// Microseconds, if they were measured.
+pub(crate) fn micros(value: Option<f64>) -> String {
     value.map_or_else(|| "-".into(), |value| format!("{value:.3}"))
 }
 
 /// A whole number with its thousands apart.
-fn count(value: f64) -> String {
+pub(crate) fn count(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -108,10 +108,9 @@ impl Run<'_> {
 
     /// Waits for the end.
     fn watch(&mut self, live: &mut impl FnMut(&Live)) -> Result<End, PerfError> {
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let end_ns =
-            self.args.time_limit().map_or(u64::MAX, |time| self.start_ns.saturating_add(nanos(time)));
-        let interval_ns = nanos(self.args.common.interval);
+            self.args.time_limit().map_or(u64::MAX, |time| self.start_ns.saturating_add(clock::nanos(time)));
+        let interval_ns = clock::nanos(self.args.common.interval);
         let mut line_ns = self.start_ns.saturating_add(interval_ns);
         let mut last = Counts { at_ns: self.start_ns, ..Counts::default() };
         loop {

@@ -1,0 +1,202 @@
+//! What the operations of one phase have come to so far: their number, their latencies, the time and CPU they took.
+//!
+//! Invariant: time and CPU are counted between [`Meter::resume`] and [`Meter::pause`] only, so that two meters can share a run
+//! whose phases alternate.
+
+use std::fmt::{self, Display, Formatter};
+
+use hdrhistogram::Histogram;
+
+use super::{
+    clock,
+    common::CommonArgs,
+    error::PerfError,
+    process::{CpuTime, Process, thread_cpu_ns},
+    report::{Latency, count, micros_each, rate},
+    summary::Phase,
+    tally::histogram,
+};
+
+/// The figures of one phase.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    name: &'static str,
+    steps: Vec<Step>,
+    operations: u64,
+    /// Time counted before the last [`Self::resume`].
+    elapsed_ns: u64,
+    broker: Option<Broker>,
+    own_cpu_ns: u64,
+    running: Option<Running>,
+    interval_ns: u64,
+    json: bool,
+    /// Time counted and operations at the last live line.
+    last: (u64, u64),
+}
+
+/// One method of the operation.
+#[derive(Debug)]
+struct Step {
+    name: &'static str,
+    all: Histogram<u64>,
+    /// Since the last live line.
+    fresh: Histogram<u64>,
+}
+
+/// The broker's process.
+#[derive(Debug)]
+struct Broker {
+    pid: u32,
+    cpu_ns: u64,
+}
+
+/// Readings at the last [`Meter::resume`].
+#[derive(Debug)]
+struct Running {
+    since_ns: u64,
+    broker: Option<CpuTime>,
+    own_cpu_ns: u64,
+}
+
+/// What happened between two live lines.
+#[derive(Debug)]
+struct Live<'a> {
+    phase: &'static str,
+    time_s: f64,
+    rate: f64,
+    operations: u64,
+    steps: &'a [Step],
+}
+
+impl Meter {
+    /// For a phase whose operations consist of `steps`.
+    pub(crate) fn new(common: &CommonArgs, name: &'static str, steps: &[&'static str]) -> Self {
+        let step = |&name: &&'static str| Step { name, all: histogram(), fresh: histogram() };
+        Self {
+            name,
+            steps: steps.iter().map(step).collect(),
+            operations: 0,
+            elapsed_ns: 0,
+            broker: common.broker_pid.map(|pid| Broker { pid, cpu_ns: 0 }),
+            own_cpu_ns: 0,
+            running: None,
+            interval_ns: clock::nanos(common.interval),
+            json: common.json,
+            last: (0, 0),
+        }
+    }
+
+    /// Begins to count time.
+    ///
+    /// # Errors
+    /// When the broker's process is gone.
+    pub(crate) fn resume(&mut self) -> Result<(), PerfError> {
+        let broker = self.broker.as_ref().map(|broker| cpu_time(broker.pid)).transpose()?;
+        self.running = Some(Running { broker, own_cpu_ns: thread_cpu_ns(), since_ns: clock::now_ns() });
+        Ok(())
+    }
+
+    /// Stops counting time.
+    ///
+    /// # Errors
+    /// When the broker's process is gone.
+    pub(crate) fn pause(&mut self) -> Result<(), PerfError> {
+        let Some(running) = self.running.take() else {
+            return Ok(());
+        };
+        self.elapsed_ns += clock::now_ns().saturating_sub(running.since_ns);
+        self.own_cpu_ns += thread_cpu_ns().saturating_sub(running.own_cpu_ns);
+        if let (Some(broker), Some(before)) = (&mut self.broker, &running.broker) {
+            broker.cpu_ns += cpu_time(broker.pid)?.since(before);
+        }
+        Ok(())
+    }
+
+    /// An answer has come to a method sent at `sent_ns`; `ends` when it was the last of its operation.
+    pub(crate) fn answer(&mut self, step: usize, sent_ns: u64, now_ns: u64, ends: bool) {
+        if let Some(step) = self.steps.get_mut(step) {
+            step.fresh.saturating_record(now_ns.saturating_sub(sent_ns));
+        }
+        self.operations += u64::from(ends);
+    }
+
+    /// Operations so far.
+    pub(crate) fn operations(&self) -> u64 {
+        self.operations
+    }
+
+    /// Prints the live line when it is time; to be called at least once for each interval.
+    pub(crate) fn tick(&mut self, now_ns: u64) {
+        let running_ns = self.running.as_ref().map_or(0, |running| now_ns.saturating_sub(running.since_ns));
+        let time_ns = self.elapsed_ns + running_ns;
+        let (last_ns, last_operations) = self.last;
+        if time_ns.saturating_sub(last_ns) < self.interval_ns {
+            return;
+        }
+        let line = Live {
+            phase: self.name,
+            time_s: clock::seconds(time_ns),
+            rate: rate(self.operations - last_operations, clock::seconds(time_ns - last_ns)),
+            operations: self.operations,
+            steps: &self.steps,
+        };
+        if self.json {
+            eprintln!("{line}");
+        } else {
+            println!("{line}");
+        }
+        self.last = (time_ns, self.operations);
+        self.gather();
+    }
+
+    /// The figures.
+    ///
+    /// # Errors
+    /// When the broker's process is gone.
+    pub(crate) fn finish(mut self) -> Result<Phase, PerfError> {
+        self.pause()?;
+        self.gather();
+        let elapsed_s = clock::seconds(self.elapsed_ns);
+        let latencies = self.steps.iter().filter_map(|step| Some((step.name, Latency::new(&step.all)?)));
+        let latency_us = latencies.collect();
+        let cpu_ns = self.broker.as_ref().map(|broker| broker.cpu_ns);
+        Ok(Phase {
+            name: self.name,
+            operations: self.operations,
+            elapsed_s,
+            rate: rate(self.operations, elapsed_s),
+            latency_us,
+            cpu_us_per_operation: cpu_ns.and_then(|cpu_ns| micros_each(cpu_ns, self.operations)),
+            cores: cpu_ns.filter(|_| elapsed_s > 0.0).map(|cpu_ns| clock::seconds(cpu_ns) / elapsed_s),
+            generator_cpu_us_per_operation: micros_each(self.own_cpu_ns, self.operations),
+        })
+    }
+
+    fn gather(&mut self) {
+        for step in &mut self.steps {
+            step.all += &step.fresh;
+            step.fresh.reset();
+        }
+    }
+}
+
+impl Display for Live<'_> {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let Self { phase, time_s, rate, operations, .. } = self;
+        write!(out, "time {time_s:.3} s, {phase} {} a second, {operations} in all", count(*rate))?;
+        for step in self.steps {
+            if let Some(Latency { min, p50, p75, p95, p99, .. }) = Latency::new(&step.fresh) {
+                let name = step.name;
+                write!(
+                    out,
+                    ", min/median/75th/95th/99th {name} latency {min:.0}/{p50:.0}/{p75:.0}/{p95:.0}/{p99:.0} us"
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn cpu_time(pid: u32) -> Result<CpuTime, PerfError> {
+    Process::new(pid).cpu_time().map_err(|source| PerfError::Process { pid, source })
+}
