@@ -27,6 +27,10 @@ use crate::{
 const PANEL_HEIGHT: u32 = 300;
 /// Free pixels around a panel.
 const MARGIN: i32 = 10;
+/// Height of the row with the title of a panel.
+const HEAD_HEIGHT: i32 = 28;
+/// Width of the numbers and the label at the left.
+const LABEL_WIDTH: i32 = 72;
 /// A series of few points has a dot at each, or a single one would not be seen.
 const DOTS_MAX: usize = 60;
 
@@ -97,10 +101,10 @@ fn draw_panel(area: &Area<'_>, panel: &Panel) -> Drawn<()> {
     let x = Places::new(panel.x.scale, all().map(|&(x, _)| x));
     let y = Places::new(panel.y.scale, all().map(|&(_, y)| y));
     let mut chart = ChartBuilder::on(area)
-        .caption(&panel.title, (FONT, PANEL_SIZE).into_font().color(&INK))
         .margin(MARGIN)
+        .margin_top(MARGIN + HEAD_HEIGHT)
         .x_label_area_size(44)
-        .y_label_area_size(72)
+        .y_label_area_size(LABEL_WIDTH)
         .build_cartesian_2d(x, y)?;
     chart
         .configure_mesh()
@@ -121,11 +125,13 @@ fn draw_panel(area: &Area<'_>, panel: &Panel) -> Drawn<()> {
             chart.draw_series([PathElement::new(points, stroke(index))])?;
         }
     }
-    draw_legend(area, panel)
+    draw_head(area, panel)
 }
 
-/// The names of the series, in the row of the panel's title, at its right end.
-fn draw_legend(area: &Area<'_>, panel: &Panel) -> Drawn<()> {
+/// Above the axes: the title at the left, the names of the series at the right.
+fn draw_head(area: &Area<'_>, panel: &Panel) -> Drawn<()> {
+    let style = (FONT, PANEL_SIZE).into_font().color(&INK);
+    area.draw(&Text::new(panel.title.clone(), (MARGIN + LABEL_WIDTH, MARGIN + 2), style))?;
     let mut right = WIDTH as i32 - MARGIN;
     for (index, series) in panel.series.iter().enumerate().rev() {
         let left = right - width(&series.name);

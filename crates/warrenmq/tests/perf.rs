@@ -1,12 +1,15 @@
-//! `warrenmq perf throughput` as a process, against the relay of `examples/`: what it sends, gets and reports.
+//! `warrenmq perf throughput` and `latency` as a process, against the relay of `examples/`: what it sends, gets and reports.
 
 use std::{
     io::{BufRead, BufReader},
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
+    thread::sleep,
+    time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// A relay on a free port; ends with the test.
@@ -54,11 +57,13 @@ fn relay_path() -> PathBuf {
 }
 
 fn perf(address: &str, options: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_warrenmq"))
-        .args(["perf", "throughput", "--uri", &format!("amqp://{address}")])
-        .args(options.split_whitespace())
-        .output()
-        .expect("the program starts")
+    command("throughput", address, options).output().expect("the program starts")
+}
+
+fn command(scenario: &str, address: &str, options: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_warrenmq"));
+    command.args(["perf", scenario, "--uri", &format!("amqp://{address}")]).args(options.split_whitespace());
+    command
 }
 
 #[test]
@@ -99,6 +104,43 @@ fn time_and_rate_are_kept() {
     assert!((0.5..5.0).contains(&elapsed), "{elapsed} s");
     assert!((500.0..=elapsed * 2000.0 + 2.0).contains(&published), "{published} messages in {elapsed} s");
     assert!(report["consumed"]["messages"].as_f64() <= Some(published));
+}
+
+/// The relay stands still for a third of the run: what was due meanwhile must be counted as late, although a closed loop
+/// would not even have sent it.
+#[test]
+fn a_stall_shows_in_the_latency() {
+    let relay = Relay::start();
+    let pid = i32::try_from(relay.process.id()).ok().and_then(Pid::from_raw).expect("a process id");
+    let mut run = command("latency", &relay.address, "--json -r 1000 -z 1.5 -i 0.1");
+    let mut run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let mut lines = BufReader::new(run.stderr.take().expect("piped"));
+    let mut live = String::new();
+    lines.read_line(&mut live).expect("the first live line");
+    kill_process(pid, Signal::STOP).expect("our own child");
+    sleep(Duration::from_millis(500));
+    kill_process(pid, Signal::CONT).expect("our own child");
+    std::io::copy(&mut lines, &mut std::io::sink()).expect("the other live lines");
+    let output = run.wait_with_output().expect("the end of the run");
+    assert!(output.status.success(), "{live}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    let latency = &report["consumer_latency_us"];
+    assert!(latency["max"].as_f64() > Some(400_000.0), "{report}");
+    assert!(latency["p90"].as_f64() > Some(50_000.0), "{report}");
+    assert!(report["lateness_us"].is_object(), "{report}");
+    assert_eq!(latency["samples"], report["consumed"]["messages"], "each message is measured");
+    assert!(report["intervals"].as_array().is_some_and(|intervals| intervals.len() > 3), "{report}");
+}
+
+#[test]
+fn a_chart_is_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("run.svg");
+    Relay::start().measure(&format!("-r 1000 -z 0.4 -i 0.1 -c 10 --plot {}", file.display()));
+    let chart = std::fs::read_to_string(file).expect("the chart");
+    for text in ["<svg", "perf throughput, 127.0.0.1", "\n99\n", "consumer 99 %", "confirmed"] {
+        assert!(chart.contains(text), "{text}: {chart}");
+    }
 }
 
 #[test]

@@ -14,6 +14,8 @@ use super::{
     scenario::Operations,
 };
 
+/// Messages a second of each producer of `perf latency` when no rate is given.
+pub(crate) const LATENCY_RATE: u64 = 5_000;
 /// Most octets of messages that a producer prepares.
 const PREPARED_MAX: u64 = 1 << 30;
 
@@ -29,11 +31,13 @@ pub(crate) struct PerfArgs {
 pub(crate) enum Scenario {
     /// Publish and consume as fast as possible, or at a rate.
     Throughput(Box<ThroughputArgs>),
+    /// Publish at a steady rate, 5000 a second unless --rate is given, and measure how late messages and confirms come.
+    Latency(Box<ThroughputArgs>),
     #[command(flatten)]
     Operations(Operations),
 }
 
-/// Arguments of `warrenmq perf throughput`.
+/// Arguments of `warrenmq perf throughput` and `warrenmq perf latency`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ThroughputArgs {
     #[command(flatten)]
@@ -108,7 +112,8 @@ pub(crate) struct ThroughputArgs {
     /// Message flags; persistent also makes the declared queues and exchange durable.
     #[arg(short = 'f', long, value_name = "FLAG", help_heading = "Messages")]
     pub(crate) flag: Vec<Flag>,
-    /// Messages a second of each producer; as fast as possible when absent.
+    /// Messages a second of each producer; throughput: as fast as possible when absent. Latencies are then counted from
+    /// when a message was due, not from when it could be written.
     #[arg(short = 'r', long, value_name = "N", help_heading = "Messages",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) rate: Option<u64>,

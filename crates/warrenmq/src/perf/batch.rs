@@ -1,7 +1,9 @@
 //! Prebuilt publishes: the bytes of many messages back to back, of which only the stamps change.
 //!
 //! Invariant: `starts` holds where each message starts and, last, where the last one ends; whatever
-//! [`Batch::next`] returns begins and ends at such a place.
+//! [`Batch::bytes`] returns begins and ends at such a place.
+
+use std::ops::Range;
 
 use warrenmq_wire::{
     basic,
@@ -9,7 +11,10 @@ use warrenmq_wire::{
     method::{BasicProperties, EncodeError},
 };
 
-use super::{connection::CHANNEL, stamp::Stamp};
+use super::{
+    connection::CHANNEL,
+    stamp::{self, Stamp},
+};
 
 /// Octets of one write: more does not make a write cheaper and leaves the cache.
 const WRITE_BYTES: usize = 128 * 1024;
@@ -63,22 +68,32 @@ impl Batch {
         }
     }
 
-    /// Up to `count` messages (at least one), stamped with `now_ns` and `sequence` on, and how many they are.
+    /// The next messages of the ring: up to `count`, as many as one write takes, at least one.
     #[inline]
-    pub(crate) fn next(&mut self, count: u64, now_ns: u64, producer: u16, sequence: u64) -> (&[u8], u64) {
+    pub(crate) fn take(&mut self, count: u64) -> Range<usize> {
         let first = self.cursor;
         let count = usize::try_from(count).unwrap_or(usize::MAX).min(self.len() - first);
         let end = self.starts[first] + WRITE_BYTES;
         let fitting = self.starts[first + 1..=first + count].partition_point(|&start| start <= end);
         let last = first + fitting.max(1);
-        if let Some(stamps) = self.stamps.get(first..last) {
-            for (&at, sequence) in stamps.iter().zip(sequence..) {
-                let stamp = Stamp { sent_ns: now_ns, producer, sequence };
-                self.bytes[at..at + 16].copy_from_slice(&stamp.to_bytes());
+        self.cursor = if last == self.len() { 0 } else { last };
+        first..last
+    }
+
+    /// Puts `stamp` into the first of `messages`, and stamps with the next sequence numbers into those behind it.
+    #[inline]
+    pub(crate) fn stamp(&mut self, messages: Range<usize>, stamp: Stamp) {
+        if let Some(stamps) = self.stamps.get(messages) {
+            for (&at, sequence) in stamps.iter().zip(stamp.sequence..) {
+                self.bytes[at..at + stamp::LEN].copy_from_slice(&Stamp { sequence, ..stamp }.to_bytes());
             }
         }
-        self.cursor = if last == self.len() { 0 } else { last };
-        (&self.bytes[self.starts[first]..self.starts[last]], (last - first) as u64)
+    }
+
+    /// The octets of these messages.
+    #[inline]
+    pub(crate) fn bytes(&self, messages: Range<usize>) -> &[u8] {
+        &self.bytes[self.starts[messages.start]..self.starts[messages.end]]
     }
 
     /// Number of messages in the ring.
@@ -90,7 +105,7 @@ impl Batch {
         basic::put_publish(&mut self.bytes, CHANNEL, route, template.mandatory);
         let content = self.bytes.len();
         basic::put_content(&mut self.bytes, CHANNEL, header, body, template.payload_max);
-        if template.size >= super::stamp::LEN {
+        if template.size >= stamp::LEN {
             let overhead = warrenmq_wire::frame::OVERHEAD;
             self.stamps.push(content + header.len() + overhead + overhead - 1);
         }
@@ -112,6 +127,13 @@ mod tests {
 
     fn template(size: usize) -> Template {
         Template { size, mandatory: false, payload_max: 4088 }
+    }
+
+    /// What a producer does: the octets of up to `count` messages with their stamps, and how many they are.
+    fn next(batch: &mut Batch, count: u64, stamp: Stamp) -> (&[u8], u64) {
+        let messages = batch.take(count);
+        batch.stamp(messages.clone(), stamp);
+        (batch.bytes(messages.clone()), messages.len() as u64)
     }
 
     /// Routing keys and bodies in a run of frames.
@@ -139,7 +161,7 @@ mod tests {
             let mut batch = Batch::new(&template(size), &routes, &[BasicProperties::default()], 3).unwrap();
             let mut sequence = 0;
             for count in [1, 2, 7, 1_000, u64::MAX, 3] {
-                let (bytes, taken) = batch.next(count, 99, 5, sequence);
+                let (bytes, taken) = next(&mut batch, count, Stamp { sent_ns: 99, producer: 5, sequence });
                 assert!(taken >= 1 && taken <= count, "{taken} of {count} at size {size}");
                 assert!(bytes.len() <= WRITE_BYTES || taken == 1);
                 let found = messages(bytes);
@@ -161,7 +183,7 @@ mod tests {
         let properties: Vec<_> =
             (1..=3).map(|priority| BasicProperties::default().with_priority(priority)).collect();
         let mut batch = Batch::new(&template(0), &routes, &properties, 6).unwrap();
-        let (bytes, taken) = batch.next(6, 0, 0, 0);
+        let (bytes, taken) = next(&mut batch, 6, Stamp { sent_ns: 0, producer: 0, sequence: 0 });
         let mut rest = bytes;
         let mut priorities = Vec::new();
         while let Some((frame, used)) = frame::split(rest, usize::MAX).unwrap() {
@@ -180,7 +202,7 @@ mod tests {
         for size in [0, 1, 15] {
             let properties = [BasicProperties::default()];
             let mut batch = Batch::new(&template(size), &[route("k")], &properties, 1).unwrap();
-            let (bytes, taken) = batch.next(3, 99, 5, 0);
+            let (bytes, taken) = next(&mut batch, 3, Stamp { sent_ns: 99, producer: 5, sequence: 0 });
             let body: Vec<u8> = (0..size as u8).collect();
             assert_eq!(taken, 3);
             assert_eq!(messages(bytes), vec![("k".to_owned(), body); 3]);

@@ -1,6 +1,6 @@
 //! The part of the command line that all scenarios of `warrenmq perf` share: which broker, what is reported.
 
-use std::{str::FromStr, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use amq_protocol::uri::{AMQPScheme, AMQPUri};
 use clap::Args;
@@ -25,6 +25,9 @@ pub(crate) struct CommonArgs {
     /// Print the summary as one JSON object on standard output; the live lines go to standard error.
     #[arg(long, help_heading = "Report")]
     pub(crate) json: bool,
+    /// Write a chart of the run: percentiles of its latencies, rate and latency over time.
+    #[arg(long, value_name = "FILE.svg", help_heading = "Report")]
+    pub(crate) plot: Option<PathBuf>,
 }
 
 impl CommonArgs {

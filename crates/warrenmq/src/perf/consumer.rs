@@ -27,7 +27,8 @@ use super::{
 
 /// Up to this many messages in a read the latency of each is recorded, above it that of some.
 const READ_SMALL: u64 = 32;
-/// Of a large read every 64th message's latency is recorded: those whose number has none of these bits.
+/// Of a large read every 64th message's latency is recorded: those whose number has none of these bits. With a rate a large
+/// read is what follows a stall, and all of it is recorded.
 const SAMPLE_MASK: u64 = 63;
 
 /// One consumer.
@@ -37,6 +38,8 @@ pub(crate) struct Consumer {
     acks: Acks,
     /// Each acknowledgement is written on its own.
     eager: bool,
+    /// Whether the messages have a time at which they are due.
+    paced: bool,
     /// Messages to take.
     limit: u64,
     /// Its counters.
@@ -96,6 +99,7 @@ impl Consumer {
             connection,
             acks: args.acks(),
             eager: args.eager_acks,
+            paced: args.rate.is_some(),
             limit: args.cmessages.unwrap_or(u64::MAX),
             tally: Arc::new(Tally::new()),
             stop: Arc::clone(stop),
@@ -163,7 +167,7 @@ impl Consumer {
         }
         drop(latency);
         let count = progress.taken - before;
-        progress.sample_mask = if count <= READ_SMALL { 0 } else { SAMPLE_MASK };
+        progress.sample_mask = if count <= READ_SMALL || self.paced { 0 } else { SAMPLE_MASK };
         if count > 0 {
             self.tally.messages.set(progress.taken);
             self.tally.last_ns.set(now);

@@ -45,6 +45,9 @@ pub(crate) enum PerfError {
     /// An argument cannot be had.
     #[error("{0}")]
     Argument(String),
+    /// The chart could not be written.
+    #[error("{0}")]
+    Plot(#[from] warrenmq_plot::PlotError),
     /// The process of the broker cannot be read.
     #[error("process {pid}: {source}")]
     Process { pid: u32, source: io::Error },

@@ -9,7 +9,7 @@
 //!              │                                       ├──► connection: inbox, walker ──► broker
 //!              ├──► consumer: order, stamp ────────────┘
 //!              │
-//!              └──► side, tally, watched (process) ──► report
+//!              └──► side, tally, watched (process) ──► report, plot
 //! ```
 //! It must cost far less than the broker it measures, on the same machine. So it is plain threads and blocking sockets,
 //! one of each for a producer or consumer; messages are prebuilt and leave by the write buffer; what arrives is stepped over,
@@ -32,6 +32,7 @@ mod order;
 mod pacer;
 mod pattern;
 mod pipeline;
+mod plot;
 mod process;
 mod producer;
 mod report;
@@ -48,33 +49,37 @@ mod watched;
 use std::process::ExitCode;
 
 pub(crate) use args::PerfArgs;
-use args::{Scenario, ThroughputArgs};
+use args::{LATENCY_RATE, Scenario, ThroughputArgs};
 use report::Report;
 
 /// Runs what the command line asks for. Fails when the broker could not be used, or broke a promise:
 /// messages out of order, confirms of what was not published.
 pub(crate) fn run(args: PerfArgs) -> ExitCode {
     match args.scenario {
-        Scenario::Throughput(args) => throughput(&args),
+        Scenario::Throughput(args) => throughput("throughput", &args),
+        Scenario::Latency(mut args) => {
+            args.rate.get_or_insert(LATENCY_RATE);
+            throughput("latency", &args)
+        }
         Scenario::Operations(operations) => scenario::run(&operations),
     }
 }
 
-fn throughput(args: &ThroughputArgs) -> ExitCode {
+fn throughput(name: &str, args: &ThroughputArgs) -> ExitCode {
     if let Err(reason) = args.check() {
         eprintln!("warrenmq perf: {reason}");
         return ExitCode::FAILURE;
     }
-    let live = |line: &report::Live| if args.common.json { eprintln!("{line}") } else { println!("{line}") };
-    match throughput::run(args, live) {
-        Ok(report) => {
-            print(args, &report);
-            if report.order_violations == 0 && report.unexpected_confirms == 0 {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
-        }
+    let live =
+        |line: &report::Interval| if args.common.json { eprintln!("{line}") } else { println!("{line}") };
+    let report = throughput::run(args, live).and_then(|report| {
+        print(args, &report);
+        plot::write(&args.common, &format!("perf {name}"), || plot::panels(&report))?;
+        Ok(report)
+    });
+    match report {
+        Ok(report) if report.order_violations == 0 && report.unexpected_confirms == 0 => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("warrenmq perf: {error}");
             ExitCode::FAILURE

@@ -5,6 +5,7 @@
 
 use std::{
     num::NonZeroU64,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -24,7 +25,8 @@ use super::{
     confirms::Confirms,
     connection::{self, CHANNEL, Connection},
     error::PerfError,
-    pacer::Pacer,
+    pacer::{Due, Pacer},
+    stamp::Stamp,
     tally::Tally,
     topology,
     walker::{Item, WalkError},
@@ -34,6 +36,12 @@ use super::{
 const WRITES_UNHEARD: u32 = 64;
 /// So many [`connection::TURN`]s without progress a write may take after the end of the run: 5 s.
 const TURNS_OVER_MAX: u32 = 50;
+/// The last stretch before a message is due is spent looking at the clock: a wake-up comes late by about as much.
+const SPIN_NS: u64 = 40_000;
+/// All producers together spend at most one part in so many of a core on that; the broker needs the cores too.
+const SPIN_PART: u64 = 5;
+/// So long after the start of the run the first message is due, for each producer: their threads are to stand by then.
+const START_NS_EACH: u64 = 50_000;
 /// A window is filled in so many writes, so that the broker works on one while the next is written.
 const WRITES_PER_WINDOW: u64 = 4;
 
@@ -44,6 +52,8 @@ pub(crate) struct Producer {
     batch: Batch,
     /// Its number in every stamp.
     number: u16,
+    /// Number of producers.
+    of: u16,
     /// Messages a second.
     rate: Option<u64>,
     /// Messages to publish.
@@ -59,6 +69,8 @@ pub(crate) struct Producer {
 #[derive(Debug)]
 struct Progress {
     pacer: Pacer,
+    /// See [`SPIN_NS`].
+    spin_ns: u64,
     confirms: Confirms,
     /// Messages published; the next one's sequence number.
     sequence: u64,
@@ -93,6 +105,7 @@ impl Producer {
             connection,
             batch: Batch::new(&template, &routes, &properties, period)?,
             number,
+            of: args.producers,
             rate: args.rate,
             limit: args.pmessages.unwrap_or(u64::MAX),
             window: args.confirm,
@@ -102,14 +115,17 @@ impl Producer {
     }
 
     /// Publishes until the limit is reached and confirmed, or the run is stopped; returns the connection for its
-    /// farewell, unless it ends inside a message.
-    pub(crate) fn run(mut self) -> Result<Option<Connection>, PerfError> {
+    /// farewell, unless it ends inside a message. The schedule begins right after `start_ns`.
+    pub(crate) fn run(mut self, start_ns: u64) -> Result<Option<Connection>, PerfError> {
         if self.rate.is_some() {
             // The default, 50 us, would make bursts of a steady rate. Where it cannot be had the rate is still right.
             let _ = set_current_timer_slack(NonZeroU64::new(1));
         }
+        let start_ns = start_ns + START_NS_EACH * u64::from(self.of);
+        let pacer = Pacer::new(self.rate, start_ns).shifted(self.number, self.of);
         let mut progress = Progress {
-            pacer: Pacer::new(self.rate, now_ns()),
+            spin_ns: SPIN_NS.min(pacer.between_ns() / (SPIN_PART * u64::from(self.of.max(1)))),
+            pacer,
             confirms: Confirms::default(),
             sequence: 0,
             writes_unheard: 0,
@@ -123,13 +139,7 @@ impl Producer {
             let room = self.room(&progress);
             let due = progress.pacer.due(now);
             match left.min(room).min(due) {
-                0 if left > 0 && room > 0 => {
-                    let next = progress.pacer.next_ns(now);
-                    if self.connection.wait_readable(now, next)? {
-                        self.connection.receive_now()?;
-                        self.hear(&mut progress)?;
-                    }
-                }
+                0 if left > 0 && room > 0 => self.wait(now, &mut progress)?,
                 0 => {
                     self.connection.receive()?;
                     self.hear(&mut progress)?;
@@ -139,6 +149,22 @@ impl Producer {
             }
         }
         Ok(Some(self.connection))
+    }
+
+    /// Waits until the next message is due, or something has been heard.
+    fn wait(&mut self, now: u64, progress: &mut Progress) -> Result<(), PerfError> {
+        let next = progress.pacer.next_ns();
+        if next > now + progress.spin_ns {
+            if self.connection.wait_readable(now, next - progress.spin_ns)? {
+                self.connection.receive_now()?;
+                self.hear(progress)?;
+            }
+            return Ok(());
+        }
+        while now_ns() < next {
+            std::hint::spin_loop();
+        }
+        Ok(())
     }
 
     /// Messages that may be written now as far as the window is concerned.
@@ -153,13 +179,9 @@ impl Producer {
     /// Writes up to `count` messages; false when the run was stopped in the middle of one and the broker
     /// would not take the rest.
     fn publish(&mut self, count: u64, now: u64, progress: &mut Progress) -> Result<bool, PerfError> {
-        let (bytes, count) = self.batch.next(count, now, self.number, progress.sequence);
-        if self.window.is_some() {
-            progress.confirms.publish(count, now);
-        }
-        progress.sequence += count;
-        progress.pacer.sent(count);
-        let mut rest = bytes;
+        let messages = self.batch.take(count);
+        self.schedule(messages.clone(), now, progress);
+        let mut rest = self.batch.bytes(messages);
         let mut turns_over = 0;
         loop {
             let written = self.connection.send_some(rest)?;
@@ -187,6 +209,24 @@ impl Producer {
             self.hear(progress)?;
         }
         Ok(true)
+    }
+
+    /// Notes when each of the messages was due, in its stamp and for its confirm.
+    fn schedule(&mut self, mut messages: Range<usize>, now: u64, progress: &mut Progress) {
+        while !messages.is_empty() {
+            let Due { at_ns, count } = progress.pacer.send(messages.len() as u64, now);
+            let stamp = Stamp { sent_ns: at_ns, producer: self.number, sequence: progress.sequence };
+            let end = messages.start + count as usize;
+            self.batch.stamp(messages.start..end, stamp);
+            messages.start = end;
+            progress.sequence += count;
+            if self.window.is_some() {
+                progress.confirms.publish(count, at_ns);
+            }
+            if progress.pacer.is_paced() {
+                self.tally.lateness.lock().saturating_record_n(now.saturating_sub(at_ns), count);
+            }
+        }
     }
 
     fn hear(&mut self, progress: &mut Progress) -> Result<(), PerfError> {

@@ -31,8 +31,15 @@ pub(crate) struct Report {
     pub(crate) consumer_latency_us: Option<Latency>,
     pub(crate) confirm_latency_us: Option<Latency>,
     pub(crate) broker: Option<Broker>,
+    /// How long after its time each message was written; absent without a rate.
+    pub(crate) lateness_us: Option<Latency>,
     /// CPU time of the generator's own threads, which is no part of the broker's.
     pub(crate) generator: Generator,
+    /// What happened between two live lines, in order.
+    pub(crate) intervals: Vec<Interval>,
+    /// Latencies in full, in nanoseconds and by name, for charts.
+    #[serde(skip)]
+    pub(crate) distributions: Vec<(&'static str, Histogram<u64>)>,
 }
 
 /// What was run.
@@ -65,6 +72,7 @@ pub(crate) struct Latency {
     pub(crate) min: f64,
     pub(crate) p50: f64,
     pub(crate) p75: f64,
+    pub(crate) p90: f64,
     pub(crate) p95: f64,
     pub(crate) p99: f64,
     pub(crate) p999: f64,
@@ -96,14 +104,16 @@ pub(crate) struct Generator {
 }
 
 /// What happened between two live lines.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Live {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub(crate) struct Interval {
+    /// Its end, since the start of the run.
     pub(crate) time_s: f64,
+    /// Messages a second, as the next two.
     pub(crate) published: f64,
     pub(crate) consumed: f64,
     pub(crate) confirmed: Option<f64>,
-    pub(crate) consumer_latency: Option<Latency>,
-    pub(crate) confirm_latency: Option<Latency>,
+    pub(crate) consumer_latency_us: Option<Latency>,
+    pub(crate) confirm_latency_us: Option<Latency>,
 }
 
 impl Settings {
@@ -140,6 +150,7 @@ impl Latency {
             min: micros(histogram.min()),
             p50: at(0.50),
             p75: at(0.75),
+            p90: at(0.90),
             p95: at(0.95),
             p99: at(0.99),
             p999: at(0.999),
@@ -158,7 +169,7 @@ pub(crate) fn micros_each(cpu_ns: u64, messages: u64) -> Option<f64> {
     (messages > 0).then(|| cpu_ns as f64 / 1e3 / messages as f64)
 }
 
-impl Display for Live {
+impl Display for Interval {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         write!(
             out,
@@ -170,7 +181,7 @@ impl Display for Live {
         if let Some(confirmed) = self.confirmed {
             write!(out, ", confirmed {} msg/s", count(confirmed))?;
         }
-        let latencies = [("consumer", &self.consumer_latency), ("confirm", &self.confirm_latency)];
+        let latencies = [("consumer", &self.consumer_latency_us), ("confirm", &self.confirm_latency_us)];
         for (name, latency) in latencies {
             if let Some(Latency { min, p50, p75, p95, p99, .. }) = latency {
                 write!(
@@ -201,10 +212,14 @@ impl Display for Report {
                 )?;
             }
         }
-        let latencies = [("consumer", &self.consumer_latency_us), ("confirm", &self.confirm_latency_us)];
+        let latencies = [
+            ("consumer latency", &self.consumer_latency_us),
+            ("confirm latency", &self.confirm_latency_us),
+            ("written after its time", &self.lateness_us),
+        ];
         for (name, latency) in latencies {
             if let Some(latency) = latency {
-                writeln!(out, "  {name} latency in us: {latency}")?;
+                writeln!(out, "  {name} in us: {latency}")?;
             }
         }
         let counts = [
@@ -233,8 +248,8 @@ impl Display for Latency {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "min {:.1}, median {:.1}, 75th {:.1}, 95th {:.1}, 99th {:.1}, 99.9th {:.1}, max {:.1} ({} samples)",
-            self.min, self.p50, self.p75, self.p95, self.p99, self.p999, self.max, self.samples
+            "min {:.1}, median {:.1}, 75th {:.1}, 90th {:.1}, 95th {:.1}, 99th {:.1}, 99.9th {:.1}, max {:.1} ({} samples)",
+            self.min, self.p50, self.p75, self.p90, self.p95, self.p99, self.p999, self.max, self.samples
         )
     }
 }

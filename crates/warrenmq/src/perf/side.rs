@@ -111,6 +111,15 @@ impl Side {
         fresh
     }
 
+    /// How late the messages of the whole run were written.
+    pub(crate) fn lateness(&self) -> Histogram<u64> {
+        let mut all = histogram();
+        for tally in &self.tallies {
+            all += &*tally.lateness.lock();
+        }
+        all
+    }
+
     /// Latencies of the whole run.
     pub(crate) fn latency(&mut self) -> &Histogram<u64> {
         self.take_latency();

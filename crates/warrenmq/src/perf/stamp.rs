@@ -1,4 +1,4 @@
-//! The stamp at the head of a message body: when it was sent, by whom, and as which of the sender's messages.
+//! The stamp at the head of a message body: when it was to be sent, by whom, and as which of the sender's messages.
 //!
 //! ```text
 //! 0             8            10                   16
@@ -15,7 +15,7 @@ const SEQUENCE_MASK: u64 = (1 << SEQUENCE_BITS) - 1;
 /// One stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// Time of the write that carried the message.
+    /// When the message was due, or at no rate the time of the write that carried it.
     pub(crate) sent_ns: u64,
     /// Number of the producer in its process.
     pub(crate) producer: u16,

@@ -42,6 +42,9 @@ pub(crate) struct Tally {
     /// Latencies since the reporter last took them, in nanoseconds. The worker holds the lock while it goes through
     /// one read buffer, the reporter while it copies.
     pub(crate) latency: Mutex<Histogram<u64>>,
+    /// How long after its time each message of a producer with a rate was written, in nanoseconds. The lock is held for one
+    /// entry.
+    pub(crate) lateness: Mutex<Histogram<u64>>,
 }
 
 /// A number written by one thread and read by others.
@@ -82,6 +85,7 @@ impl Tally {
             cpu_ns: Counter::default(),
             done: AtomicBool::new(false),
             latency: Mutex::new(histogram()),
+            lateness: Mutex::new(histogram()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One run of `perf throughput`: sets it up, watches it, ends it, sums it up.
+//! One run of `perf throughput` or `perf latency`: sets it up, watches it, ends it, sums it up.
 //!
 //! Invariant: the measured window begins before the first producer's first message and ends before any worker is
 //! told to stop; connecting, declaring and closing are outside of it.
@@ -19,7 +19,7 @@ use super::{
     consumer::Consumer,
     error::PerfError,
     producer::Producer,
-    report::{Flow, Generator, Latency, Live, Report, Settings, micros_each, rate},
+    report::{Flow, Generator, Interval, Latency, Report, Settings, micros_each, rate},
     side::Side,
     topology,
     watched::Watched,
@@ -39,6 +39,8 @@ struct Run<'a> {
     stop: Arc<AtomicBool>,
     start_ns: u64,
     broker: Option<Watched>,
+    /// What was said so far.
+    intervals: Vec<Interval>,
 }
 
 /// Counts of all workers at one moment.
@@ -63,7 +65,7 @@ enum End {
 ///
 /// # Errors
 /// [`PerfError`]; the run is then over.
-pub(crate) fn run(args: &ThroughputArgs, mut live: impl FnMut(&Live)) -> Result<Report, PerfError> {
+pub(crate) fn run(args: &ThroughputArgs, mut live: impl FnMut(&Interval)) -> Result<Report, PerfError> {
     let mut setup = Connection::open(&args.common.uri, "perf setup", args.framemax)?;
     topology::declare(&mut setup, args)?;
     setup.close();
@@ -75,6 +77,7 @@ pub(crate) fn run(args: &ThroughputArgs, mut live: impl FnMut(&Live)) -> Result<
         stop: Arc::clone(&stop),
         start_ns: 0,
         broker: None,
+        intervals: Vec::new(),
     };
     let result = run.start().and_then(|()| run.watch(&mut live)).and_then(|end| run.sum_up(end));
     stop.store(true, Relaxed);
@@ -99,15 +102,16 @@ impl Run<'_> {
             let tally = Arc::clone(&consumer.tally);
             self.consumers.spawn("perf consumer", &tally, &self.stop, move || consumer.run(since_ns))?;
         }
+        let start_ns = self.start_ns;
         for producer in producers {
             let tally = Arc::clone(&producer.tally);
-            self.producers.spawn("perf producer", &tally, &self.stop, move || producer.run())?;
+            self.producers.spawn("perf producer", &tally, &self.stop, move || producer.run(start_ns))?;
         }
         Ok(())
     }
 
     /// Waits for the end.
-    fn watch(&mut self, live: &mut impl FnMut(&Live)) -> Result<End, PerfError> {
+    fn watch(&mut self, live: &mut impl FnMut(&Interval)) -> Result<End, PerfError> {
         let end_ns =
             self.args.time_limit().map_or(u64::MAX, |time| self.start_ns.saturating_add(clock::nanos(time)));
         let interval_ns = clock::nanos(self.args.common.interval);
@@ -118,20 +122,22 @@ impl Run<'_> {
             let next = now.saturating_add(WATCH_NS).min(line_ns).min(end_ns);
             thread::sleep(Duration::from_nanos(next.saturating_sub(now)));
             let now = clock::now_ns();
-            if now >= end_ns {
-                return Ok(End::Time);
-            }
             self.producers.check()?;
             self.consumers.check()?;
-            if self.is_complete(now) {
-                return Ok(End::Count);
-            }
             if now >= line_ns {
                 line_ns = line_ns.saturating_add(interval_ns);
                 let counts = self.counts();
-                live(&self.live(last, counts));
+                let interval = self.interval(last, counts);
+                live(&interval);
+                self.intervals.push(interval);
                 last = counts;
                 self.broker.as_mut().map(Watched::look).transpose()?;
+            }
+            if now >= end_ns {
+                return Ok(End::Time);
+            }
+            if self.is_complete(now) {
+                return Ok(End::Count);
             }
         }
     }
@@ -165,15 +171,15 @@ impl Run<'_> {
         }
     }
 
-    fn live(&mut self, last: Counts, counts: Counts) -> Live {
+    fn interval(&mut self, last: Counts, counts: Counts) -> Interval {
         let seconds = clock::seconds(counts.at_ns - last.at_ns);
-        Live {
+        Interval {
             time_s: clock::seconds(counts.at_ns - self.start_ns),
             published: rate(counts.published - last.published, seconds),
             consumed: rate(counts.consumed - last.consumed, seconds),
             confirmed: self.args.confirm.map(|_| rate(counts.confirmed - last.confirmed, seconds)),
-            consumer_latency: Latency::new(&self.consumers.take_latency()),
-            confirm_latency: Latency::new(&self.producers.take_latency()),
+            consumer_latency_us: Latency::new(&self.consumers.take_latency()),
+            confirm_latency_us: Latency::new(&self.producers.take_latency()),
         }
     }
 
@@ -208,8 +214,15 @@ impl Run<'_> {
         report.redelivered = self.consumers.sum(|tally| &tally.redelivered);
         report.stale = self.consumers.sum(|tally| &tally.stale);
         report.order_violations = self.consumers.sum(|tally| &tally.violations);
-        report.consumer_latency_us = Latency::new(self.consumers.latency());
-        report.confirm_latency_us = Latency::new(self.producers.latency());
+        report.intervals = std::mem::take(&mut self.intervals);
+        let consumer = self.consumers.latency().clone();
+        let confirm = self.producers.latency().clone();
+        let lateness = self.producers.lateness();
+        report.consumer_latency_us = Latency::new(&consumer);
+        report.confirm_latency_us = Latency::new(&confirm);
+        report.lateness_us = Latency::new(&lateness);
+        report.distributions =
+            vec![("consumer", consumer), ("confirm", confirm), ("written after its time", lateness)];
         let each =
             |side: &Side| micros_each(side.sum(|tally| &tally.cpu_ns), side.sum(|tally| &tally.messages));
         report.generator = Generator {
