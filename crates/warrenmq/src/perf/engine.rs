@@ -38,14 +38,6 @@ const LINKS_PER_ADDRESS: usize = 20_000;
 /// Number of a connection.
 pub(crate) type Key = usize;
 
-/// What becomes of a connection after a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Then {
-    Go,
-    /// Closes the socket.
-    Drop,
-}
-
 /// What a scenario does with what happens.
 pub(crate) trait Handler {
     /// The socket of `key` stands; what is put into `out` is sent.
@@ -55,7 +47,7 @@ pub(crate) trait Handler {
     ///
     /// # Errors
     /// Whatever ends the run.
-    fn frame(&mut self, key: Key, frame: Frame<'_>, out: &mut Vec<u8>) -> Result<Then, PerfError>;
+    fn frame(&mut self, key: Key, frame: Frame<'_>, out: &mut Vec<u8>) -> Result<(), PerfError>;
 
     /// The broker has closed the socket, which is gone now. False when that was not to happen, which ends the run.
     fn ended(&mut self, key: Key) -> bool;
@@ -84,15 +76,6 @@ struct Link {
     sent: usize,
     /// The beginning of a frame.
     rest: Vec<u8>,
-}
-
-/// How a read left a connection.
-enum Outcome {
-    Open,
-    /// The handler wants no more of it.
-    Dropped,
-    /// The broker has closed it.
-    Ended,
 }
 
 impl Engine {
@@ -242,18 +225,11 @@ impl Engine {
             handler.connected(key, &mut link.out);
         }
         let at_end = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
-        if at_end || flags.contains(EventFlags::IN) {
-            match link.read(key, at_end, &mut self.scratch, handler)? {
-                Outcome::Open => {}
-                Outcome::Dropped => {
-                    self.drop_link(key);
-                    return Ok(());
-                }
-                Outcome::Ended => {
-                    self.drop_link(key);
-                    return if handler.ended(key) { Ok(()) } else { Err(PerfError::Hangup(self.peer)) };
-                }
-            }
+        if (at_end || flags.contains(EventFlags::IN))
+            && !link.read(key, at_end, &mut self.scratch, handler)?
+        {
+            self.drop_link(key);
+            return if handler.ended(key) { Ok(()) } else { Err(PerfError::Hangup(self.peer)) };
         }
         link.flush()
     }
@@ -268,24 +244,25 @@ impl Engine {
 }
 
 impl Link {
-    /// Reads what is there and hands it over frame by frame; to the end of the stream when `at_end`.
+    /// Reads what is there and hands it over frame by frame, to the end of the stream when `at_end`; false when that has
+    /// been reached.
     fn read(
         &mut self,
         key: Key,
         at_end: bool,
         scratch: &mut [u8],
         handler: &mut impl Handler,
-    ) -> Result<Outcome, PerfError> {
+    ) -> Result<bool, PerfError> {
         loop {
             let have = self.rest.len();
             scratch[..have].copy_from_slice(&self.rest);
             let room = scratch.len() - have;
             let count = match self.stream.read(&mut scratch[have..]) {
-                Ok(0) => return Ok(Outcome::Ended),
+                Ok(0) => return Ok(false),
                 Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Outcome::Open),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if is_end(&error) => return Ok(Outcome::Ended),
+                Err(error) if is_end(&error) => return Ok(false),
                 Err(source) => return Err(PerfError::Io { peer: self.peer, source }),
             };
             let mut rest = scratch.get(..have + count).unwrap_or_default();
@@ -293,15 +270,13 @@ impl Link {
                 frame::split(rest, SCRATCH_BYTES - frame::OVERHEAD).map_err(WalkError::from)?
             {
                 rest = rest.get(used..).unwrap_or_default();
-                if handler.frame(key, frame, &mut self.out)? == Then::Drop {
-                    return Ok(Outcome::Dropped);
-                }
+                handler.frame(key, frame, &mut self.out)?;
             }
             self.rest.clear();
             self.rest.extend_from_slice(rest);
             // A read that was not filled has taken all there was; what comes later is a new edge.
             if count < room && !at_end {
-                return Ok(Outcome::Open);
+                return Ok(true);
             }
         }
     }
@@ -336,10 +311,9 @@ mod tests {
 
     use super::*;
 
-    /// Sends a heartbeat first, counts what comes back, drops at the wanted number.
+    /// Sends a heartbeat first and counts what comes back.
     struct Counting {
         frames: usize,
-        drop_at: usize,
         ended: usize,
     }
 
@@ -348,10 +322,10 @@ mod tests {
             frame::put_heartbeat(out);
         }
 
-        fn frame(&mut self, _key: Key, frame: Frame<'_>, _out: &mut Vec<u8>) -> Result<Then, PerfError> {
+        fn frame(&mut self, _key: Key, frame: Frame<'_>, _out: &mut Vec<u8>) -> Result<(), PerfError> {
             assert_eq!(frame.kind, frame::HEARTBEAT);
             self.frames += 1;
-            Ok(if self.frames == self.drop_at { Then::Drop } else { Then::Go })
+            Ok(())
         }
 
         fn ended(&mut self, _key: Key) -> bool {
@@ -382,23 +356,16 @@ mod tests {
 
     #[test]
     fn frames_come_whole_and_the_end_is_told() {
-        // Frames, octets of a piece, frame to drop at; frames and ends seen.
-        let cases = [
-            (3, 1, 0, 3, 1),
-            (100, 7, 0, 100, 1),
-            (100_000, 1 << 20, 0, 100_000, 1),
-            (5, 40, 2, 2, 0),
-            (0, 1, 0, 0, 1),
-        ];
-        for (count, piece, drop_at, frames, ended) in cases {
+        // Frames, octets of a piece.
+        for (count, piece) in [(3, 1), (100, 7), (100_000, 1 << 20), (0, 1)] {
             let mut engine = Engine::new(peer(count, piece)).unwrap();
-            let mut counting = Counting { frames: 0, drop_at, ended: 0 };
+            let mut counting = Counting { frames: 0, ended: 0 };
             let key = engine.connect().unwrap();
             while engine.links[key].is_some() {
                 engine.check_silence("a heartbeat").unwrap();
                 engine.turn(u64::MAX, &mut counting).unwrap();
             }
-            assert_eq!((counting.frames, counting.ended), (frames, ended), "{count} in pieces of {piece}");
+            assert_eq!((counting.frames, counting.ended), (count, 1), "{count} in pieces of {piece}");
             assert_eq!(engine.free, [key]);
         }
     }

@@ -1,6 +1,6 @@
 //! What can end a run of `perf` early.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use warrenmq_wire::{EncodeError, method::MethodError};
 
@@ -51,6 +51,18 @@ pub(crate) enum PerfError {
     /// The process of the broker cannot be read.
     #[error("process {pid}: {source}")]
     Process { pid: u32, source: io::Error },
+    /// The broker could not be restarted.
+    #[error("restart: {0}")]
+    Restart(String),
+    /// Options that do not go together.
+    #[error("{0}")]
+    Options(String),
+    /// The size of the broker's data folder cannot be found out.
+    #[error("{}: {source}", path.display())]
+    Folder { path: PathBuf, source: io::Error },
+    /// The summary cannot be written as JSON.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),

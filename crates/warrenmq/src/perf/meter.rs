@@ -13,7 +13,7 @@ use super::{
     error::PerfError,
     process::{CpuTime, Process, thread_cpu_ns},
     report::{Latency, count, micros_each, rate},
-    summary::Phase,
+    summary::{Interval, Phase},
     tally::histogram,
 };
 
@@ -32,6 +32,7 @@ pub(crate) struct Meter {
     json: bool,
     /// Time counted and operations at the last live line.
     last: (u64, u64),
+    intervals: Vec<Interval>,
 }
 
 /// One method of the operation.
@@ -58,16 +59,6 @@ struct Running {
     own_cpu_ns: u64,
 }
 
-/// What happened between two live lines.
-#[derive(Debug)]
-struct Live<'a> {
-    phase: &'static str,
-    time_s: f64,
-    rate: f64,
-    operations: u64,
-    steps: &'a [Step],
-}
-
 impl Meter {
     /// For a phase whose operations consist of `steps`.
     pub(crate) fn new(common: &CommonArgs, name: &'static str, steps: &[&'static str]) -> Self {
@@ -83,6 +74,7 @@ impl Meter {
             interval_ns: clock::nanos(common.interval),
             json: common.json,
             last: (0, 0),
+            intervals: Vec::new(),
         }
     }
 
@@ -129,24 +121,17 @@ impl Meter {
     pub(crate) fn tick(&mut self, now_ns: u64) {
         let running_ns = self.running.as_ref().map_or(0, |running| now_ns.saturating_sub(running.since_ns));
         let time_ns = self.elapsed_ns + running_ns;
-        let (last_ns, last_operations) = self.last;
-        if time_ns.saturating_sub(last_ns) < self.interval_ns {
+        if time_ns.saturating_sub(self.last.0) < self.interval_ns {
             return;
         }
-        let line = Live {
-            phase: self.name,
-            time_s: clock::seconds(time_ns),
-            rate: rate(self.operations - last_operations, clock::seconds(time_ns - last_ns)),
-            operations: self.operations,
-            steps: &self.steps,
-        };
+        let interval = self.end_interval(time_ns);
+        let line = Line { phase: self.name, operations: self.operations, interval: &interval };
         if self.json {
             eprintln!("{line}");
         } else {
             println!("{line}");
         }
-        self.last = (time_ns, self.operations);
-        self.gather();
+        self.intervals.push(interval);
     }
 
     /// The figures.
@@ -155,43 +140,60 @@ impl Meter {
     /// When the broker's process is gone.
     pub(crate) fn finish(mut self) -> Result<Phase, PerfError> {
         self.pause()?;
-        self.gather();
+        if self.operations > self.last.1 {
+            let interval = self.end_interval(self.elapsed_ns);
+            self.intervals.push(interval);
+        }
         let elapsed_s = clock::seconds(self.elapsed_ns);
-        let latencies = self.steps.iter().filter_map(|step| Some((step.name, Latency::new(&step.all)?)));
-        let latency_us = latencies.collect();
         let cpu_ns = self.broker.as_ref().map(|broker| broker.cpu_ns);
+        let latencies = self.steps.iter().filter_map(|step| Some((step.name, Latency::new(&step.all)?)));
         Ok(Phase {
             name: self.name,
             operations: self.operations,
             elapsed_s,
             rate: rate(self.operations, elapsed_s),
-            latency_us,
+            latency_us: latencies.collect(),
             cpu_us_per_operation: cpu_ns.and_then(|cpu_ns| micros_each(cpu_ns, self.operations)),
             cores: cpu_ns.filter(|_| elapsed_s > 0.0).map(|cpu_ns| clock::seconds(cpu_ns) / elapsed_s),
             generator_cpu_us_per_operation: micros_each(self.own_cpu_ns, self.operations),
+            intervals: self.intervals,
+            distributions: self.steps.into_iter().map(|step| (step.name, step.all)).collect(),
         })
     }
 
-    fn gather(&mut self) {
+    /// What has happened since the last interval ended.
+    fn end_interval(&mut self, time_ns: u64) -> Interval {
+        let (last_ns, last_operations) = self.last;
+        self.last = (time_ns, self.operations);
+        let mut latency_us = Vec::new();
         for step in &mut self.steps {
+            latency_us.extend(Latency::new(&step.fresh).map(|latency| (step.name, latency)));
             step.all += &step.fresh;
             step.fresh.reset();
         }
+        let seconds = clock::seconds(time_ns.saturating_sub(last_ns));
+        let rate = rate(self.operations - last_operations, seconds);
+        Interval { time_s: clock::seconds(time_ns), rate, latency_us }
     }
 }
 
-impl Display for Live<'_> {
+/// What a live line shows.
+struct Line<'a> {
+    phase: &'static str,
+    /// Since the beginning.
+    operations: u64,
+    interval: &'a Interval,
+}
+
+impl Display for Line<'_> {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
-        let Self { phase, time_s, rate, operations, .. } = self;
+        let Self { phase, operations, interval: Interval { time_s, rate, latency_us } } = self;
         write!(out, "time {time_s:.3} s, {phase} {} a second, {operations} in all", count(*rate))?;
-        for step in self.steps {
-            if let Some(Latency { min, p50, p75, p95, p99, .. }) = Latency::new(&step.fresh) {
-                let name = step.name;
-                write!(
-                    out,
-                    ", min/median/75th/95th/99th {name} latency {min:.0}/{p50:.0}/{p75:.0}/{p95:.0}/{p99:.0} us"
-                )?;
-            }
+        for (step, Latency { min, p50, p75, p95, p99, .. }) in latency_us {
+            write!(
+                out,
+                ", min/median/75th/95th/99th {step} latency {min:.0}/{p50:.0}/{p75:.0}/{p95:.0}/{p99:.0} us"
+            )?;
         }
         Ok(())
     }

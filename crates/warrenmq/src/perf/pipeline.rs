@@ -14,7 +14,7 @@ use warrenmq_wire::{
 use super::{
     clock::now_ns,
     connection::{check, unexpected},
-    engine::{Engine, Handler, Key, Then},
+    engine::{Engine, Handler, Key},
     error::PerfError,
     login::{Login, Script},
     meter::Meter,
@@ -138,12 +138,12 @@ impl Handler for Entrance<'_> {
         self.logins[key] = Some(Login::begin(self.script, out));
     }
 
-    fn frame(&mut self, key: Key, frame: Frame<'_>, out: &mut Vec<u8>) -> Result<Then, PerfError> {
+    fn frame(&mut self, key: Key, frame: Frame<'_>, out: &mut Vec<u8>) -> Result<(), PerfError> {
         if let (frame::METHOD, Some(login)) = (frame.kind, self.logins[key]) {
             self.logins[key] = login.answer(self.script, frame.payload, out)?;
             self.open += usize::from(self.logins[key].is_none());
         }
-        Ok(Then::Go)
+        Ok(())
     }
 
     fn ended(&mut self, _key: Key) -> bool {
@@ -186,9 +186,9 @@ impl<W: Work> Run<'_, W> {
 impl<W: Work> Handler for Run<'_, W> {
     fn connected(&mut self, _key: Key, _out: &mut Vec<u8>) {}
 
-    fn frame(&mut self, key: Key, frame: Frame<'_>, out: &mut Vec<u8>) -> Result<Then, PerfError> {
+    fn frame(&mut self, key: Key, frame: Frame<'_>, out: &mut Vec<u8>) -> Result<(), PerfError> {
         if frame.kind != frame::METHOD {
-            return Ok(Then::Go);
+            return Ok(());
         }
         let now_ns = now_ns();
         let lane = &mut self.lanes[key];
@@ -201,8 +201,7 @@ impl<W: Work> Handler for Run<'_, W> {
             }
             _ => return Err(misfit(frame.payload)),
         }
-        self.fill(key, now_ns, out)?;
-        Ok(Then::Go)
+        self.fill(key, now_ns, out)
     }
 
     fn ended(&mut self, _key: Key) -> bool {

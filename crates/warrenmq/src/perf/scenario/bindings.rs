@@ -89,7 +89,7 @@ pub(super) fn churn(args: &ChurnArgs) -> Result<Summary, PerfError> {
     let mut unbinds = Meter::new(&args.common, "unbind", &["unbind"]);
     let end = args.bind_only.map_or_else(|| args.length.end(), End::after);
     let keys = args.bind_only.unwrap_or(args.keys);
-    summary.look("before", args.common.broker_pid)?;
+    summary.look("before")?;
     loop {
         let left = end.operations.saturating_sub(binds.operations());
         let round = End { operations: left.min(keys), ..end };
@@ -97,7 +97,7 @@ pub(super) fn churn(args: &ChurnArgs) -> Result<Summary, PerfError> {
         pipeline.run(&mut Series::new(connections, vec![args.target.binding()]), &mut binds, round)?;
         let bound = binds.operations() - before;
         if summary.each.is_none() && bound == keys {
-            summary.look("full", args.common.broker_pid)?;
+            summary.look("full")?;
             summary.share("binding", keys);
         }
         if bound == 0 || args.bind_only.is_some() {

@@ -19,7 +19,7 @@ use crate::perf::{
     clock::{self, now_ns},
     common::{CommonArgs, parse_seconds},
     connection::{check, unexpected},
-    engine::{Engine, Handler, Key, Then},
+    engine::{Engine, Handler, Key},
     error::PerfError,
     login::{Login, Script},
     meter::Meter,
@@ -78,9 +78,9 @@ pub(super) fn churn(args: &ChurnArgs) -> Result<Summary, PerfError> {
     args.opening.note(&mut summary);
     let mut meter = Meter::new(&args.common, "open+close", &["open", "close"]);
     let mut swarm = Swarm::new(&args.common, args.opening)?;
-    summary.look("before", args.common.broker_pid)?;
+    summary.look("before")?;
     swarm.open(&mut meter, args.length.end(), true)?;
-    summary.look("after", args.common.broker_pid)?;
+    summary.look("after")?;
     summary.phases.push(meter.finish()?);
     Ok(summary)
 }
@@ -93,18 +93,18 @@ pub(super) fn count(args: &CountArgs) -> Result<Summary, PerfError> {
     let mut summary = summary("connection-count", &args.common);
     args.opening.note(&mut summary);
     let mut swarm = Swarm::new(&args.common, args.opening)?;
-    summary.look("before", args.common.broker_pid)?;
+    summary.look("before")?;
     let mut meter = Meter::new(&args.common, "open", &["open"]);
     swarm.open(&mut meter, End::after(args.count), false)?;
     summary.phases.push(meter.finish()?);
-    summary.look("open", args.common.broker_pid)?;
+    summary.look("open")?;
     swarm.hold(args.hold)?;
-    summary.look("held", args.common.broker_pid)?;
+    summary.look("held")?;
     summary.share("connection", args.count);
     let mut meter = Meter::new(&args.common, "close", &["close"]);
     swarm.close(&mut meter)?;
     summary.phases.push(meter.finish()?);
-    summary.look("after", args.common.broker_pid)?;
+    summary.look("after")?;
     Ok(summary)
 }
 
@@ -302,9 +302,9 @@ impl Handler for Moves<'_> {
         self.peers[key].state = State::LoggingIn(Login::begin(self.script, out));
     }
 
-    fn frame(&mut self, key: Key, frame: Frame<'_>, out: &mut Vec<u8>) -> Result<Then, PerfError> {
+    fn frame(&mut self, key: Key, frame: Frame<'_>, out: &mut Vec<u8>) -> Result<(), PerfError> {
         if frame.kind != frame::METHOD {
-            return Ok(Then::Go);
+            return Ok(());
         }
         match (self.peers[key].state, frame.payload) {
             (State::LoggingIn(login), payload) => match login.answer(self.script, payload, out)? {
@@ -314,7 +314,7 @@ impl Handler for Moves<'_> {
             (State::Closing, [0, 10, 0, 51, ..]) => self.closed(key),
             (_, payload) => return Err(misfit(payload)),
         }
-        Ok(Then::Go)
+        Ok(())
     }
 
     fn ended(&mut self, key: Key) -> bool {
@@ -333,10 +333,10 @@ struct Idle<'a> {
 impl Handler for Idle<'_> {
     fn connected(&mut self, _key: Key, _out: &mut Vec<u8>) {}
 
-    fn frame(&mut self, _key: Key, frame: Frame<'_>, _out: &mut Vec<u8>) -> Result<Then, PerfError> {
+    fn frame(&mut self, _key: Key, frame: Frame<'_>, _out: &mut Vec<u8>) -> Result<(), PerfError> {
         match frame.kind {
             frame::METHOD => Err(misfit(frame.payload)),
-            _ => Ok(Then::Go),
+            _ => Ok(()),
         }
     }
 

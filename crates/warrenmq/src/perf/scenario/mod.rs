@@ -1,17 +1,21 @@
-//! The scenarios of `warrenmq perf` that count operations other than messages: opening, declaring, binding, consuming.
+//! The scenarios of `warrenmq perf` that count operations other than messages, and the one whose messages stay.
 //!
 //! ```text
 //! connections ─────────────────► engine ──► broker
 //! queues, bindings,                 ▲
 //! consumers, channels ──► pipeline ─┘
 //!     └─ series
+//! backlog ───► throughput, twice
 //! all ──► meter ──► summary
 //! ```
 //! Invariant: what a scenario has made it takes away again, unless it was asked to leave it; that, and what has to be there
 //! first, is outside of the measured phases.
 
+mod backlog;
 mod bindings;
+mod channels;
 mod connections;
+mod consumers;
 mod queues;
 mod series;
 
@@ -28,6 +32,7 @@ use super::{
     error::PerfError,
     login::Script,
     pipeline::{End, Pipeline},
+    plot,
     summary::Summary,
 };
 
@@ -38,12 +43,18 @@ pub(crate) enum Operations {
     ConnectionChurn(Box<connections::ChurnArgs>),
     /// Open many connections with a channel each, hold them, close them.
     ConnectionCount(Box<connections::CountArgs>),
+    /// Open channels, and close them.
+    ChannelChurn(Box<channels::ChurnArgs>),
     /// Declare queues, and delete them.
     QueueChurn(Box<queues::ChurnArgs>),
     /// Declare many queues, then delete them.
     QueueCount(Box<queues::CountArgs>),
     /// Bind one queue with many keys, and unbind it.
     BindChurn(Box<bindings::ChurnArgs>),
+    /// Consume from a queue, and cancel.
+    ConsumerChurn(Box<consumers::ChurnArgs>),
+    /// Publish many messages, measure what they take, restart the broker, drain the queue.
+    Backlog(Box<backlog::BacklogArgs>),
 }
 
 /// How long a churn goes on.
@@ -70,28 +81,36 @@ pub(super) struct WindowArgs {
     connections: u16,
 }
 
-/// Runs the scenario and prints its summary.
+/// Runs the scenario and prints its summary. Fails when the broker could not be used, or broke a promise: confirmed messages
+/// that are gone, messages out of order.
 pub(crate) fn run(scenario: &Operations) -> ExitCode {
     let (common, result) = match scenario {
         Operations::ConnectionChurn(args) => (&args.common, connections::churn(args)),
         Operations::ConnectionCount(args) => (&args.common, connections::count(args)),
+        Operations::ChannelChurn(args) => (&args.common, channels::churn(args)),
         Operations::QueueChurn(args) => (&args.common, queues::churn(args)),
         Operations::QueueCount(args) => (&args.common, queues::count(args)),
         Operations::BindChurn(args) => (&args.common, bindings::churn(args)),
+        Operations::ConsumerChurn(args) => (&args.common, consumers::churn(args)),
+        Operations::Backlog(args) => (&args.common, backlog::run(args)),
     };
-    match result.map(|summary| (serde_json::to_string(&summary), summary)) {
-        Ok((Ok(json), _)) if common.json => println!("{json}"),
-        Ok((Ok(_), summary)) => println!("{summary}"),
-        Ok((Err(error), _)) => {
-            eprintln!("warrenmq perf: {error}");
-            return ExitCode::FAILURE;
-        }
+    match result.and_then(|summary| print(&summary, common).map(|()| summary.is_sound())) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("warrenmq perf: {error}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
+}
+
+fn print(summary: &Summary, common: &CommonArgs) -> Result<(), PerfError> {
+    if common.json {
+        println!("{}", serde_json::to_string(summary)?);
+    } else {
+        println!("{summary}");
+    }
+    plot::write(common, &format!("perf {}", summary.scenario), || summary.panels())
 }
 
 impl LengthArgs {
@@ -127,7 +146,7 @@ fn set_up(common: &CommonArgs) -> Result<Connection, PerfError> {
 
 /// A new summary that says which broker it is about.
 fn summary(scenario: &'static str, common: &CommonArgs) -> Summary {
-    let mut summary = Summary::new(scenario);
+    let mut summary = Summary::new(scenario, common.broker_pid);
     summary.option("broker", common.broker());
     summary
 }

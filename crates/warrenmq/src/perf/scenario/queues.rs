@@ -66,9 +66,9 @@ pub(super) fn churn(args: &ChurnArgs) -> Result<Summary, PerfError> {
     let steps = vec![args.queues.declaring(), args.queues.deleting()];
     let mut series = Series::new(args.window.connections.into(), steps);
     let mut meter = Meter::new(&args.common, "declare+delete", &["declare", "delete"]);
-    summary.look("before", args.common.broker_pid)?;
+    summary.look("before")?;
     pipeline.run(&mut series, &mut meter, args.length.end())?;
-    summary.look("after", args.common.broker_pid)?;
+    summary.look("after")?;
     summary.phases.push(meter.finish()?);
     setup.close();
     Ok(summary)
@@ -85,19 +85,19 @@ pub(super) fn count(args: &CountArgs) -> Result<Summary, PerfError> {
     let setup = set_up(&args.common)?;
     let mut pipeline = args.window.open(&args.common, &setup)?;
     let connections = usize::from(args.window.connections);
-    summary.look("before", args.common.broker_pid)?;
+    summary.look("before")?;
     let mut meter = Meter::new(&args.common, "declare", &["declare"]);
     let mut declaring = Series::new(connections, vec![args.queues.declaring()]);
     pipeline.run(&mut declaring, &mut meter, End::after(args.count))?;
     summary.phases.push(meter.finish()?);
-    summary.look("full", args.common.broker_pid)?;
+    summary.look("full")?;
     summary.share("queue", args.count);
     if !args.keep {
         let mut meter = Meter::new(&args.common, "delete", &["delete"]);
         let mut deleting = Series::new(connections, vec![args.queues.deleting()]);
         pipeline.run(&mut deleting, &mut meter, End::after(args.count))?;
         summary.phases.push(meter.finish()?);
-        summary.look("after", args.common.broker_pid)?;
+        summary.look("after")?;
     }
     setup.close();
     Ok(summary)
