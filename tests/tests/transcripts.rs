@@ -1,4 +1,4 @@
-//! Every transcript over TCP against the binary, with the client's frames whole and byte by byte.
+//! Every transcript over TCP against the binary, with the client's frames whole, byte by byte and all together.
 
 use warrenmq_testkit::transcript::{Mode, Options, Peer, Target, TcpPeer, Transcript};
 use warrenmq_tests::{start_broker, transcripts_folder};
@@ -11,6 +11,11 @@ fn whole_frames() {
 #[test]
 fn byte_by_byte() {
     run_all(Mode::ByteByByte);
+}
+
+#[test]
+fn together() {
+    run_all(Mode::Together);
 }
 
 fn run_all(mode: Mode) {

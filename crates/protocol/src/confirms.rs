@@ -22,6 +22,12 @@ impl Confirms {
         self.published
     }
 
+    /// Numbers `count` publishes.
+    #[inline]
+    pub fn publish_more(&mut self, count: u64) {
+        self.published += count;
+    }
+
     /// Number of the last publish.
     pub fn published(&self) -> u64 {
         self.published

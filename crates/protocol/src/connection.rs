@@ -16,9 +16,9 @@ use warrenmq_wire::{basic, method::channel, method::connection};
 use crate::Millis;
 use crate::assembly::{Assembly, Progress, at_publish, check_header};
 use crate::channels::{ChannelState, Channels};
-use crate::event::{Event, Peer, Publish, StartOk};
+use crate::event::{Event, Peer, StartOk};
 use crate::fault::{Exception, Fault, bad_frame, misplaced_frame, unexpected, unknown_frame};
-use crate::settings::{Settings, Tuning};
+use crate::settings::{BODY_SIZE_MAX, Settings, Tuning};
 use crate::timers::{Expired, Timers};
 
 const BASIC_QOS: (u16, u16) = (60, 10);
@@ -152,6 +152,9 @@ impl Connection {
             }
             if self.state == State::Header {
                 return self.header(input);
+            }
+            if let Some(publish) = self.next_publish(input) {
+                return Some(Event::Publish(publish));
             }
             let (frame, used) = match frame::split(input, self.payload_max) {
                 Ok(Some(split)) => split,
@@ -353,7 +356,6 @@ impl Connection {
     }
 
     /// Publish and acknowledgements, without going through the generic parser.
-    #[inline]
     fn hot<'a>(&mut self, frame: Frame<'a>, used: usize, input: &mut &'a [u8]) -> Hot<'a> {
         let Some((ids, args)) = frame.payload.split_first_chunk::<4>() else { return Hot::Not };
         let method = u16::from_be_bytes([ids[2], ids[3]]);
@@ -378,8 +380,7 @@ impl Connection {
         Hot::Event(parsed.unwrap_or_else(|| Event::Fault(Fault::Connection(undecodable(frame.payload)))))
     }
 
-    /// A publish whose header and body frames follow in the input is handed on as it lies there.
-    #[inline]
+    /// A publish that does not lie whole in the input ([`Connection::next_publish`] takes those).
     fn publish<'a>(
         &mut self,
         channel: u16,
@@ -392,51 +393,57 @@ impl Connection {
             let exception = Exception::new(ReplyCode::NotImplemented, "immediate=true");
             return Hot::Event(Event::Fault(Fault::Connection(at_publish(exception))));
         }
-        match self.in_place(channel, rest) {
-            InPlace::Whole(header, body, after) => {
-                *input = after;
-                let Publish { route, mandatory, .. } = borrowed(channel, publish);
-                Hot::Event(Event::Publish(Publish { channel, route, mandatory, header, body }))
-            }
-            InPlace::More => Hot::More,
-            InPlace::Not => {
-                if let Some(entry) = self.channels.get_mut(channel) {
-                    entry.state = ChannelState::Content(Box::new(Assembly::new(channel, publish)));
-                }
-                *input = rest;
-                Hot::Again
-            }
+        if self.may_soon_be_whole(channel, rest) {
+            return Hot::More;
         }
+        if let Some(entry) = self.channels.get_mut(channel) {
+            entry.state = ChannelState::Content(Box::new(Assembly::new(channel, publish)));
+        }
+        *input = rest;
+        Hot::Again
     }
 
-    #[inline]
-    fn in_place<'a>(&self, channel: u16, rest: &'a [u8]) -> InPlace<'a> {
+    /// Whether only octets are missing that fit into header and body frame. The first of several body frames may still be far
+    /// away: only a body of one frame is worth waiting for.
+    fn may_soon_be_whole(&self, channel: u16, rest: &[u8]) -> bool {
         if self.holds_contents {
-            return InPlace::Not;
+            return false;
         }
         let (header, used) = match frame::split(rest, self.payload_max) {
             Ok(Some(split)) => split,
-            Ok(None) => return InPlace::More,
-            Err(_) => return InPlace::Not,
+            Ok(None) => return true,
+            Err(_) => return false,
         };
         if header.kind != frame::HEADER || header.channel != channel {
-            return InPlace::Not;
+            return false;
         }
-        let Ok(size) = check_header(header.payload, &self.settings) else { return InPlace::Not };
+        let Ok(size) = check_header(header.payload, &self.settings) else { return false };
         let rest = rest.get(used..).unwrap_or_default();
-        if size == 0 {
-            return InPlace::Whole(header.payload, &[], rest);
-        }
-        let (body, used) = match frame::split(rest, self.payload_max) {
-            Ok(Some(split)) => split,
-            // The first of several body frames may still be far away: only a body of one frame is worth waiting for.
-            Ok(None) if size <= self.payload_max as u64 => return InPlace::More,
-            _ => return InPlace::Not,
-        };
-        if body.kind != frame::BODY || body.channel != channel || body.payload.len() as u64 != size {
-            return InPlace::Not;
-        }
-        InPlace::Whole(header.payload, body.payload, rest.get(used..).unwrap_or_default())
+        size > 0
+            && size <= self.payload_max as u64
+            && matches!(frame::split(rest, self.payload_max), Ok(None))
+    }
+
+    /// Whether contents are taken, of channels that are open.
+    #[inline]
+    pub(crate) fn takes_contents(&self) -> bool {
+        self.state == State::Open && !self.holds_contents && !self.deaf
+    }
+
+    #[inline]
+    pub(crate) fn payload_max(&self) -> usize {
+        self.payload_max
+    }
+
+    /// Largest body that the broker takes.
+    #[inline]
+    pub(crate) fn message_size_max(&self) -> u64 {
+        self.settings.message_size_max.min(BODY_SIZE_MAX)
+    }
+
+    #[inline]
+    pub(crate) fn channel_state(&mut self, number: u16) -> Option<&ChannelState> {
+        self.channels.get_mut(number).map(|channel| &channel.state)
     }
 
     /// Whether the frame is of the content that its channel expects.
@@ -641,12 +648,6 @@ enum Hot<'a> {
     Not,
 }
 
-enum InPlace<'a> {
-    Whole(&'a [u8], &'a [u8], &'a [u8]),
-    More,
-    Not,
-}
-
 impl State {
     /// The name RabbitMQ gives it in texts.
     fn name(self) -> &'static str {
@@ -661,10 +662,6 @@ impl State {
             State::Silent | State::Gone => "closed",
         }
     }
-}
-
-fn borrowed<'a>(channel: u16, publish: &basic::Publish<'a>) -> Publish<'a> {
-    Publish { channel, route: publish.route, mandatory: publish.mandatory, header: &[], body: &[] }
 }
 
 fn peer_of(client_properties: &FieldTable) -> Peer {

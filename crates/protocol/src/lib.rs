@@ -25,6 +25,7 @@ mod fault;
 mod outstanding;
 mod settings;
 mod timers;
+mod whole;
 
 pub use assembly::Assembled;
 pub use confirms::Confirms;

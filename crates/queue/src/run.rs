@@ -10,6 +10,7 @@
 //! The ttl is there only with its flag.
 
 use bytes::Bytes;
+use warrenmq_wire::same;
 
 /// Octets before the variable part of a record.
 const HEAD: usize = 12;
@@ -119,6 +120,24 @@ impl Run {
         (record, end as u32)
     }
 
+    /// The body of the record at `offset` and the offset of the next one, if it has everything but the octets of its body in
+    /// common with the record at `model`.
+    #[inline]
+    pub fn like(&self, model: u32, offset: u32) -> Option<(&[u8], u32)> {
+        let (model, at) = (self.bytes.get(model as usize..)?, self.bytes.get(offset as usize..)?);
+        let (a, b) = (model.first_chunk::<HEAD>()?, at.first_chunk::<HEAD>()?);
+        if a != b {
+            return None;
+        }
+        let head = Head::read(b);
+        let front = HEAD + head.ttl_len() + head.route_len + head.header_len;
+        if !same(model.get(HEAD..front)?, at.get(HEAD..front)?) {
+            return None;
+        }
+        let end = front + head.body_len;
+        Some((at.get(front..end)?, offset + end as u32))
+    }
+
     /// All records with their offsets, in order.
     pub fn records(&self) -> Records<'_> {
         Records { run: self, offset: 0, left: self.count }
@@ -215,6 +234,10 @@ pub struct RunBuilder {
     persistent: u32,
     expected: usize,
     has_ttl: bool,
+    /// Where the last record starts.
+    last: u32,
+    /// Where its body starts.
+    last_body: u32,
 }
 
 impl RunBuilder {
@@ -258,6 +281,7 @@ impl RunBuilder {
         head[9] = priority;
         head[10..12].copy_from_slice(&(route.len() as u16).to_le_bytes());
         self.bytes.reserve(HEAD + TTL + route.len() + header.len() + body.len());
+        self.last = self.bytes.len() as u32;
         if let Some(ttl) = ttl {
             head[8] |= EXPIRES;
             self.has_ttl = true;
@@ -268,14 +292,36 @@ impl RunBuilder {
         }
         self.bytes.extend_from_slice(route);
         self.bytes.extend_from_slice(header);
+        self.last_body = self.bytes.len() as u32;
         self.bytes.extend_from_slice(body);
         self.count += 1;
         self.persistent += u32::from(persistent);
     }
 
+    /// Appends a message that has everything in common with the last one that was pushed but the octets of its body, which are as
+    /// many. `false`, and nothing is done, when no such message can be added.
+    #[inline]
+    pub fn push_like(&mut self, body: &[u8]) -> bool {
+        let (last, end) = (self.last as usize, self.bytes.len());
+        let front = last..self.last_body as usize;
+        if self.count == 0 || front.end + body.len() != end || !self.has_room(body.len()) {
+            return false;
+        }
+        self.bytes.reserve(front.len() + body.len());
+        self.persistent += u32::from(self.bytes[last + 8] & PERSISTENT != 0);
+        self.last = end as u32;
+        self.last_body = (end + front.len()) as u32;
+        self.bytes.extend_from_within(front);
+        self.bytes.extend_from_slice(body);
+        self.count += 1;
+        true
+    }
+
     /// Appends records that another run holds already; `to` is the end of the `count` records from `from` on.
     pub(crate) fn push_raw(&mut self, run: &Run, from: u32, to: u32, count: u32) {
         self.bytes.extend_from_slice(&run.bytes[from as usize..to as usize]);
+        // None of these is a model for what follows.
+        self.last_body = u32::MAX;
         self.count += count;
         self.persistent += run.persistent_of(from, count);
         // Maybe not these: a run that says so wrongly is only looked at more closely.
@@ -382,6 +428,36 @@ mod tests {
         assert_eq!(run.records().map(|(_, r)| r).collect::<Vec<_>>(), messages);
         assert_eq!(run.skip(0, 3) as usize, run.len());
         assert!(builder.is_empty());
+    }
+
+    #[test]
+    fn records_that_differ_in_their_bodies_alone() {
+        for record in sample() {
+            let mut builder = RunBuilder::new();
+            assert!(!builder.push_like(record.body), "nothing to be like");
+            builder.push(record);
+            let other = vec![7; record.body.len()];
+            assert!(builder.push_like(&other));
+            assert!(builder.push_like(record.body));
+            assert!(!builder.push_like(&[&other[..], b"more"].concat()));
+            let run = builder.finish().unwrap();
+            let records: Vec<_> = run.records().collect();
+            let bodies = [record.body, &other, record.body];
+            assert_eq!(
+                records.iter().map(|(_, r)| *r).collect::<Vec<_>>(),
+                bodies.map(|body| Record { body, ..record })
+            );
+            assert_eq!(run.persistent(), if record.persistent { 3 } else { 0 });
+            let (first, second, third) = (records[0].0, records[1].0, records[2].0);
+            assert_eq!(run.like(first, second), Some((&other[..], third)));
+            assert_eq!(run.like(second, third), Some((record.body, run.len() as u32)));
+        }
+        let mut builder = RunBuilder::new();
+        sample().into_iter().for_each(|record| builder.push(record));
+        let run = builder.finish().unwrap();
+        let second = run.size_at(0);
+        assert_eq!((run.like(0, second), run.like(second, run.skip(0, 2))), (None, None));
+        assert_eq!(run.like(0, run.len() as u32), None, "behind the last");
     }
 
     /// Any cut or changed octet gives whole records or nothing, and nobody panics.

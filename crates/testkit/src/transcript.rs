@@ -35,6 +35,8 @@ pub enum Mode {
     Whole,
     /// Each byte is handed over by itself.
     ByteByByte,
+    /// All that a client says before somebody else has a word is handed over in one piece.
+    Together,
 }
 
 /// How a transcript is run.

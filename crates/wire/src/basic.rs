@@ -166,8 +166,7 @@ pub fn put_deliver(
     let consumer_tag = short(consumer_tag);
     let args = 1 + consumer_tag.len() + 9 + route.len();
     out.reserve(HEAD + args + 1);
-    let [k, c0, c1, s0, s1, s2, s3, i0, i1, i2, i3] = head(channel, DELIVER, args);
-    out.extend_from_slice(&[k, c0, c1, s0, s1, s2, s3, i0, i1, i2, i3, consumer_tag.len() as u8]);
+    out.extend_from_slice(&deliver_head(channel, args, consumer_tag.len() as u8));
     out.extend_from_slice(consumer_tag);
     out.extend_from_slice(&tag_then(delivery_tag, u8::from(redelivered)));
     out.extend_from_slice(route);
@@ -241,6 +240,13 @@ pub fn put_content(out: &mut Vec<u8>, channel: u16, header: &[u8], body: &[u8], 
     }
 }
 
+/// What comes before the octets of the consumer tag in a deliver frame.
+#[inline]
+pub(crate) fn deliver_head(channel: u16, args: usize, tag_len: u8) -> [u8; HEAD + 1] {
+    let [k, c0, c1, s0, s1, s2, s3, i0, i1, i2, i3] = head(channel, DELIVER, args);
+    [k, c0, c1, s0, s1, s2, s3, i0, i1, i2, i3, tag_len]
+}
+
 /// Head of a frame with a basic method of `args` octets after the ids.
 #[inline]
 fn head(channel: u16, method: u16, args: usize) -> [u8; HEAD] {
@@ -297,7 +303,7 @@ fn tag_and_bits(args: &[u8]) -> Result<(u64, u8), DecodeError> {
 
 /// The part of a short string that its length octet can count.
 #[inline]
-fn short(string: &[u8]) -> &[u8] {
+pub(crate) fn short(string: &[u8]) -> &[u8] {
     debug_assert!(string.len() <= SHORT_STRING_MAX, "a short string has at most 255 octets");
     string.get(..SHORT_STRING_MAX).unwrap_or(string)
 }

@@ -97,6 +97,17 @@ pub fn split(input: &[u8], payload_max: usize) -> Result<Option<(Frame<'_>, usiz
     }
 }
 
+/// The first frame of `input` and what follows it, if it is whole and in order; otherwise [`split`] says what is the matter.
+#[inline]
+pub fn whole(input: &[u8], payload_max: usize) -> Option<(Frame<'_>, &[u8])> {
+    let (&[kind, c0, c1, s0, s1, s2, s3], rest) = input.split_first_chunk::<7>()?;
+    let size = u32::from_be_bytes([s0, s1, s2, s3]) as usize;
+    let (payload, rest) = rest.split_at_checked(size)?;
+    let (&end, rest) = rest.split_first()?;
+    let channel = u16::from_be_bytes([c0, c1]);
+    (end == END && size <= payload_max).then_some((Frame { kind, channel, payload }, rest))
+}
+
 /// Appends a heartbeat frame.
 pub fn put_heartbeat(out: &mut Vec<u8>) {
     out.extend_from_slice(&[HEARTBEAT, 0, 0, 0, 0, 0, 0, END]);

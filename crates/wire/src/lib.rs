@@ -14,11 +14,17 @@
 pub mod basic;
 pub mod content;
 mod cursor;
+mod delivery;
 mod error;
 pub mod frame;
 pub mod method;
 mod method_table;
 pub mod reply;
+mod same;
+mod shape;
 pub mod table;
 
+pub use delivery::{Consumer, Delivery};
 pub use error::{DecodeError, EncodeError};
+pub use same::same;
+pub use shape::Shape;

@@ -5,8 +5,8 @@
 //! settled here, once it is encoded.
 
 use warrenmq_protocol::{Outstanding, Piece};
-use warrenmq_queue::{Delivery, Picks, Run};
-use warrenmq_wire::basic;
+use warrenmq_queue::{Delivery, Picks, Record, Run};
+use warrenmq_wire::{self as wire, Consumer, basic};
 
 use super::Session;
 use super::settle::{Settlement, Verdict};
@@ -43,15 +43,16 @@ impl Pending {
     }
 }
 
-/// What one consumer's messages are encoded with.
+/// What one consumer's messages of one run are encoded with.
 struct Encoder<'a> {
     out: &'a mut Vec<u8>,
-    channel: u16,
-    tag: &'a [u8],
+    consumer: Consumer<'a>,
     next_tag: &'a mut u64,
     payload_max: usize,
     limit: usize,
     redelivered: bool,
+    /// The last one encoded, and its offset: the next one may be like it.
+    model: Option<(wire::Delivery, u32)>,
 }
 
 impl Encoder<'_> {
@@ -62,10 +63,29 @@ impl Encoder<'_> {
     /// Encodes the record at `offset`; returns where the next one starts.
     #[inline]
     fn put(&mut self, run: &Run, offset: u32) -> u32 {
-        let (record, next) = run.record(offset);
-        basic::put_deliver(self.out, self.channel, self.tag, *self.next_tag, self.redelivered, record.route);
-        basic::put_content(self.out, self.channel, record.header, record.body, self.payload_max);
+        let tag = *self.next_tag;
         *self.next_tag += 1;
+        if let Some((model, at)) = &self.model
+            && let Some((body, next)) = run.like(*at, offset)
+        {
+            model.put_like(self.out, tag, body);
+            return next;
+        }
+        self.put_unlike(run, offset, tag)
+    }
+
+    fn put_unlike(&mut self, run: &Run, offset: u32, tag: u64) -> u32 {
+        let (Record { route, header, body, .. }, next) = run.record(offset);
+        if body.len() <= self.payload_max {
+            let model =
+                wire::Delivery::put(self.out, self.consumer, (tag, self.redelivered), route, header, body);
+            self.model = Some((model, offset));
+        } else {
+            let Consumer { channel, tag: consumer_tag } = self.consumer;
+            basic::put_deliver(self.out, channel, consumer_tag, tag, self.redelivered, route);
+            basic::put_content(self.out, channel, header, body, self.payload_max);
+            self.model = None;
+        }
         next
     }
 }
@@ -93,12 +113,12 @@ impl Session {
             let written = self.out.buffer().len() - self.out.len();
             let mut encoder = Encoder {
                 out: self.out.buffer(),
-                channel: channel.number,
-                tag: &source.tag,
+                consumer: Consumer { channel: channel.number, tag: &source.tag },
                 next_tag: &mut channel.next_tag,
                 payload_max,
                 limit: limit + written,
                 redelivered: pending.delivery.redelivered,
+                model: None,
             };
             let before = source.unacked;
             let sent = if source.no_ack {

@@ -174,6 +174,9 @@ impl Session {
         loop {
             self.connection.hold_contents(self.broker.alarms().is_set());
             while self.out.len() <= self.limits().outbox_octets_max && self.fetch.is_none() {
+                if self.publish_whole(&mut rest) {
+                    continue;
+                }
                 let Some(event) = self.connection.next(&mut rest) else { break };
                 self.handle(event);
             }
@@ -289,8 +292,12 @@ impl Session {
     #[inline]
     fn handle(&mut self, event: Event<'_>) {
         match event {
-            Event::Publish(publish) => self.publish(publish),
-            Event::Assembled(message) => self.publish(message.as_publish()),
+            Event::Publish(publish) => {
+                self.publish(publish);
+            }
+            Event::Assembled(message) => {
+                self.publish(message.as_publish());
+            }
             Event::Ack(number, ack) => self.ack(number, ack),
             Event::Nack(number, nack) => self.nack(number, nack),
             Event::Reject(number, reject) => self.reject(number, reject),

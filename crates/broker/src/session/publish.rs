@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use warrenmq_protocol::{Exception, Publish};
 use warrenmq_queue::Record;
-use warrenmq_wire::basic;
 use warrenmq_wire::content::{self, ContentHeader, flag};
 use warrenmq_wire::reply::ReplyCode;
 use warrenmq_wire::table::RawTable;
+use warrenmq_wire::{Shape, basic};
 
 use super::Session;
 use super::Wait;
@@ -26,16 +26,65 @@ use crate::storage::Point;
 const LOOKED_AT: u16 = flag::HEADERS | flag::EXPIRATION | flag::USER_ID | flag::REPLY_TO;
 
 impl Session {
+    /// Publishes the message that lies whole in front of `input`, and those behind it that differ in nothing but the octets of
+    /// their bodies: for them a comparison stands for all that was found out about the first. `false` when there is none.
     #[inline]
-    pub(super) fn publish(&mut self, publish: Publish<'_>) {
-        if let Err(exception) = self.try_publish(&publish) {
-            let fault = exception.at(basic::CLASS, basic::PUBLISH).on(publish.channel);
-            self.fail(&fault);
+    pub(super) fn publish_whole(&mut self, input: &mut &[u8]) -> bool {
+        let before = *input;
+        let Some(publish) = self.connection.next_publish(input) else { return false };
+        let Some(lane) = self.publish(publish) else { return true };
+        let message = before.get(..before.len() - input.len()).unwrap_or_default();
+        if let Some(shape) = Shape::of(message, publish.body.len())
+            && let Some(next) = shape.next(input)
+        {
+            self.publish_more(publish.channel, lane, shape, next, input);
+        }
+        true
+    }
+
+    /// Adds messages of one shape to the lane that the last one went into.
+    #[inline]
+    fn publish_more<'a>(
+        &mut self,
+        number: u16,
+        lane: LaneId,
+        shape: Shape<'_>,
+        first: (&'a [u8], &'a [u8]),
+        input: &mut &'a [u8],
+    ) {
+        let Some(builder) = self.home.as_mut().and_then(|home| home.publisher.open_lane(lane)) else {
+            return;
+        };
+        let (mut next, mut count) = (Some(first), 0);
+        while let Some((body, rest)) = next
+            && builder.push_like(body)
+        {
+            count += 1;
+            *input = rest;
+            next = shape.next(rest);
+        }
+        if let Some(channel) = self.channels.get_mut(number)
+            && let Mode::Confirm(confirms) = &mut channel.mode
+        {
+            confirms.publish_more(count);
+        }
+    }
+
+    /// Publishes one message. `Some`: it went into this lane without further ado, and so may others that are like it.
+    #[inline]
+    pub(super) fn publish(&mut self, publish: Publish<'_>) -> Option<LaneId> {
+        match self.try_publish(&publish) {
+            Ok(lane) => lane,
+            Err(exception) => {
+                let fault = exception.at(basic::CLASS, basic::PUBLISH).on(publish.channel);
+                self.fail(&fault);
+                None
+            }
         }
     }
 
     #[inline]
-    fn try_publish(&mut self, publish: &Publish<'_>) -> Result<(), Exception> {
+    fn try_publish(&mut self, publish: &Publish<'_>) -> Result<Option<LaneId>, Exception> {
         let header = content::parse_header(publish.header).map_err(|_| malformed())?;
         header.check().map_err(|_| malformed())?;
         let Some(home) = self.home.as_mut() else { return Err(malformed()) };
@@ -45,18 +94,18 @@ impl Session {
         };
         match known {
             Known::Lane(lane) if header.flags & LOOKED_AT == 0 => self.enqueue(lane, publish, &header),
-            known => self.publish_with_care(known, publish, &header),
+            known => self.publish_with_care(known, publish, &header).map(|()| None),
         }
     }
 
-    /// The message goes into its lane, or waits in its transaction.
+    /// The message goes into its lane, or waits in its transaction. `Some`: the lane was taken without further ado.
     #[inline]
     fn enqueue(
         &mut self,
         lane: LaneId,
         publish: &Publish<'_>,
         header: &ContentHeader<'_>,
-    ) -> Result<(), Exception> {
+    ) -> Result<Option<LaneId>, Exception> {
         let record = Record {
             route: publish.route,
             header: publish.header,
@@ -66,7 +115,7 @@ impl Session {
             ttl: header.expiration().and_then(milliseconds),
             dead: false,
         };
-        let Some(channel) = self.channels.get_mut(publish.channel) else { return Ok(()) };
+        let Some(channel) = self.channels.get_mut(publish.channel) else { return Ok(None) };
         match &mut channel.mode {
             Mode::Plain => {}
             Mode::Confirm(confirms) => {
@@ -76,14 +125,16 @@ impl Session {
                 channel.on_disk |= record.persistent
                     && self.home.as_ref().is_some_and(|home| home.publisher.is_recorded(lane));
             }
-            Mode::Transaction(_) => return self.publish_in_transaction(lane, publish, record),
+            Mode::Transaction(_) => {
+                return self.publish_in_transaction(lane, publish, record).map(|()| None);
+            }
         }
         if self.home.as_ref().is_some_and(|home| home.publisher.may_reject(lane)) {
             self.publish_alone(lane, record, publish.channel);
-        } else {
-            self.push(lane, record, publish.mandatory.then_some(publish.channel));
+            return Ok(None);
         }
-        Ok(())
+        self.push(lane, record, publish.mandatory.then_some(publish.channel));
+        Ok(Some(lane))
     }
 
     /// Adds a record to its lane; one that reaches no queue goes back to `return_to`, or is dropped.
@@ -136,7 +187,7 @@ impl Session {
         let extra = sender_selected(headers)?;
         self.check_user_id(header)?;
         if let Some(header) = self.direct_reply_header(publish.channel, header)? {
-            return self.try_publish(&Publish { header: &header, ..*publish });
+            return self.try_publish(&Publish { header: &header, ..*publish }).map(|_| ());
         }
         let lane = match known {
             Known::Lane(lane) if extra.is_empty() => lane,
@@ -148,9 +199,9 @@ impl Session {
         };
         if headers.is_some_and(|table| table.get(b"BCC").is_some()) {
             let stripped = content::without_header_key(publish.header, b"BCC");
-            return self.enqueue(lane, &Publish { header: &stripped, ..*publish }, header);
+            return self.enqueue(lane, &Publish { header: &stripped, ..*publish }, header).map(|_| ());
         }
-        self.enqueue(lane, publish, header)
+        self.enqueue(lane, publish, header).map(|_| ())
     }
 
     /// Looks a route up and remembers it: does the exchange exist, may the user write to it, where does it lead?

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use warrenmq_queue::{Record, Run, RunBuilder};
+use warrenmq_wire::same;
 
 use crate::queue_cell::QueueCell;
 
@@ -178,6 +179,13 @@ impl Publisher {
         }
     }
 
+    /// What is being built for a lane that holds something.
+    #[inline]
+    pub(super) fn open_lane(&mut self, lane: LaneId) -> Option<&mut RunBuilder> {
+        let open = lane < LANES_MAX && self.open & (1 << lane) != 0;
+        self.lanes.get_mut(lane).filter(|_| open).map(|lane| &mut lane.builder)
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.open != 0
     }
@@ -205,18 +213,6 @@ impl Route {
     fn known(&self) -> Known {
         if self.by_headers { Known::ByHeaders } else { Known::Lane(self.lane) }
     }
-}
-
-/// Compares eight octets at a time: routes are short, and a call to memcmp costs more than the comparison.
-#[inline]
-fn same(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    let (a_words, a_rest) = a.as_chunks::<8>();
-    let (b_words, b_rest) = b.as_chunks::<8>();
-    a_words.iter().zip(b_words).all(|(x, y)| u64::from_ne_bytes(*x) == u64::from_ne_bytes(*y))
-        && a_rest.iter().zip(b_rest).all(|(x, y)| x == y)
 }
 
 /// Whether two sorted lists have a queue in common.

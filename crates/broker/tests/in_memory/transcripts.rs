@@ -1,4 +1,4 @@
-//! Every transcript against a broker in memory, with the client's frames whole and byte by byte.
+//! Every transcript against a broker in memory, with the client's frames whole, byte by byte and all together.
 
 use std::path::Path;
 
@@ -16,6 +16,11 @@ fn whole_frames() {
 #[test]
 fn byte_by_byte() {
     run_all(Mode::ByteByByte);
+}
+
+#[test]
+fn together() {
+    run_all(Mode::Together);
 }
 
 /// Each transcript has a broker of its own.

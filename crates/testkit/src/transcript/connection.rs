@@ -21,6 +21,8 @@ pub(crate) struct Connection {
     /// `None` once the client has gone away.
     peer: Option<Box<dyn Peer>>,
     mode: Mode,
+    /// What was said and not handed over yet.
+    gathered: Vec<u8>,
     received: Received,
     frame_max: u32,
     /// Between open-ok and close.
@@ -30,7 +32,8 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(peer: Box<dyn Peer>, mode: Mode) -> Self {
         let received = Received::default();
-        Connection { peer: Some(peer), mode, received, frame_max: FRAME_MAX_DEFAULT, is_open: false }
+        let (peer, gathered) = (Some(peer), Vec::new());
+        Connection { peer, mode, gathered, received, frame_max: FRAME_MAX_DEFAULT, is_open: false }
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
@@ -38,7 +41,16 @@ impl Connection {
         match self.mode {
             Mode::Whole => peer.send(bytes),
             Mode::ByteByByte => bytes.iter().for_each(|byte| peer.send(&[*byte])),
+            Mode::Together => self.gathered.extend_from_slice(bytes),
         }
+    }
+
+    /// Hands over what was gathered.
+    pub(crate) fn flush(&mut self) {
+        if let Some(peer) = self.peer.as_mut().filter(|_| !self.gathered.is_empty()) {
+            peer.send(&self.gathered);
+        }
+        self.gathered.clear();
     }
 
     pub(crate) fn send_frame(&mut self, kind: u8, channel: u16, payload: Vec<u8>) {
@@ -66,6 +78,7 @@ impl Connection {
 
     /// The client goes away.
     pub(crate) fn drop_peer(&mut self) {
+        self.flush();
         self.peer = None;
         self.is_open = false;
     }
@@ -203,6 +216,7 @@ impl Connection {
     }
 
     fn receive(&mut self, deadline: Instant) -> Arrival {
+        self.flush();
         let left = deadline.saturating_duration_since(Instant::now());
         match &mut self.peer {
             Some(_) if left.is_zero() => Arrival::Nothing,

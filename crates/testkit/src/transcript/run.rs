@@ -105,6 +105,7 @@ impl<'a> Run<'a> {
                 rest = after;
             }
         }
+        self.connections.values_mut().for_each(Connection::flush);
         Ok(Outcome::Passed)
     }
 
@@ -113,7 +114,12 @@ impl<'a> Run<'a> {
         self.variables.value_of(name)
     }
 
+    /// The connection that has the word now.
     fn connection(&mut self, number: u32) -> &mut Connection {
+        self.connections
+            .iter_mut()
+            .filter(|(other, _)| **other != number)
+            .for_each(|(_, other)| other.flush());
         match self.connections.entry(number) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(Connection::new((self.connect)(number), self.options.mode)),

@@ -1,0 +1,56 @@
+//! A publish that lies whole in the input: method, header and at most one body frame, one after the other.
+//!
+//! Invariant: takes what [`Connection::next`] would have told of as the same message, and leaves everything else to it, also
+//! whatever is wrong.
+
+use warrenmq_wire::{basic, content, frame};
+
+use crate::channels::ChannelState;
+use crate::connection::Connection;
+use crate::event::Publish;
+
+/// Class and method of basic.publish in front of its arguments.
+const PUBLISH: [u8; 4] = [0, basic::CLASS as u8, 0, basic::PUBLISH as u8];
+
+impl Connection {
+    /// The publish in front of `input`, which moves past it, if it is whole there, in one body frame at most, and in order.
+    /// Otherwise the input stays as it is: [`Connection::next`] says what it holds.
+    #[inline]
+    pub fn next_publish<'a>(&mut self, input: &mut &'a [u8]) -> Option<Publish<'a>> {
+        if !self.takes_contents() {
+            return None;
+        }
+        let payload_max = self.payload_max();
+        let (method, rest) = frame::whole(input, payload_max)?;
+        let (ids, args) = method.payload.split_first_chunk::<4>()?;
+        if *ids != PUBLISH || method.kind != frame::METHOD {
+            return None;
+        }
+        if !matches!(self.channel_state(method.channel)?, ChannelState::Open) {
+            return None;
+        }
+        let publish = basic::parse_publish(args).ok().filter(|publish| !publish.immediate)?;
+        let (header, rest) = frame::whole(rest, payload_max)?;
+        let fixed = content::parse_header(header.payload).ok()?;
+        let is_header = header.kind == frame::HEADER && header.channel == method.channel;
+        if !is_header || (fixed.class_id, fixed.weight) != (basic::CLASS, 0) {
+            return None;
+        }
+        if fixed.body_size > self.message_size_max() {
+            return None;
+        }
+        let (body, rest) = if fixed.body_size == 0 {
+            (&[][..], rest)
+        } else {
+            let (body, rest) = frame::whole(rest, payload_max)?;
+            let is_body = body.kind == frame::BODY && body.channel == method.channel;
+            if !is_body || body.payload.len() as u64 != fixed.body_size {
+                return None;
+            }
+            (body.payload, rest)
+        };
+        *input = rest;
+        let basic::Publish { route, mandatory, .. } = publish;
+        Some(Publish { channel: method.channel, route, mandatory, header: header.payload, body })
+    }
+}
