@@ -2,21 +2,18 @@
 //! the same code gives the same number of instructions each time.
 //!
 //! `cargo xtask counts` counts them and compares with `baseline.toml`; `cargo bench -p warrenmq-counts` measures their time.
-//! Invariant: what the kernel and the clients would do is done [`beside_the_count`](meter::beside_the_count).
+//! Invariant: only what the broker does counts; what would be done by the kernel and by clients does not ([`meter`]).
 
-mod client;
-mod ear;
-mod link;
 pub mod meter;
-mod node;
 mod null_disk;
-mod scene;
-mod scenes;
-mod source;
+mod step;
+mod whole;
+mod wiring;
 
 /// Something that can be counted.
 pub trait Work {
-    /// Does a part of it, which is as large as the broker's own batches are; says how many messages that were.
+    /// Does a part of it, which is as large as the broker's own batches are, by way of [`meter::in_the_count`]; says how many
+    /// messages that were.
     fn work(&mut self) -> u64;
 }
 
@@ -34,5 +31,5 @@ pub struct Subject {
 
 /// All of them: steps in the order of a message's life, then whole ways.
 pub fn subjects() -> Vec<Subject> {
-    scenes::subjects()
+    step::subjects().into_iter().chain(whole::steps()).chain(whole::ways()).collect()
 }

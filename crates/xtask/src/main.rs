@@ -1,6 +1,7 @@
 //! The commands of this repository (`cargo xtask …`). It may run everything and is needed by nothing.
 
 mod command;
+mod counts;
 mod fuzz;
 mod gate;
 mod interop;
@@ -31,6 +32,8 @@ enum Task {
     Tidy,
     /// The simulation: broker, clients and disk in one thread, from one seed after the other.
     Sim(sim::Selection),
+    /// Instructions per message under callgrind, against the committed baseline.
+    Counts(counts::Selection),
     /// The transcripts against a broker that runs already.
     Transcripts(transcripts::Selection),
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Task::Test(selection) => gate::run(&root, &selection),
         Task::Tidy => report(&tidy::violations(&root)),
         Task::Sim(selection) => sim::run(&root, &selection),
+        Task::Counts(selection) => counts::run(&root, &selection),
         Task::Transcripts(selection) => transcripts::run(&root, &selection),
     };
     if green { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -7,8 +7,8 @@ use std::io::Read;
 
 use warrenmq_broker::Session;
 
+use super::node::{NOW, Node};
 use crate::meter::beside_the_count;
-use crate::node::{NOW, Node};
 
 const READS_PER_TURN: usize = 2;
 const WRITES_PER_TURN: usize = 16;

@@ -10,9 +10,9 @@ use warrenmq_wire::method::{
 };
 use warrenmq_wire::{basic, content, frame};
 
-use crate::ear::Ear;
-use crate::link::Link;
-use crate::node::Node;
+use super::ear::Ear;
+use super::link::Link;
+use super::node::Node;
 
 /// The one channel.
 const CHANNEL: u16 = 1;
@@ -27,21 +27,9 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(node: &Node) -> Client {
         let mut client = Client { link: Link::new(node), ear: Ear::default() };
-        client.send(&frame::PROTOCOL_HEADER, (10, 10));
-        let start_ok = connection::StartOk {
-            client_properties: FieldTable::default(),
-            mechanism: short("PLAIN"),
-            response: "\0guest\0guest".into(),
-            locale: short("en_US"),
-        };
-        client.ask(0, Method::Connection(connection::AMQPMethod::StartOk(start_ok)), (10, 30));
-        let tune_ok = connection::TuneOk { channel_max: 10, frame_max: FRAME_MAX, heartbeat: 0 };
-        let mut octets = Vec::new();
-        put(&mut octets, 0, &Method::Connection(connection::AMQPMethod::TuneOk(tune_ok)));
-        let open = connection::Open { virtual_host: short("/") };
-        put(&mut octets, 0, &Method::Connection(connection::AMQPMethod::Open(open)));
-        client.send(&octets, (10, 41));
-        client.ask(CHANNEL, Method::Channel(channel::AMQPMethod::Open(channel::Open {})), (20, 11));
+        for (octets, answer) in opening() {
+            client.send(&octets, answer);
+        }
         client
     }
 
@@ -72,7 +60,7 @@ impl Client {
         self.ask(CHANNEL, Method::Exchange(exchange::AMQPMethod::Declare(declare)), (40, 11));
     }
 
-    pub(crate) fn bind(&mut self, queue: &str, exchange: &str, key: &str, arguments: &[(&str, &str)]) {
+    pub(crate) fn bind(&mut self, queue: &str, exchange: &str, key: &str, arguments: &[(&str, String)]) {
         let bind = queue::Bind {
             queue: short(queue),
             exchange: short(exchange),
@@ -88,8 +76,8 @@ impl Client {
         self.ask(CHANNEL, Method::Confirm(confirm::AMQPMethod::Select(select)), (85, 11));
     }
 
-    /// `prefetch` 0 consumes without acknowledgements.
-    pub(crate) fn consume(&mut self, queue: &str, prefetch: u16) {
+    /// A prefetch of 0 is no limit.
+    pub(crate) fn consume(&mut self, queue: &str, no_ack: bool, prefetch: u16) {
         if prefetch > 0 {
             let qos = basic_cold::Qos { prefetch_count: prefetch, global: false };
             self.ask(CHANNEL, Method::Basic(basic_cold::AMQPMethod::Qos(qos)), (60, 11));
@@ -98,7 +86,7 @@ impl Client {
             queue: short(queue),
             consumer_tag: short("consumer"),
             no_local: false,
-            no_ack: prefetch == 0,
+            no_ack,
             exclusive: false,
             nowait: false,
             arguments: FieldTable::default(),
@@ -128,12 +116,33 @@ impl Client {
     }
 }
 
+/// What a client sends until its channel is open, and the method that answers it.
+pub(crate) type Opening = [(Vec<u8>, (u16, u16)); 4];
+
+/// The steps of the handshake.
+pub(crate) fn opening() -> Opening {
+    let start_ok = connection::StartOk {
+        client_properties: FieldTable::default(),
+        mechanism: short("PLAIN"),
+        response: "\0guest\0guest".into(),
+        locale: short("en_US"),
+    };
+    let tune_ok = connection::TuneOk { channel_max: 10, frame_max: FRAME_MAX, heartbeat: 0 };
+    let open = connection::Open { virtual_host: short("/") };
+    let (mut login, mut tune, mut last) = (Vec::new(), Vec::new(), Vec::new());
+    put(&mut login, 0, &Method::Connection(connection::AMQPMethod::StartOk(start_ok)));
+    put(&mut tune, 0, &Method::Connection(connection::AMQPMethod::TuneOk(tune_ok)));
+    put(&mut tune, 0, &Method::Connection(connection::AMQPMethod::Open(open)));
+    put(&mut last, CHANNEL, &Method::Channel(channel::AMQPMethod::Open(channel::Open {})));
+    [(frame::PROTOCOL_HEADER.to_vec(), (10, 10)), (login, (10, 30)), (tune, (10, 41)), (last, (20, 11))]
+}
+
 /// A publish with its content. Persistent messages say so in their properties; the others have properties only if they have
 /// headers.
 pub(crate) fn publish(
     exchange: &str,
     key: &str,
-    headers: &[(&str, &str)],
+    headers: &[(&str, String)],
     octets: usize,
     persistent: bool,
 ) -> Vec<u8> {
@@ -160,10 +169,11 @@ pub(crate) fn ack(tag: u64, multiple: bool) -> Vec<u8> {
     out
 }
 
-fn table(pairs: &[(&str, &str)]) -> FieldTable {
+/// A table of strings.
+pub(crate) fn table(pairs: &[(&str, String)]) -> FieldTable {
     let mut table = FieldTable::default();
-    for &(key, value) in pairs {
-        table.insert(short(key), AMQPValue::LongString(value.into()));
+    for (key, value) in pairs {
+        table.insert(short(key), AMQPValue::LongString(value.as_str().into()));
     }
     table
 }

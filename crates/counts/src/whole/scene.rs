@@ -4,11 +4,11 @@
 //! Invariant: after each batch every message that was published has been delivered as often as it had to be, and is settled or
 //! counts against a prefetch; so batches are alike.
 
+use super::client::{Client, ack};
+use super::node::Node;
+use super::source::Source;
 use crate::Work;
-use crate::client::{Client, ack};
-use crate::meter::beside_the_count;
-use crate::node::Node;
-use crate::source::Source;
+use crate::meter::in_the_count;
 
 /// Who publishes and who consumes.
 pub(crate) struct Scene {
@@ -21,6 +21,24 @@ pub(crate) struct Scene {
     pub(crate) copies: u64,
     /// The storage has its turns.
     pub(crate) stores: bool,
+    pub(crate) counted: Counted,
+}
+
+/// What of a scene counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// All that the broker does.
+    All,
+    /// Handing over to consumers: the turns in which they send nothing.
+    Deliver,
+    /// Settling: the turns in which they acknowledge.
+    Settle,
+}
+
+impl Counted {
+    fn count<R>(self, what: Counted, part: impl FnOnce() -> R) -> R {
+        if self == Counted::All || self == what { in_the_count(part) } else { part() }
+    }
 }
 
 /// A publisher with its messages.
@@ -51,13 +69,16 @@ impl Work for Scene {
         loop {
             let mut moved = false;
             for publisher in &mut self.publishers {
-                moved |= publisher.turn();
+                moved |= self.counted.count(Counted::All, || publisher.turn());
             }
             if self.stores {
-                self.node.store();
+                self.counted.count(Counted::All, || self.node.store());
             }
             for consumer in &mut self.consumers {
-                moved |= consumer.turn();
+                moved |= self.counted.count(Counted::Deliver, || consumer.client.listen());
+                for acks in consumer.acks() {
+                    moved |= self.counted.count(Counted::Settle, || consumer.acknowledge(&acks));
+                }
             }
             if !moved {
                 break;
@@ -81,14 +102,9 @@ impl Publisher {
 }
 
 impl Consumer {
-    /// Takes what there is, and acknowledges what it has taken.
-    fn turn(&mut self) -> bool {
-        let mut moved = self.client.listen();
-        for acks in beside_the_count(|| self.acks()) {
-            let ear = &mut self.client.ear;
-            moved |= self.client.link.turn(&mut &acks[..], &mut |octets| ear.hear(octets));
-        }
-        moved
+    fn acknowledge(&mut self, mut acks: &[u8]) -> bool {
+        let ear = &mut self.client.ear;
+        self.client.link.turn(&mut acks, &mut |octets| ear.hear(octets))
     }
 
     /// What it sends now, one element for each time that the broker reads.

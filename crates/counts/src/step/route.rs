@@ -1,0 +1,103 @@
+//! Exchange, key and headers to queues, as a publisher has it that does not remember routes.
+
+use std::sync::Arc;
+
+use warrenmq_routing::{Binding, Destination, Exchange, ExchangeKind, QueueId, Topology};
+use warrenmq_wire::method::FieldTable;
+use warrenmq_wire::table::{self, RawTable};
+
+use crate::Work;
+use crate::meter::in_the_count;
+use crate::whole;
+use crate::wiring::{self, KEYS, KINDS, PATTERNS};
+
+const EXCHANGE: &str = "exchange";
+const QUEUES: usize = 10;
+
+/// Messages that are routed one after the other.
+pub(super) struct Route {
+    topology: Topology,
+    /// Key, and headers in wire form.
+    messages: Vec<(Vec<u8>, Vec<u8>)>,
+    found: Vec<QueueId>,
+}
+
+/// 100 bindings and keys.
+pub(super) fn direct() -> Route {
+    let mut route = Route::new(ExchangeKind::Direct);
+    for number in 0..KINDS {
+        route.bind(number, &wiring::key(number), FieldTable::default());
+        route.messages.push((wiring::key(number).into_bytes(), Vec::new()));
+    }
+    route
+}
+
+/// 10,000 bindings, 1,000 keys.
+pub(super) fn topic() -> Route {
+    let mut route = Route::new(ExchangeKind::Topic);
+    for number in 0..PATTERNS {
+        route.bind(number, &wiring::pattern(number), FieldTable::default());
+    }
+    route.messages.extend((0..KEYS).map(|number| (wiring::key(number).into_bytes(), Vec::new())));
+    route
+}
+
+/// 100 bindings, 100 headers.
+pub(super) fn headers() -> Route {
+    let mut route = Route::new(ExchangeKind::Headers);
+    for number in 0..KINDS {
+        let mut wanted = wiring::headers(number).to_vec();
+        wanted.push(("x-match", "all".to_owned()));
+        route.bind(number, "", whole::table(&wanted));
+        let mut octets = Vec::new();
+        table::put(&mut octets, &whole::table(&wiring::headers(number))).expect("a short table");
+        route.messages.push((Vec::new(), octets));
+    }
+    route
+}
+
+impl Route {
+    fn new(kind: ExchangeKind) -> Route {
+        let mut topology = Topology::new();
+        topology.declare_exchange(Exchange {
+            name: EXCHANGE.into(),
+            kind,
+            durable: false,
+            auto_delete: false,
+            internal: false,
+            arguments: FieldTable::default(),
+            alternate: None,
+        });
+        for queue in 0..QUEUES {
+            topology.add_queue(wiring::queue(queue).into(), QueueId(queue as u64));
+        }
+        Route { topology, messages: Vec::new(), found: Vec::new() }
+    }
+
+    fn bind(&mut self, number: usize, key: &str, arguments: FieldTable) {
+        let bound = self.topology.bind(Binding {
+            source: EXCHANGE.into(),
+            destination: Destination::Queue(wiring::queue(number % QUEUES).into()),
+            routing_key: Arc::from(key.as_bytes()),
+            arguments,
+        });
+        assert!(bound, "each binding is another");
+    }
+}
+
+impl Work for Route {
+    fn work(&mut self) -> u64 {
+        let Route { topology, messages, found } = self;
+        let mut routed = 0;
+        in_the_count(|| {
+            for (key, headers) in &*messages {
+                let headers = RawTable::parse(headers).ok().map(|(headers, _)| headers);
+                found.clear();
+                topology.route(EXCHANGE, &[key], headers, found).expect("the exchange is there");
+                routed += found.len();
+            }
+        });
+        assert_eq!(routed, messages.len(), "each reaches one queue");
+        messages.len() as u64
+    }
+}

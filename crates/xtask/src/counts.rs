@@ -1,0 +1,284 @@
+//! Instructions per message (`cargo xtask counts`): each step and each whole way of `crates/counts` under callgrind, compared
+//! with `crates/counts/baseline.toml`.
+//!
+//! Invariant: the same code gives the same numbers. What depends on the machine is held still: which copying function libc
+//! chooses, and what compiler and processor the baseline is for; on others nothing is compared.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::tally::Tally;
+
+/// What is counted.
+#[derive(Args)]
+pub(crate) struct Selection {
+    /// Count this alone; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Make what is counted the new baseline, instead of comparing.
+    #[arg(long)]
+    write: bool,
+    /// Leave each profile as NAME.callgrind in this folder, for callgrind_annotate.
+    #[arg(long, value_name = "FOLDER")]
+    profiles: Option<PathBuf>,
+}
+
+/// More or fewer than the baseline by this part of it asks for a new baseline, and for a reason in the commit.
+const TOLERANCE: f64 = 0.02;
+const BASELINE: &str = "crates/counts/baseline.toml";
+/// Copies by the same instructions whatever the processor: no microcode loops, which count an instruction for each octet, and
+/// no stores past the cache, whose threshold depends on its size.
+const TUNABLES: &str = "glibc.cpu.hwcaps=-ERMS:glibc.cpu.x86_non_temporal_threshold=0x10000000";
+/// The two functions in `crates/counts/src/meter.rs`.
+const SWITCHES: &str = "*meter*count_o*";
+/// A name in the baseline that is no count.
+const MADE_BY: &str = "made-by";
+
+/// The command; true when everything is within the tolerance, or was written.
+pub(crate) fn run(root: &Path, selection: &Selection) -> bool {
+    let counts = match measure(root, selection) {
+        Ok(counts) => counts,
+        Err(error) => {
+            println!("{error}");
+            return false;
+        }
+    };
+    let baseline = Baseline::read(root).filter(|baseline| baseline.made_by == maker());
+    let tally = compare(&counts, baseline.as_ref(), selection.only.is_empty());
+    if !selection.write {
+        return baseline.is_some() && tally.failed == 0;
+    }
+    let mut counted = baseline.map(|baseline| baseline.counts).unwrap_or_default();
+    if selection.only.is_empty() {
+        counted.clear();
+    }
+    counted.extend(counts.into_iter().map(|count| (count.name, count.instructions)));
+    let written = fs::write(root.join(BASELINE), Baseline { made_by: maker(), counts: counted }.to_toml());
+    if let Err(error) = &written {
+        println!("{BASELINE}: {error}");
+    }
+    written.is_ok()
+}
+
+/// One result.
+struct Count {
+    name: String,
+    about: String,
+    /// Per message.
+    instructions: f64,
+}
+
+/// What was counted before.
+#[derive(Debug, PartialEq)]
+struct Baseline {
+    made_by: String,
+    counts: BTreeMap<String, f64>,
+}
+
+impl Baseline {
+    fn read(root: &Path) -> Option<Baseline> {
+        Baseline::parse(&fs::read_to_string(root.join(BASELINE)).ok()?)
+    }
+
+    /// The part of TOML that [`Baseline::to_toml`] writes: comments, and names with a text or a number.
+    fn parse(text: &str) -> Option<Baseline> {
+        let mut baseline = Baseline { made_by: String::new(), counts: BTreeMap::new() };
+        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let (name, value) = line.split_once(" = ")?;
+            if name == MADE_BY {
+                baseline.made_by = value.trim_matches('"').to_owned();
+            } else {
+                baseline.counts.insert(name.to_owned(), value.parse().ok()?);
+            }
+        }
+        Some(baseline)
+    }
+
+    fn to_toml(&self) -> String {
+        let mut text = format!(
+            "# Instructions per message, as `cargo xtask counts --write` has counted them. A commit that changes a number says why.\n\
+             {MADE_BY} = \"{}\"\n\n",
+            self.made_by
+        );
+        for (name, instructions) in &self.counts {
+            text.push_str(&format!("{name} = {instructions:.1}\n"));
+        }
+        text
+    }
+}
+
+/// What the numbers depend on beside the source.
+fn maker() -> String {
+    let version = |command: &mut Command| {
+        let output = command.output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().next().map(str::to_owned)
+    };
+    let rustc = version(Command::new("rustc").arg("--version")).unwrap_or_default();
+    let libc = version(Command::new("getconf").arg("GNU_LIBC_VERSION")).unwrap_or_default();
+    format!("{rustc}, {libc}, {}", std::env::consts::ARCH)
+}
+
+/// Builds as for a release and counts, as many at once as there are processors.
+fn measure(root: &Path, selection: &Selection) -> Result<Vec<Count>, String> {
+    let binary = build(root)?;
+    let list = output(Command::new(&binary))?;
+    let subjects: Vec<(String, String)> = list.lines().filter_map(subject).collect();
+    if let Some(unknown) = selection.only.iter().find(|name| subjects.iter().all(|(known, _)| known != *name))
+    {
+        return Err(format!("there is no {unknown:?}; there are:\n{list}"));
+    }
+    let subjects: Vec<(String, String)> = subjects
+        .into_iter()
+        .filter(|(name, _)| selection.only.is_empty() || selection.only.contains(name))
+        .collect();
+    let (next, results) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some((at, (name, _))) = take(&next, &subjects) {
+                    let counted = count(&binary, name, selection.profiles.as_deref());
+                    if let Ok(mut results) = results.lock() {
+                        results.insert(at, counted);
+                    }
+                }
+            });
+        }
+    });
+    let results = results.into_inner().map_err(|error| error.to_string())?;
+    let counts = subjects.into_iter().zip(results.into_values()).map(|((name, about), instructions)| {
+        let instructions = instructions.map_err(|error| format!("{name}: {error}"))?;
+        Ok(Count { name, about, instructions })
+    });
+    counts.collect()
+}
+
+fn take<'a, T>(next: &AtomicUsize, all: &'a [T]) -> Option<(usize, &'a T)> {
+    let at = next.fetch_add(1, Ordering::Relaxed);
+    Some((at, all.get(at)?))
+}
+
+/// The release profile, since much of what a message costs is decided at link time.
+fn build(root: &Path) -> Result<PathBuf, String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(root).args(["build", "--release", "--package", "warrenmq-counts"]);
+    command.args(["--message-format", "json-render-diagnostics"]);
+    let messages = output(command)?;
+    let executable = messages.lines().find_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let ours = message["target"]["name"] == "warrenmq-counts";
+        ours.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+    });
+    executable.ok_or_else(|| "cargo has built no warrenmq-counts".to_owned())
+}
+
+/// A line of the list: name, messages, what it is.
+fn subject(line: &str) -> Option<(String, String)> {
+    let mut fields = line.split('\t');
+    let name = fields.next()?;
+    Some((name.to_owned(), fields.nth(1)?.to_owned()))
+}
+
+fn count(binary: &Path, name: &str, profiles: Option<&Path>) -> Result<f64, String> {
+    let mut command = Command::new("valgrind");
+    let file = profiles.map_or_else(|| "/dev/null".into(), |folder| folder.join(format!("{name}.callgrind")));
+    command.env("GLIBC_TUNABLES", TUNABLES).args(["--tool=callgrind", "--log-fd=1"]);
+    command.arg(format!("--callgrind-out-file={}", file.display()));
+    command.arg(format!("--toggle-collect={SWITCHES}")).arg(binary).arg(name);
+    per_message(&output(command)?).ok_or_else(|| "valgrind has counted nothing".to_owned())
+}
+
+/// From the number of messages, which is a line of its own, and callgrind's `==PID== Collected : INSTRUCTIONS`.
+fn per_message(text: &str) -> Option<f64> {
+    let messages: f64 = text.lines().find_map(|line| line.parse().ok())?;
+    let collected: f64 =
+        text.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())?;
+    (messages > 0.0 && collected > 0.0).then(|| collected / messages)
+}
+
+/// What a program that succeeds writes to its standard output.
+fn output(mut command: Command) -> Result<String, String> {
+    let program = command.get_program().display().to_string();
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| format!("cannot run {program}: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("{program} ends with {}", output.status));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Shows each count beside that of the baseline; a count is passed when they agree. When `all` was counted, one that is only in the
+/// baseline has failed.
+fn compare(counts: &[Count], baseline: Option<&Baseline>, all: bool) -> Tally {
+    let mut tally = Tally::default();
+    for Count { name, about, instructions } in counts {
+        let before = baseline.and_then(|baseline| baseline.counts.get(name)).copied();
+        let (verdict, passed) = verdict(*instructions, before);
+        println!("{instructions:12.1}  {verdict:32} {name:16} {about}");
+        tally += Tally::of(passed);
+    }
+    let gone = baseline.iter().flat_map(|baseline| baseline.counts.keys());
+    for name in gone.filter(|name| all && counts.iter().all(|count| count.name != **name)) {
+        println!("failed: {name} is in the baseline and is counted no more");
+        tally += Tally::of(false);
+    }
+    if tally.failed > 0 {
+        println!("where they are meant to differ: cargo xtask counts --write, and the reason in the commit");
+    }
+    tally
+}
+
+fn verdict(now: f64, before: Option<f64>) -> (String, bool) {
+    let Some(before) = before else { return ("not in the baseline".to_owned(), false) };
+    let change = now / before - 1.0;
+    let passed = change.abs() <= TOLERANCE;
+    let word = match (passed, change > 0.0) {
+        (true, _) => "",
+        (false, true) => " MORE",
+        (false, false) => " fewer",
+    };
+    (format!("{:+6.1} % of {before:.1}{word}", change * 100.0), passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_baseline_is_read_as_it_was_written() {
+        let counts = [("decode".to_owned(), 12.5), ("auto-ack-1m".to_owned(), 500_000.0)];
+        let baseline = Baseline { made_by: "rustc 1, x86_64".to_owned(), counts: counts.into() };
+        assert_eq!(Baseline::parse(&baseline.to_toml()), Some(baseline));
+        assert_eq!(Baseline::parse("decode = many"), None);
+    }
+
+    #[test]
+    fn instructions_are_divided_by_messages() {
+        let cases = [
+            ("==7== Callgrind\n2000\n==7== \n==7== Collected : 5000\n", Some(2.5)),
+            ("2000\n==7== Collected : 0\n", None),
+            ("==7== Collected : 5000\n", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(per_message(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn two_percent_either_way_is_too_much() {
+        let cases = [(101.9, true), (98.1, true), (102.1, false), (97.9, false)];
+        for (now, passed) in cases {
+            assert_eq!(verdict(now, Some(100.0)).1, passed, "{now}");
+        }
+        assert!(!verdict(1.0, None).1);
+    }
+}
