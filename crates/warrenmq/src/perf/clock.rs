@@ -12,7 +12,12 @@ const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// Nanoseconds since an arbitrary moment before this process started; never goes back.
 #[inline]
 pub(crate) fn now_ns() -> u64 {
-    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
+    ns(clock_gettime(ClockId::Monotonic))
+}
+
+/// What a clock shows, in nanoseconds.
+#[inline]
+pub(crate) fn ns(Timespec { tv_sec, tv_nsec }: Timespec) -> u64 {
     (tv_sec as u64).wrapping_mul(NANOS_PER_SECOND).wrapping_add(tv_nsec as u64)
 }
 

@@ -1,6 +1,6 @@
 //! The part of the command line that all scenarios of `warrenmq perf` share: which broker, what is reported.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
 
 use amq_protocol::uri::{AMQPScheme, AMQPUri};
 use clap::Args;
@@ -34,6 +34,15 @@ impl CommonArgs {
     /// Host and port, for reports.
     pub(crate) fn broker(&self) -> String {
         format!("{}:{}", self.uri.authority.host, self.uri.authority.port)
+    }
+
+    /// Prints a line about the run while it goes on.
+    pub(crate) fn live(&self, line: impl Display) {
+        if self.json {
+            eprintln!("{line}");
+        } else {
+            println!("{line}");
+        }
     }
 }
 

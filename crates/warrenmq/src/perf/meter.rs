@@ -20,6 +20,7 @@ use super::{
 /// The figures of one phase.
 #[derive(Debug)]
 pub(crate) struct Meter {
+    common: CommonArgs,
     name: &'static str,
     steps: Vec<Step>,
     operations: u64,
@@ -29,7 +30,6 @@ pub(crate) struct Meter {
     own_cpu_ns: u64,
     running: Option<Running>,
     interval_ns: u64,
-    json: bool,
     /// Time counted and operations at the last live line.
     last: (u64, u64),
     intervals: Vec<Interval>,
@@ -64,6 +64,7 @@ impl Meter {
     pub(crate) fn new(common: &CommonArgs, name: &'static str, steps: &[&'static str]) -> Self {
         let step = |&name: &&'static str| Step { name, all: histogram(), fresh: histogram() };
         Self {
+            common: common.clone(),
             name,
             steps: steps.iter().map(step).collect(),
             operations: 0,
@@ -72,7 +73,6 @@ impl Meter {
             own_cpu_ns: 0,
             running: None,
             interval_ns: clock::nanos(common.interval),
-            json: common.json,
             last: (0, 0),
             intervals: Vec::new(),
         }
@@ -125,12 +125,7 @@ impl Meter {
             return;
         }
         let interval = self.end_interval(time_ns);
-        let line = Line { phase: self.name, operations: self.operations, interval: &interval };
-        if self.json {
-            eprintln!("{line}");
-        } else {
-            println!("{line}");
-        }
+        self.common.live(Line { phase: self.name, operations: self.operations, interval: &interval });
         self.intervals.push(interval);
     }
 
@@ -140,9 +135,11 @@ impl Meter {
     /// When the broker's process is gone.
     pub(crate) fn finish(mut self) -> Result<Phase, PerfError> {
         self.pause()?;
-        if self.operations > self.last.1 {
-            let interval = self.end_interval(self.elapsed_ns);
-            self.intervals.push(interval);
+        let rest_ns = self.elapsed_ns.saturating_sub(self.last.0);
+        let rest = self.end_interval(self.elapsed_ns);
+        // A short one would show in a chart as a rate that a few operations make.
+        if self.intervals.is_empty() || rest_ns > self.interval_ns / 2 {
+            self.intervals.push(rest);
         }
         let elapsed_s = clock::seconds(self.elapsed_ns);
         let cpu_ns = self.broker.as_ref().map(|broker| broker.cpu_ns);

@@ -5,6 +5,10 @@
 
 use std::{collections::BTreeMap, fs, io, path::PathBuf};
 
+use rustix::time::{ClockId, clock_gettime};
+
+use super::clock;
+
 /// `USER_HZ`: Linux reports `utime` and `stime` in hundredths of a second on every architecture we run on.
 const NANOS_PER_TICK: u64 = 10_000_000;
 
@@ -75,9 +79,9 @@ impl CpuTime {
     }
 }
 
-/// CPU time of the calling thread so far in nanoseconds; zero where the system does not tell.
+/// CPU time of the calling thread so far in nanoseconds. Unlike `schedstat` it is up to date.
 pub(crate) fn thread_cpu_ns() -> u64 {
-    fs::read_to_string("/proc/thread-self/schedstat").ok().and_then(|text| on_cpu_ns(&text).ok()).unwrap_or(0)
+    clock::ns(clock_gettime(ClockId::ThreadCPUTime))
 }
 
 /// The first number of `schedstat`.

@@ -116,7 +116,7 @@ pub(super) fn run(args: &BacklogArgs) -> Result<Summary, PerfError> {
         return Err(PerfError::Options(format!("queue {} has {there} messages already", args.queue)));
     }
     summary.look("before")?;
-    let report = throughput::run(&publishing, |line| print(&common, line))?;
+    let report = throughput::run(&publishing, |line| common.live(line))?;
     summary.phases.push(published(&report));
     let full = settled_length(&mut setup, &args.queue, report.published.messages)?;
     summary.look("full")?;
@@ -160,7 +160,7 @@ impl BacklogArgs {
         if left == 0 {
             return Ok(());
         }
-        let report = throughput::run(&self.draining(common, left)?, |line| print(common, line))?;
+        let report = throughput::run(&self.draining(common, left)?, |line| common.live(line))?;
         summary.phases.push(drained(&report));
         summary.out_of_order = Some(report.order_violations);
         summary.look("drained")
@@ -208,14 +208,6 @@ fn traffic(words: &[String], common: &CommonArgs) -> Result<ThroughputArgs, Perf
     let args = ThroughputArgs { common: common.clone(), ..line.args };
     args.check().map_err(PerfError::Options)?;
     Ok(args)
-}
-
-fn print(common: &CommonArgs, line: &report::Interval) {
-    if common.json {
-        eprintln!("{line}");
-    } else {
-        println!("{line}");
-    }
 }
 
 /// Messages in the queue that are ready for consumers.

@@ -98,6 +98,7 @@ pub(super) fn count(args: &CountArgs) -> Result<Summary, PerfError> {
     swarm.open(&mut meter, End::after(args.count), false)?;
     summary.phases.push(meter.finish()?);
     summary.look("open")?;
+    args.common.live(format_args!("holding {} connections for {:?}", args.count, args.hold));
     swarm.hold(args.hold)?;
     summary.look("held")?;
     summary.share("connection", args.count);
