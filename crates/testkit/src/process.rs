@@ -37,9 +37,17 @@ pub enum Profile {
 /// # Errors
 /// When cargo cannot be started, the build fails, or no such binary is in the workspace.
 pub fn build(folder: &Path, profile: Profile) -> io::Result<PathBuf> {
+    build_binary(folder, "warrenmq", profile)
+}
+
+/// The same for any binary of the workspace.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_binary(folder: &Path, name: &str, profile: Profile) -> io::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(folder).args(["build", "--workspace", "--bin", "warrenmq"]);
+    command.current_dir(folder).args(["build", "--workspace", "--bin", name]);
     command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
     if profile == Profile::Release {
         command.arg("--release");
@@ -48,20 +56,20 @@ pub fn build(folder: &Path, profile: Profile) -> io::Result<PathBuf> {
     let mut executable = None;
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines() {
-            executable = executable_of(&line?).or(executable);
+            executable = executable_of(&line?, name).or(executable);
         }
     }
     if !child.wait()?.success() {
-        return Err(io::Error::other("cargo could not build the binary `warrenmq`"));
+        return Err(io::Error::other(format!("cargo could not build the binary `{name}`")));
     }
-    executable.ok_or_else(|| io::Error::other("cargo has built no binary `warrenmq`"))
+    executable.ok_or_else(|| io::Error::other(format!("cargo has built no binary `{name}`")))
 }
 
 /// The path in one of cargo's messages, when that message is about the binary.
-fn executable_of(line: &str) -> Option<PathBuf> {
+fn executable_of(line: &str, name: &str) -> Option<PathBuf> {
     let message: serde_json::Value = serde_json::from_str(line).ok()?;
-    let is_broker = message["reason"] == "compiler-artifact" && message["target"]["name"] == "warrenmq";
-    if is_broker { message["executable"].as_str().map(PathBuf::from) } else { None }
+    let is_it = message["reason"] == "compiler-artifact" && message["target"]["name"] == name;
+    if is_it { message["executable"].as_str().map(PathBuf::from) } else { None }
 }
 
 /// The folder of a broker under test; it outlives the process, so that a second one can be started on the same data.
@@ -280,7 +288,7 @@ mod tests {
             ("no JSON", false),
         ];
         for (line, found) in cases {
-            assert_eq!(executable_of(line).is_some(), found, "{line}");
+            assert_eq!(executable_of(line, "warrenmq").is_some(), found, "{line}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! The commands of this repository (`cargo xtask …`). It may run everything and is needed by nothing.
 
+mod bench;
 mod command;
 mod counts;
 mod fuzz;
@@ -34,6 +35,8 @@ enum Task {
     Sim(sim::Selection),
     /// Instructions per message under callgrind, against the committed baseline.
     Counts(counts::Selection),
+    /// Benchmarks: WarrenMQ beside the floor and other brokers; writes docs/benchmarks.md.
+    Bench(bench::Selection),
     /// The transcripts against a broker that runs already.
     Transcripts(transcripts::Selection),
 }
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Task::Tidy => report(&tidy::violations(&root)),
         Task::Sim(selection) => sim::run(&root, &selection),
         Task::Counts(selection) => counts::run(&root, &selection),
+        Task::Bench(selection) => bench::run(&root, &selection),
         Task::Transcripts(selection) => transcripts::run(&root, &selection),
     };
     if green { ExitCode::SUCCESS } else { ExitCode::FAILURE }
