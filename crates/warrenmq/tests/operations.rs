@@ -133,7 +133,7 @@ fn intervals_and_a_chart_show_the_course_of_a_run() {
     let broker = Broker::start();
     let chart = broker.folder.path().join("chart.svg");
     for (line, step) in
-        [("queue-churn -z 0.5 -i 0.1", "delete"), ("backlog -C 20000 -c 10 -i 0.01", "confirm")]
+        [("queue-churn -z 0.5 -i 0.1 --window 10", "delete"), ("backlog -C 20000 -c 10 -i 0.01", "confirm")]
     {
         let summary = broker.measure(&format!("{line} --plot {}", chart.display()));
         let intervals = summary["phases"][0]["intervals"].as_array().expect("an array");

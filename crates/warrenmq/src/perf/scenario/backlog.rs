@@ -139,7 +139,9 @@ pub(super) fn run(args: &BacklogArgs) -> Result<Summary, PerfError> {
     if !args.keep {
         args.drain(&common, left, &mut summary)?;
         delete_now(&mut setup, &args.queue)?;
-        thread::sleep(GIVE_BACK);
+        if summary.pid.is_some() {
+            thread::sleep(GIVE_BACK);
+        }
         summary.look("after")?;
     }
     setup.close();
