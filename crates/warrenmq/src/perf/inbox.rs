@@ -33,6 +33,7 @@ impl Inbox {
         self.bytes.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
+        self.walker.moved();
         let count = source.read(&mut self.bytes[self.end..])?;
         self.end += count;
         Ok(count)

@@ -6,10 +6,13 @@
 //!      ▲                          │ empty body            │
 //!      └──────────────────────────┴───────────────────────┘
 //! ```
+//! Deliveries mostly differ from the one before them in nothing but their tags and bodies: what is equal is compared, not
+//! read again ([`Like`]).
+//!
 //! Invariant: the items do not depend on how the stream is cut into reads. A body is stepped over, not gathered: only
 //! the head and the stamp of a body frame have to be in the buffer together.
 
-use warrenmq_wire::{basic, frame};
+use warrenmq_wire::{basic, frame, same};
 
 use super::stamp::{self, Stamp};
 
@@ -62,6 +65,22 @@ pub(crate) struct Walker {
     body_left: u64,
     /// Whether the next body frame is the message's first.
     body_begins: bool,
+    like: Option<Like>,
+}
+
+/// Where the last whole delivery is in the input, and where its parts are in it.
+///
+/// ```text
+/// | 1 channel size deliver | consumer | tag, redelivered | exchange … header … body frame | body | 0xCE |
+/// at                                  tag                                                front
+/// ```
+#[derive(Debug, Clone, Copy)]
+struct Like {
+    at: usize,
+    tag: usize,
+    front: usize,
+    length: usize,
+    consumer: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,19 +102,39 @@ enum Step<'a> {
 impl Walker {
     /// `payload_max` is the largest frame but for bodies, that is what the reader can buffer.
     pub(crate) fn new(payload_max: usize) -> Self {
-        Self { payload_max, expect: Expect::Method, delivery: None, body_left: 0, body_begins: false }
+        Self {
+            payload_max,
+            expect: Expect::Method,
+            delivery: None,
+            body_left: 0,
+            body_begins: false,
+            like: None,
+        }
     }
 
-    /// The next delivery of `input` from `*at` on, if it is there as a whole in the usual three frames. Half the price of
-    /// [`Self::next`]; `None` means to ask that.
+    /// The next delivery of `input` from `*at` on, if it is there as a whole in the usual three frames. A fraction of the price
+    /// of [`Self::next`]; `None` means to ask that.
     #[inline(always)]
-    pub(crate) fn next_whole(&self, input: &[u8], at: &mut usize) -> Option<Delivery> {
+    pub(crate) fn next_whole(&mut self, input: &[u8], at: &mut usize) -> Option<Delivery> {
         if self.expect != Expect::Method {
             return None;
         }
-        let (delivery, left) = input.get(*at..).and_then(whole)?;
-        *at = input.len() - left;
+        let rest = input.get(*at..)?;
+        if let Some(like) = &self.like
+            && let Some(delivery) = like.next(input.get(like.at..)?, rest)
+        {
+            *at += like.length;
+            return Some(delivery);
+        }
+        let (delivery, like) = whole(rest)?;
+        self.like = Some(Like { at: *at, ..like });
+        *at += like.length;
         Some(delivery)
+    }
+
+    /// To be called when `input` is no longer what it was before `*at`.
+    pub(crate) fn moved(&mut self) {
+        self.like = None;
     }
 
     /// The next item of `input` from `*at` on; moves `*at` behind what was used up. `None`: call again with what is
@@ -218,21 +257,55 @@ impl Walker {
     }
 }
 
-/// The usual case, several times as fast as the steps: a delivery whose three frames are all there. Also returns how much
-/// is left behind it. Whatever else there is, malformed or not, is `None` and left to the steps.
+impl Like {
+    /// The delivery at the beginning of `rest` if, but for tag and body, its octets are those of `last`, the one before it.
+    #[inline(always)]
+    fn next(&self, last: &[u8], rest: &[u8]) -> Option<Delivery> {
+        let (front, body) = rest.get(..self.length)?.split_at_checked(self.front)?;
+        let last = last.get(..self.front)?;
+        let (head, tail) = front.split_at_checked(self.tag)?;
+        let (last_head, last_tail) = last.split_at_checked(self.tag)?;
+        let (tag, tail) = tail.split_first_chunk()?;
+        let (redelivered, tail) = tail.split_first()?;
+        let equal =
+            same(head, last_head) && same(tail, last_tail.get(TAG..)?) && body.last() == Some(&frame::END);
+        equal.then(|| Delivery {
+            consumer: self.consumer,
+            tag: u64::from_be_bytes(*tag),
+            redelivered: redelivered & 1 != 0,
+            stamp: stamp(body.get(..body.len() - 1).unwrap_or_default()),
+        })
+    }
+}
+
+/// Octets of a delivery tag and the redelivered flag behind it.
+const TAG: usize = 9;
+
+/// The usual case, several times as fast as the steps: a delivery whose three frames are all there, and where its parts are.
+/// Whatever else there is, malformed or not, is `None` and left to the steps.
 #[inline]
-fn whole(input: &[u8]) -> Option<(Delivery, usize)> {
-    let ([0, 60, 0, 60, args @ ..], input) = frame_of(frame::METHOD, input)? else {
+fn whole(input: &[u8]) -> Option<(Delivery, Like)> {
+    let ([0, 60, 0, 60, args @ ..], rest) = frame_of(frame::METHOD, input)? else {
         return None;
     };
-    let (header, input) = frame_of(frame::HEADER, input)?;
-    let (body, input) = frame_of(frame::BODY, input)?;
+    let (header, rest) = frame_of(frame::HEADER, rest)?;
+    let (body, rest) = frame_of(frame::BODY, rest)?;
     let size = u64::from_be_bytes(*header.get(4..)?.first_chunk()?);
     if size != body.len() as u64 {
         return None;
     }
-    let stamp = body.first_chunk().copied().map(Stamp::from_bytes);
-    Some((Delivery { stamp, ..deliver(args)? }, input.len()))
+    let delivery = Delivery { stamp: stamp(body), ..deliver(args)? };
+    let length = input.len() - rest.len();
+    // Frame head, class and method, the length of the consumer tag and the tag itself.
+    let tag = HEAD + 4 + 1 + usize::from(*args.first()?);
+    let like = Like { at: 0, tag, front: length - body.len() - 1, length, consumer: delivery.consumer };
+    Some((delivery, like))
+}
+
+/// The stamp at the head of a body, if it is long enough for one.
+#[inline(always)]
+fn stamp(body: &[u8]) -> Option<Stamp> {
+    body.first_chunk().copied().map(Stamp::from_bytes)
 }
 
 /// The payload of a whole frame of this kind, and what is behind it.
@@ -356,6 +429,7 @@ mod tests {
                 });
             }
             buffer.drain(..at);
+            walker.moved();
         }
         assert!(buffer.is_empty(), "the stream ends at the end of a frame");
         Ok(seen)
