@@ -1,4 +1,4 @@
-//! `warrenmq perf throughput` and `latency` as a process, against the relay of `examples/`: what it sends, gets and reports.
+//! `warrenmq perf throughput` and `latency` as a process, against the stand-in of `examples/`: what it sends, gets and reports.
 
 use std::{
     io::{BufRead, BufReader},
@@ -12,15 +12,15 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// A relay on a free port; ends with the test.
-struct Relay {
+/// A stand-in on a free port; ends with the test.
+struct StandIn {
     process: Child,
     address: String,
 }
 
-impl Relay {
+impl StandIn {
     fn start() -> Self {
-        let mut process = Command::new(relay_path())
+        let mut process = Command::new(stand_in_path())
             .arg("127.0.0.1:0")
             .stdout(Stdio::piped())
             .spawn()
@@ -28,8 +28,7 @@ impl Relay {
         let mut line = String::new();
         let output = process.stdout.take().expect("piped");
         BufReader::new(output).read_line(&mut line).expect("the line with the address");
-        let address = line.split([' ', ',']).nth(2).expect("relay on ADDRESS, pid PID").to_owned();
-        Self { process, address }
+        Self { process, address: line.trim_end().to_owned() }
     }
 
     /// Runs with these options; the summary.
@@ -42,7 +41,7 @@ impl Relay {
     }
 }
 
-impl Drop for Relay {
+impl Drop for StandIn {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -50,10 +49,10 @@ impl Drop for Relay {
 }
 
 /// Test programs are in `deps`, examples in `examples` beside it.
-fn relay_path() -> PathBuf {
+fn stand_in_path() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this program");
     let profile = test.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps");
-    profile.join("examples").join(format!("relay{}", std::env::consts::EXE_SUFFIX))
+    profile.join("examples").join(format!("stand_in{}", std::env::consts::EXE_SUFFIX))
 }
 
 fn perf(address: &str, options: &str) -> Output {
@@ -68,7 +67,7 @@ fn command(scenario: &str, address: &str, options: &str) -> Command {
 
 #[test]
 fn every_message_arrives_in_order_and_is_confirmed() {
-    let relay = Relay::start();
+    let broker = StandIn::start();
     // Options, messages, whether confirms and latencies are expected.
     let cases = [
         ("-C 100000", 100_000, false, true),
@@ -80,7 +79,7 @@ fn every_message_arrives_in_order_and_is_confirmed() {
         ("-C 100 -r 1000 -c 5", 100, true, true),
     ];
     for (options, messages, confirms, latencies) in cases {
-        let report = relay.measure(options);
+        let report = broker.measure(options);
         assert_eq!(report["published"]["messages"], messages, "{options}");
         assert_eq!(report["consumed"]["messages"], messages, "{options}");
         let confirmed = if confirms { Value::from(messages) } else { Value::Null };
@@ -97,7 +96,7 @@ fn every_message_arrives_in_order_and_is_confirmed() {
 
 #[test]
 fn time_and_rate_are_kept() {
-    let report = Relay::start().measure("-r 2000 -z 0.5 -i 0.2");
+    let report = StandIn::start().measure("-r 2000 -z 0.5 -i 0.2");
     let elapsed = report["elapsed_s"].as_f64().expect("a number");
     let published = report["published"]["messages"].as_f64().expect("a number");
     // A machine with other work may be late, never early.
@@ -106,13 +105,13 @@ fn time_and_rate_are_kept() {
     assert!(report["consumed"]["messages"].as_f64() <= Some(published));
 }
 
-/// The relay stands still for a third of the run: what was due meanwhile must be counted as late, although a closed loop
+/// The broker stands still for a third of the run: what was due meanwhile must be counted as late, although a closed loop
 /// would not even have sent it.
 #[test]
 fn a_stall_shows_in_the_latency() {
-    let relay = Relay::start();
-    let pid = i32::try_from(relay.process.id()).ok().and_then(Pid::from_raw).expect("a process id");
-    let mut run = command("latency", &relay.address, "--json -r 1000 -z 1.5 -i 0.1");
+    let broker = StandIn::start();
+    let pid = i32::try_from(broker.process.id()).ok().and_then(Pid::from_raw).expect("a process id");
+    let mut run = command("latency", &broker.address, "--json -r 1000 -z 1.5 -i 0.1");
     let mut run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     let mut lines = BufReader::new(run.stderr.take().expect("piped"));
     let mut live = String::new();
@@ -136,7 +135,7 @@ fn a_stall_shows_in_the_latency() {
 fn a_chart_is_written() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("run.svg");
-    Relay::start().measure(&format!("-r 1000 -z 0.4 -i 0.1 -c 10 --plot {}", file.display()));
+    StandIn::start().measure(&format!("-r 1000 -z 0.4 -i 0.1 -c 10 --plot {}", file.display()));
     let chart = std::fs::read_to_string(file).expect("the chart");
     for text in ["<svg", "perf throughput, 127.0.0.1", "\n99\n", "consumer 99 %", "confirmed"] {
         assert!(chart.contains(text), "{text}: {chart}");

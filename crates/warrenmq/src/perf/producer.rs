@@ -37,7 +37,7 @@ const WRITES_UNHEARD: u32 = 64;
 /// So many [`connection::TURN`]s without progress a write may take after the end of the run: 5 s.
 const TURNS_OVER_MAX: u32 = 50;
 /// The last stretch before a message is due is spent looking at the clock: a wake-up comes late by about as much.
-const SPIN_NS: u64 = 40_000;
+const SPIN_NS: u64 = 60_000;
 /// All producers together spend at most one part in so many of a core on that; the broker needs the cores too.
 const SPIN_PART: u64 = 5;
 /// So long after the start of the run the first message is due, for each producer: their threads are to stand by then.

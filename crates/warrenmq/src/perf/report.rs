@@ -49,6 +49,10 @@ pub(crate) struct Settings {
     pub(crate) producers: u16,
     pub(crate) consumers: u16,
     pub(crate) queues: usize,
+    /// Keys that each producer publishes to in turn.
+    pub(crate) routing_keys: usize,
+    /// Sets of properties and headers, in turn.
+    pub(crate) header_sets: u32,
     pub(crate) size: u32,
     pub(crate) persistent: bool,
     pub(crate) mandatory: bool,
@@ -123,6 +127,8 @@ impl Settings {
             producers: args.producers,
             consumers: args.consumers,
             queues: args.queue_names().len(),
+            routing_keys: args.keys_in_turn(),
+            header_sets: args.message.header_sets,
             size: args.size,
             persistent: args.persistent(),
             mandatory: args.mandatory(),

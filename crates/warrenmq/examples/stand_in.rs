@@ -1,8 +1,7 @@
-//! The floor: turns publish frames into deliver frames with one read and one write, and knows nothing else of AMQP.
+//! A stand-in for a broker, for the tests of `warrenmq perf`: turns publishes into deliveries, confirms them, and promises
+//! nothing. It shares no code with the broker but the frames, so that a fault of one side is not hidden by the other.
 //!
-//! `cargo run --release --example relay -- 127.0.0.1:5673`, then `warrenmq perf throughput --uri amqp://127.0.0.1:5673`. What a
-//! message costs here is what the kernel and the framing cost; no broker on sockets can be cheaper. One publisher and one
-//! consumer at a time; a message without a consumer is dropped.
+//! One publisher and one consumer at a time; a message without a consumer is dropped.
 
 use std::{
     error::Error,
@@ -49,9 +48,9 @@ struct Peer {
 }
 
 fn main() -> Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5673".into());
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".into());
     let listener = TcpListener::bind(&address)?;
-    println!("relay on {}, pid {}", listener.local_addr()?, std::process::id());
+    println!("{}", listener.local_addr()?);
     let consumers = Shared::default();
     loop {
         let (stream, from) = listener.accept()?;
@@ -189,7 +188,7 @@ impl Peer {
                 Method::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {}))
             }
             Method::Connection(connection::AMQPMethod::TuneOk(_)) => return Ok(true),
-            other => return Err(format!("the relay does not know {other:?}").into()),
+            other => return Err(format!("a stand-in does not know {other:?}").into()),
         };
         let last = matches!(answer, Method::Connection(connection::AMQPMethod::CloseOk(_)));
         self.answer(channel, answer)?;
