@@ -105,13 +105,13 @@ fn time_and_rate_are_kept() {
     assert!(report["consumed"]["messages"].as_f64() <= Some(published));
 }
 
-/// The broker stands still for a third of the run: what was due meanwhile must be counted as late, although a closed loop
+/// The broker stands still for a fifth of the run: what was due meanwhile must be counted as late, although a closed loop
 /// would not even have sent it.
 #[test]
 fn a_stall_shows_in_the_latency() {
     let broker = StandIn::start();
     let pid = i32::try_from(broker.process.id()).ok().and_then(Pid::from_raw).expect("a process id");
-    let mut run = command("latency", &broker.address, "--json -r 1000 -z 1.5 -i 0.1");
+    let mut run = command("latency", &broker.address, "--json -r 1000 -z 2.5 -i 0.1");
     let mut run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     let mut lines = BufReader::new(run.stderr.take().expect("piped"));
     let mut live = String::new();
@@ -127,7 +127,11 @@ fn a_stall_shows_in_the_latency() {
     assert!(latency["max"].as_f64() > Some(400_000.0), "{report}");
     assert!(latency["p90"].as_f64() > Some(50_000.0), "{report}");
     assert!(report["lateness_us"].is_object(), "{report}");
-    assert_eq!(latency["samples"], report["consumed"]["messages"], "each message is measured");
+    // Some may come between the end of the window and that of the run.
+    assert!(
+        latency["samples"].as_u64() >= report["consumed"]["messages"].as_u64(),
+        "each is measured: {report}"
+    );
     assert!(report["intervals"].as_array().is_some_and(|intervals| intervals.len() > 3), "{report}");
 }
 
