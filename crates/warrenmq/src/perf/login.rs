@@ -13,7 +13,7 @@ use warrenmq_wire::{
 };
 
 use super::{
-    connection::{CHANNEL, misfit},
+    connection::{CHANNEL, check, unexpected},
     error::PerfError,
 };
 
@@ -110,7 +110,10 @@ impl Login {
             Self::OpenOk => "connection.open",
             Self::ChannelOpenOk => "channel.open",
         };
-        misfit(to, payload)
+        match check(payload).and_then(|()| Ok(method::parse(payload)?)) {
+            Ok(answer) => unexpected(to, &answer),
+            Err(error) => error,
+        }
     }
 }
 

@@ -6,11 +6,14 @@
 
 use std::collections::VecDeque;
 
-use warrenmq_wire::frame::{self, Frame};
+use warrenmq_wire::{
+    frame::{self, Frame},
+    method,
+};
 
 use super::{
     clock::now_ns,
-    connection::misfit,
+    connection::{check, unexpected},
     engine::{Engine, Handler, Key},
     error::PerfError,
     login::{Login, Script},
@@ -40,7 +43,9 @@ pub(crate) trait Work {
     fn next(&mut self, lane: usize, begin: bool, out: &mut Vec<u8>) -> Result<Option<Call>, PerfError>;
 
     /// The answer to `call` has come.
-    fn answered(&mut self, lane: usize, call: Call);
+    fn answered(&mut self, lane: usize, call: Call) {
+        let _ = (lane, call);
+    }
 }
 
 /// When a phase ends.
@@ -194,12 +199,20 @@ impl<W: Work> Handler for Run<'_, W> {
                 self.meter.answer(call.step, sent_ns, now_ns, call.ends);
                 self.work.answered(key, call);
             }
-            _ => return Err(misfit("a method", frame.payload)),
+            _ => return Err(misfit(frame.payload)),
         }
         self.fill(key, now_ns, out)
     }
 
     fn ended(&mut self, _key: Key) -> bool {
         false
+    }
+}
+
+#[cold]
+fn misfit(payload: &[u8]) -> PerfError {
+    match check(payload).and_then(|()| Ok(method::parse(payload)?)) {
+        Ok(answer) => unexpected("a method", &answer),
+        Err(error) => error,
     }
 }

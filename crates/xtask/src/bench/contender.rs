@@ -79,18 +79,18 @@ impl Contender {
         Self { about: Broker::new(Kind::Relay, "relay", "", durability), source: Source::Relay(binary) }
     }
 
-    /// The broker of this repository, from `binary`; `commit` is what it was built from.
+    /// A build of WarrenMQ called `name`; `commit` is what it was built from, where that is known.
     ///
     /// # Errors
     /// When the binary does not tell its version.
-    pub(crate) fn warrenmq(binary: PathBuf, commit: &str) -> io::Result<Self> {
+    pub(crate) fn warrenmq(name: &str, binary: PathBuf, commit: &str) -> io::Result<Self> {
         let output = Command::new(&binary).arg("--version").output()?;
         let version = String::from_utf8_lossy(&output.stdout);
         let version = version.split_whitespace().last().unwrap_or("?");
         let version = if commit.is_empty() { version.to_owned() } else { format!("{version} ({commit})") };
         let durability =
             "persistent messages are synced to disk before they are confirmed (`durability = \"fsync\"`)";
-        let about = Broker::new(Kind::WarrenMq, "WarrenMQ", &version, durability);
+        let about = Broker::new(Kind::WarrenMq, name, &version, durability);
         Ok(Self { about, source: Source::WarrenMq(binary) })
     }
 

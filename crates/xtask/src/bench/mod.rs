@@ -59,6 +59,9 @@ pub(crate) struct Selection {
     /// Measure this build of WarrenMQ instead of one of this checkout
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
+    /// Another build of WarrenMQ beside it, to see what a change has done; may be given several times
+    #[arg(long, value_name = "NAME=PATH")]
+    build: Vec<String>,
     /// Generate load with this build of WarrenMQ instead of one of this checkout
     #[arg(long, value_name = "PATH")]
     generator: Option<PathBuf>,
@@ -157,12 +160,17 @@ fn prepare(root: &Path, selection: &Selection) -> io::Result<(PathBuf, Vec<Conte
     let commit = if selection.binary.is_none() { commit(root) } else { String::new() };
     let mut contenders = vec![
         Contender::relay(process::build_binary(root, "warrenmq-relay", Profile::Release)?),
-        Contender::warrenmq(pick(&selection.binary), &commit)?,
+        Contender::warrenmq("WarrenMQ", pick(&selection.binary), &commit)?,
     ];
+    for text in &selection.build {
+        let (name, path) = text.split_once('=').ok_or_else(|| io::Error::other("--build is NAME=PATH"))?;
+        contenders.push(Contender::warrenmq(name, path.into(), "")?);
+    }
     if !selection.no_rabbitmq {
-        match Contender::rabbitmq()? {
-            Some(rabbitmq) => contenders.push(rabbitmq),
-            None => println!("skipped: RabbitMQ is not installed"),
+        match Contender::rabbitmq() {
+            Ok(Some(rabbitmq)) => contenders.push(rabbitmq),
+            Ok(None) => println!("skipped: RabbitMQ is not installed"),
+            Err(error) => println!("skipped: {error}"),
         }
     }
     for text in &selection.against {

@@ -40,7 +40,7 @@ pub(crate) struct Broker {
 pub(crate) enum Kind {
     /// The floor.
     Relay,
-    /// What is judged.
+    /// What is judged: the first of them.
     WarrenMq,
     /// What it is most often compared with.
     RabbitMq,

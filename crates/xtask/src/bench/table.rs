@@ -85,7 +85,7 @@ impl<'a> Table<'a> {
     /// Who is divided by whom: WarrenMQ by the floor, and with the others so that a large number speaks for WarrenMQ.
     fn ratios(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let ours = self.brokers.iter().find(|broker| broker.kind == Kind::WarrenMq);
-        let others = self.brokers.iter().filter(|broker| broker.kind != Kind::WarrenMq);
+        let others = self.brokers.iter().filter(|broker| Some(&broker.name) != ours.map(|ours| &ours.name));
         let pair = |other: &&'a Broker| {
             let (ours, other, kind) = (ours?.name.as_str(), other.name.as_str(), other.kind);
             let straight = kind == Kind::Relay || !self.figure.less_is_better();
