@@ -369,4 +369,19 @@ mod tests {
             assert_eq!(engine.free, [key]);
         }
     }
+
+    #[test]
+    fn more_connections_than_ports_come_from_more_addresses() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut engine = Engine::new(listener.local_addr().unwrap()).unwrap();
+        // How many there are already; where the next one comes from.
+        for (there, source) in
+            [(0, "127.0.0.1"), (LINKS_PER_ADDRESS, "127.0.0.2"), (LINKS_PER_ADDRESS * 256, "127.0.1.1")]
+        {
+            engine.links.resize_with(there, || None);
+            assert_eq!(engine.connect().unwrap(), there);
+            let (_, from) = listener.accept().unwrap();
+            assert_eq!(from.ip().to_string(), source);
+        }
+    }
 }
