@@ -116,9 +116,11 @@ fn operations_are_counted_and_timed() {
         assert_eq!(phases.len(), expected.len(), "{line}: {summary}");
         for (phase, &(name, operations)) in phases.iter().zip(expected) {
             assert_eq!((&phase["name"], &phase["operations"]), (&name.into(), &operations.into()), "{line}");
-            for figure in ["elapsed_s", "rate", "cpu_us_per_operation", "generator_cpu_us_per_operation"] {
+            for figure in ["elapsed_s", "rate", "generator_cpu_us_per_operation"] {
                 assert!(phase[figure].as_f64() > Some(0.0), "{figure} of {line}: {phase}");
             }
+            // The system notes a thread's CPU time when it is switched or ticks, so in a short phase it may be none.
+            assert!(phase["cpu_us_per_operation"].is_number(), "{line}: {phase}");
             for step in name.split('+').filter(|_| summary["scenario"] != "backlog") {
                 assert_eq!(phase["latency_us"][step]["samples"], operations, "{step} of {line}: {phase}");
             }

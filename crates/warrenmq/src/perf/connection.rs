@@ -287,6 +287,15 @@ pub(crate) fn check(payload: &[u8]) -> Result<(), PerfError> {
     }
 }
 
+/// The error for the payload of a method that is not the answer to `method`.
+#[cold]
+pub(crate) fn misfit(method: &'static str, payload: &[u8]) -> PerfError {
+    match check(payload).and_then(|()| Ok(method::parse(payload)?)) {
+        Ok(answer) => unexpected(method, &answer),
+        Err(error) => error,
+    }
+}
+
 /// The error for an `answer` that does not fit.
 pub(crate) fn unexpected(method: &'static str, answer: &Method) -> PerfError {
     PerfError::Unexpected { method, answer: name(answer) }

@@ -13,7 +13,7 @@ use warrenmq_wire::{
 };
 
 use super::{
-    connection::{CHANNEL, check, unexpected},
+    connection::{CHANNEL, misfit},
     error::PerfError,
 };
 
@@ -110,10 +110,7 @@ impl Login {
             Self::OpenOk => "connection.open",
             Self::ChannelOpenOk => "channel.open",
         };
-        match check(payload).and_then(|()| Ok(method::parse(payload)?)) {
-            Ok(answer) => unexpected(to, &answer),
-            Err(error) => error,
-        }
+        misfit(to, payload)
     }
 }
 

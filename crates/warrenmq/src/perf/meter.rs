@@ -199,3 +199,69 @@ impl Display for Line<'_> {
 fn cpu_time(pid: u32) -> Result<CpuTime, PerfError> {
     Process::new(pid).cpu_time().map_err(|source| PerfError::Process { pid, source })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        common: CommonArgs,
+    }
+
+    /// A meter with intervals of one second that began to count at the time it comes with.
+    fn meter() -> (Meter, u64) {
+        let mut meter = Meter::new(&Cli::parse_from(["perf"]).common, "open+close", &["open", "close"]);
+        meter.resume().unwrap();
+        let since_ns = meter.running.as_ref().unwrap().since_ns;
+        (meter, since_ns)
+    }
+
+    #[test]
+    fn intervals_have_what_happened_in_them() {
+        let (mut meter, start) = meter();
+        let second = 1_000_000_000;
+        // Answers (step, latency, whether it ends an operation), time of the tick in seconds; intervals so far, rate of the last.
+        type Case<'a> = (&'a [(usize, u64, bool)], u64, usize, f64);
+        let cases: [Case; 4] = [
+            (&[(0, 5_000, false), (1, 7_000, true)], 0, 0, 0.0),
+            (&[(0, 5_000, false), (1, 9_000, true)], 1, 1, 2.0),
+            (&[(0, 5_000, false)], 2, 2, 0.0),
+            (&[(1, 5_000, true), (7, 1, true)], 4, 3, 1.0),
+        ];
+        for (answers, seconds, intervals, rate) in cases {
+            for &(step, latency, ends) in answers {
+                meter.answer(step, start, start + latency, ends);
+            }
+            meter.tick(start + seconds * second);
+            assert_eq!(meter.intervals.len(), intervals, "{seconds} s");
+            assert_eq!(meter.intervals.last().map_or(0.0, |interval| interval.rate), rate, "{seconds} s");
+        }
+        let samples = |interval: &Interval| {
+            interval.latency_us.iter().map(|(step, latency)| (*step, latency.samples)).collect::<Vec<_>>()
+        };
+        let found: Vec<_> = meter.intervals.iter().map(samples).collect();
+        assert_eq!(found, [vec![("open", 2), ("close", 2)], vec![("open", 1)], vec![("close", 1)]]);
+    }
+
+    #[test]
+    fn a_phase_has_everything_and_pauses_do_not_count() {
+        let (mut meter, start) = meter();
+        meter.pause().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        meter.resume().unwrap();
+        meter.answer(0, start, start + 1_000, false);
+        meter.answer(1, start, start + 3_000, true);
+        meter.pause().unwrap();
+        assert!(meter.elapsed_ns + 20_000_000 <= clock::now_ns() - start, "the pause is not in it");
+        let phase = meter.finish().unwrap();
+        assert_eq!((phase.operations, phase.intervals.len()), (1, 1), "a first interval may be short");
+        let latencies: Vec<_> = phase.latency_us.iter().map(|(step, latency)| (*step, latency.max)).collect();
+        assert_eq!(latencies.iter().map(|(step, _)| *step).collect::<Vec<_>>(), ["open", "close"]);
+        assert!((latencies[1].1 / 3.0 - 1.0).abs() < 0.01, "{latencies:?}");
+        assert_eq!((phase.cpu_us_per_operation, phase.cores), (None, None), "no process was named");
+    }
+}

@@ -6,14 +6,11 @@
 
 use std::collections::VecDeque;
 
-use warrenmq_wire::{
-    frame::{self, Frame},
-    method,
-};
+use warrenmq_wire::frame::{self, Frame};
 
 use super::{
     clock::now_ns,
-    connection::{check, unexpected},
+    connection::misfit,
     engine::{Engine, Handler, Key},
     error::PerfError,
     login::{Login, Script},
@@ -43,9 +40,7 @@ pub(crate) trait Work {
     fn next(&mut self, lane: usize, begin: bool, out: &mut Vec<u8>) -> Result<Option<Call>, PerfError>;
 
     /// The answer to `call` has come.
-    fn answered(&mut self, lane: usize, call: Call) {
-        let _ = (lane, call);
-    }
+    fn answered(&mut self, lane: usize, call: Call);
 }
 
 /// When a phase ends.
@@ -199,20 +194,12 @@ impl<W: Work> Handler for Run<'_, W> {
                 self.meter.answer(call.step, sent_ns, now_ns, call.ends);
                 self.work.answered(key, call);
             }
-            _ => return Err(misfit(frame.payload)),
+            _ => return Err(misfit("a method", frame.payload)),
         }
         self.fill(key, now_ns, out)
     }
 
     fn ended(&mut self, _key: Key) -> bool {
         false
-    }
-}
-
-#[cold]
-fn misfit(payload: &[u8]) -> PerfError {
-    match check(payload).and_then(|()| Ok(method::parse(payload)?)) {
-        Ok(answer) => unexpected("a method", &answer),
-        Err(error) => error,
     }
 }

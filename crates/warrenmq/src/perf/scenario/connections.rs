@@ -18,7 +18,7 @@ use super::{LengthArgs, set_up, summary};
 use crate::perf::{
     clock::{self, now_ns},
     common::{CommonArgs, parse_seconds},
-    connection::{check, unexpected},
+    connection::misfit,
     engine::{Engine, Handler, Key},
     error::PerfError,
     login::{Login, Script},
@@ -313,7 +313,7 @@ impl Handler for Moves<'_> {
                 None => self.opened(key, out),
             },
             (State::Closing, [0, 10, 0, 51, ..]) => self.closed(key),
-            (_, payload) => return Err(misfit(payload)),
+            (_, payload) => return Err(misfit("connection.close", payload)),
         }
         Ok(())
     }
@@ -336,7 +336,7 @@ impl Handler for Idle<'_> {
 
     fn frame(&mut self, _key: Key, frame: Frame<'_>, _out: &mut Vec<u8>) -> Result<(), PerfError> {
         match frame.kind {
-            frame::METHOD => Err(misfit(frame.payload)),
+            frame::METHOD => Err(misfit("nothing", frame.payload)),
             _ => Ok(()),
         }
     }
@@ -350,13 +350,5 @@ impl OpeningArgs {
     fn note(self, summary: &mut Summary) {
         summary.option("concurrency", self.concurrency);
         summary.option("pipelined", self.pipelined);
-    }
-}
-
-#[cold]
-fn misfit(payload: &[u8]) -> PerfError {
-    match check(payload).and_then(|()| Ok(method::parse(payload)?)) {
-        Ok(answer) => unexpected("connection.close", &answer),
-        Err(error) => error,
     }
 }
