@@ -105,12 +105,21 @@ impl Driver {
 
     /// Says whether there may be more to read at once; `None` when the peer is gone.
     fn read(&mut self, cx: &mut Context<'_>, now: u64, buffers: &mut Buffers) -> Option<bool> {
+        let more = self.read_some(cx, now, buffers)?;
+        if !more {
+            self.session.end_input(now);
+        }
+        Some(more)
+    }
+
+    fn read_some(&mut self, cx: &mut Context<'_>, now: u64, buffers: &mut Buffers) -> Option<bool> {
         for _ in 0..READS_PER_TURN {
             if self.session.is_finished() || !self.session.wants_input() {
                 return Some(false);
             }
             if self.stopped_early {
                 let rest = std::mem::take(&mut self.rest);
+                self.session.expect_input(false);
                 let used = self.session.handle_input(now, &rest);
                 self.keep(rest, used);
                 continue;
@@ -129,6 +138,7 @@ impl Driver {
                 Poll::Ready(Ok(())) => {}
             }
             let count = into.filled().len();
+            self.session.expect_input(count == self.read_octets);
             if front == self.rest.len() {
                 head.copy_from_slice(&self.rest);
                 if self.rest.capacity() > SMALL_REST_OCTETS {

@@ -14,11 +14,13 @@ mod declare;
 mod deliver;
 mod direct_reply;
 mod handshake;
+mod lanes;
 mod leave;
 mod out;
 mod promises;
 mod publish;
 mod publisher;
+mod routes;
 mod settle;
 mod transaction;
 
@@ -67,6 +69,8 @@ pub struct Session {
     settlements: Vec<Settlement>,
     scratch: Scratch,
     mail: Mail,
+    /// The driver has more input at hand.
+    more_input: bool,
     /// What this publisher waits for.
     waits: Option<Wait>,
     /// It has published during an alarm.
@@ -144,6 +148,7 @@ impl Session {
             settlements: Vec::new(),
             scratch: Scratch { now, ..Scratch::default() },
             mail: Mail::default(),
+            more_input: false,
             waits: None,
             blocked: false,
             unconfirmed: false,
@@ -185,15 +190,31 @@ impl Session {
                 break;
             }
         }
-        self.finish_batch();
-        input.len() - rest.len()
+        let used = input.len() - rest.len();
+        self.finish_batch(used);
+        used
+    }
+
+    /// Says whether more input is at hand than the next [`Session::handle_input`] gets. Then publishes may wait for it, so that
+    /// queues get more at once; the driver has to read on, or to call [`Session::end_input`].
+    pub fn expect_input(&mut self, more: bool) {
+        self.more_input = more;
+    }
+
+    /// There is no more input for now: what has waited for it is carried out.
+    pub fn end_input(&mut self, now: Millis) {
+        self.more_input = false;
+        if self.home.as_ref().is_some_and(|home| home.publisher.any_open()) {
+            let _inside = self.begin(now);
+            self.finish_batch(0);
+        }
     }
 
     /// Takes in what others have put down.
     pub fn handle_inbox(&mut self, now: Millis) {
         let _inside = self.begin(now);
         self.receive_mail();
-        self.finish_batch();
+        self.finish_batch(0);
     }
 
     /// Does what is due at `now`. `Some`: the connection has to end.
@@ -428,9 +449,12 @@ impl Session {
 
     /// Looks at the vhost's picture again if it has changed.
     fn refresh(&mut self) {
-        if let Some(home) = &mut self.home {
-            let generation = home.vhost.generation();
-            if home.generation != generation {
+        let Some(home) = &self.home else { return };
+        let generation = home.vhost.generation();
+        if home.generation != generation {
+            // What was routed by the old picture goes where that says.
+            self.flush_lanes();
+            if let Some(home) = &mut self.home {
                 home.generation = generation;
                 home.picture = home.vhost.picture();
                 home.publisher.forget();
@@ -444,16 +468,26 @@ impl Session {
         self.flush_settlements();
     }
 
-    fn finish_batch(&mut self) {
-        self.flush_lanes();
-        if self.inbox.is_notified() && self.channels.iter_mut().any(|channel| channel.unconfirmed) {
-            // What this connection publishes to itself is delivered before it is confirmed, in one write, as by RabbitMQ.
-            self.receive_mail();
-            self.fill(self.limits().write_buffer_octets);
+    /// Ends a batch that has used so many octets of input.
+    fn finish_batch(&mut self, octets: usize) {
+        if !self.gathers(octets) {
+            self.flush_lanes();
+            if self.inbox.is_notified() && self.channels.iter_mut().any(|channel| channel.unconfirmed) {
+                // What this connection publishes to itself is delivered before it is confirmed, in one write, as by RabbitMQ.
+                self.receive_mail();
+                self.fill(self.limits().write_buffer_octets);
+            }
+            self.flush_publishes();
         }
-        self.flush();
+        self.flush_settlements();
         self.broker.finish(&mut self.scratch);
         self.await_disk();
+    }
+
+    /// Whether publishes wait for more input.
+    fn gathers(&mut self, octets: usize) -> bool {
+        let home = self.home.as_mut().filter(|home| self.more_input && home.publisher.any_open());
+        home.is_some_and(|home| home.publisher.gathers(octets, self.now))
     }
 
     fn receive_mail(&mut self) {

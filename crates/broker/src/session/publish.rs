@@ -15,10 +15,11 @@ use warrenmq_wire::{Shape, basic};
 use super::Session;
 use super::Wait;
 use super::channel::Mode;
+use super::lanes::{LaneId, Pushed};
 use super::promises::Promise;
-use super::publisher::{Known, LaneId};
+use super::routes::Known;
 use crate::access::{Access, Resource};
-use crate::queue_cell::{Published, QueueCell};
+use crate::queue_cell::Published;
 use crate::refusal;
 use crate::storage::Point;
 
@@ -141,17 +142,20 @@ impl Session {
     #[inline]
     pub(super) fn push(&mut self, lane: LaneId, record: Record<'_>, return_to: Option<u16>) {
         let Some(home) = self.home.as_mut() else { return };
-        if home.publisher.targets(lane).is_empty() {
-            if let Some(number) = return_to {
-                self.send_return(number, record);
+        match home.publisher.push(lane, record) {
+            Pushed::Done => {}
+            Pushed::Nowhere => {
+                if let Some(number) = return_to {
+                    self.send_return(number, record);
+                }
             }
-            return;
-        }
-        if home.publisher.must_flush_before(lane, record.header.len() + record.body.len()) {
-            self.flush_lanes();
-        }
-        if let Some(home) = self.home.as_mut() {
-            home.publisher.push(lane, record);
+            Pushed::Blocked => {
+                self.flush_lanes();
+                if let Some(home) = self.home.as_mut() {
+                    home.publisher.split();
+                    home.publisher.push(lane, record);
+                }
+            }
         }
     }
 
@@ -184,22 +188,48 @@ impl Session {
     ) -> Result<(), Exception> {
         check_expiration(header)?;
         let headers = header.headers();
-        let extra = sender_selected(headers)?;
+        let lane = self.lane_with_headers(known, publish.route, headers);
+        let selected = if lane.is_some() { Selected::default() } else { sender_selected(headers)? };
         self.check_user_id(header)?;
         if let Some(header) = self.direct_reply_header(publish.channel, header)? {
             return self.try_publish(&Publish { header: &header, ..*publish }).map(|_| ());
         }
-        let lane = match known {
-            Known::Lane(lane) if extra.is_empty() => lane,
-            _ => {
-                let (_, key) = basic::split_route(publish.route);
-                let keys: Vec<&[u8]> = std::iter::once(key).chain(extra).collect();
-                self.route(publish.route, &keys, headers)?
-            }
-        };
-        if headers.is_some_and(|table| table.get(b"BCC").is_some()) {
-            let stripped = content::without_header_key(publish.header, b"BCC");
+        let Some(lane) = lane else { return self.publish_selected(publish, header, &selected) };
+        self.enqueue(lane, publish, header).map(|_| ())
+    }
+
+    /// The lane of a message with these headers, if they do not have to be looked at.
+    fn lane_with_headers(
+        &mut self,
+        known: Known,
+        route: &[u8],
+        headers: Option<RawTable<'_>>,
+    ) -> Option<LaneId> {
+        if let Known::Lane(lane) = known
+            && headers.is_none_or(|table| table.entries().all(|(key, _)| !is_selection(key)))
+        {
+            return Some(lane);
+        }
+        self.home.as_mut()?.publisher.find_with_headers(route, headers)
+    }
+
+    /// A message that is routed by its headers, or by keys in them.
+    fn publish_selected(
+        &mut self,
+        publish: &Publish<'_>,
+        header: &ContentHeader<'_>,
+        selected: &Selected<'_>,
+    ) -> Result<(), Exception> {
+        let headers = header.headers();
+        let (_, key) = basic::split_route(publish.route);
+        let keys: Vec<&[u8]> = std::iter::once(key).chain(selected.keys.iter().copied()).collect();
+        let lane = self.route(publish.route, &keys, headers)?;
+        if selected.hidden {
+            let stripped = content::without_header_key(publish.header, BCC);
             return self.enqueue(lane, &Publish { header: &stripped, ..*publish }, header).map(|_| ());
+        }
+        if let Some(home) = self.home.as_mut() {
+            home.publisher.remember_with_headers(publish.route, headers, lane);
         }
         self.enqueue(lane, publish, header).map(|_| ())
     }
@@ -217,14 +247,14 @@ impl Session {
             let text = format!("cannot publish to internal {}", refusal::exchange(name, &vhost.name));
             return Err(refusal::refused(text));
         }
-        let by_headers = home.picture.topology.route_depends_on_headers(name);
-        let lane = if by_headers { 0 } else { self.route(route, &[key], None)? };
-        if by_headers {
-            self.make_room();
-        }
+        let known = if home.picture.topology.route_depends_on_headers(name) {
+            Known::ByHeaders
+        } else {
+            Known::Lane(self.route(route, &[key], None)?)
+        };
         let Some(home) = self.home.as_mut() else { return Err(malformed()) };
-        home.publisher.remember(route, lane, by_headers);
-        Ok(if by_headers { Known::ByHeaders } else { Known::Lane(lane) })
+        home.publisher.remember(route, known);
+        Ok(known)
     }
 
     /// The lane for these keys and headers.
@@ -242,14 +272,14 @@ impl Session {
         if home.picture.topology.route(name, keys, headers, &mut ids).is_err() {
             return Err(refusal::not_found(refusal::exchange(name, &home.vhost.name)));
         }
-        ids.sort_unstable();
-        let targets: Vec<Arc<QueueCell>> =
-            ids.iter().filter_map(|id| home.picture.cell(*id)).map(Arc::clone).collect();
-        Ok(home.publisher.lane_of(&targets))
+        let picture = &home.picture;
+        ids.retain(|id| picture.cell(*id).is_some());
+        let targets = || ids.iter().filter_map(|id| picture.cell(*id)).map(Arc::clone).collect();
+        Ok(home.publisher.lane_of(&ids, targets))
     }
 
-    /// Forgets the remembered routes when there are too many. Lanes are numbered anew after this.
-    fn make_room(&mut self) {
+    /// Forgets the lanes when there are too many. They are numbered anew after this.
+    pub(super) fn make_room(&mut self) {
         if self.home.as_ref().is_some_and(|home| home.publisher.is_full()) {
             self.flush_lanes();
             if let Some(home) = self.home.as_mut() {
@@ -310,7 +340,7 @@ impl Session {
     /// Hands the open runs over; says whether a queue has refused one.
     pub(super) fn flush_lanes(&mut self) -> bool {
         let Some(home) = self.home.as_mut() else { return false };
-        if !home.publisher.is_open() {
+        if !home.publisher.any_open() {
             return false;
         }
         let mut refused = false;
@@ -319,10 +349,11 @@ impl Session {
         let arrived = self.broker.epoch_ms() + self.now;
         // A connection that has to acknowledge is never made to wait for consumers: its acks may be what drains the queue.
         let mut waiter = (self.waits.is_none() && !self.sources.any_acks()).then_some(&self.inbox);
-        while let Some((targets, run)) = home.publisher.take_open() {
+        let (scratch, waits) = (&mut self.scratch, &mut self.waits);
+        home.publisher.close(|targets, run| {
             let mut places = Vec::new();
             for queue in targets {
-                let published = queue.publish(run.clone(), window, waiter, &mut self.scratch);
+                let published = queue.publish(run.clone(), window, waiter, scratch);
                 if let Some(first) = published.first()
                     && queue.info.durable
                 {
@@ -332,14 +363,14 @@ impl Session {
                     Published::Taken(_) | Published::Gone => {}
                     Published::Wait(_, ready) => {
                         let until = self.now + limits.queue_window_wait_ms;
-                        self.waits = Some(Wait::Queue { queue: Arc::clone(queue), ready, until });
+                        *waits = Some(Wait::Queue { queue: Arc::clone(queue), ready, until });
                         waiter = None;
                     }
                     Published::Rejected => refused = true,
                 }
             }
-            self.scratch.work.publish(places, &run, arrived);
-        }
+            scratch.work.publish(places, &run, arrived);
+        });
         self.record();
         refused
     }
@@ -371,25 +402,43 @@ impl Session {
     }
 }
 
-/// The routing keys of the headers CC and BCC.
-fn sender_selected<'a>(headers: Option<RawTable<'a>>) -> Result<Vec<&'a [u8]>, Exception> {
-    let mut keys = Vec::new();
-    let Some(headers) = headers else { return Ok(keys) };
-    for name in ["CC", "BCC"] {
-        let Some(value) = headers.get(name.as_bytes()) else { continue };
+/// Headers with further routing keys.
+const CC: &[u8] = b"CC";
+/// The same, which nobody else is to see.
+const BCC: &[u8] = b"BCC";
+
+fn is_selection(key: &[u8]) -> bool {
+    key == CC || key == BCC
+}
+
+/// What the headers CC and BCC say.
+#[derive(Debug, Default)]
+struct Selected<'a> {
+    keys: Vec<&'a [u8]>,
+    /// There is a BCC.
+    hidden: bool,
+}
+
+fn sender_selected<'a>(headers: Option<RawTable<'a>>) -> Result<Selected<'a>, Exception> {
+    let mut selected = Selected::default();
+    let Some(headers) = headers else { return Ok(selected) };
+    for name in [CC, BCC] {
+        let Some(value) = headers.get(name) else { continue };
+        selected.hidden |= name == BCC;
         let bad = |kind: &str| {
+            let name = String::from_utf8_lossy(name);
             let text = format!("invalid message: {{unacceptable_type_in_header,<<\"{name}\">>,{kind}}}");
             Err(refusal::precondition(text))
         };
         let Some(list) = value.as_array() else { return bad(tag_name(value.tag)) };
         for item in list {
             match item.as_longstr() {
-                Some(key) => keys.push(key),
+                Some(key) => selected.keys.push(key),
                 None => return bad(tag_name(item.tag)),
             }
         }
     }
-    Ok(keys)
+    Ok(selected)
 }
 
 /// RabbitMQ's name of the type behind a tag octet.

@@ -12,7 +12,7 @@ use warrenmq_wire::reply::ReplyCode;
 
 use super::Session;
 use super::channel::Mode;
-use super::publisher::LaneId;
+use super::lanes::LaneId;
 use super::settle::{Settlement, Verdict};
 use crate::dead_letter;
 use crate::queue_cell::QueueCell;
@@ -87,7 +87,7 @@ impl Session {
     ) -> Result<(), Exception> {
         let max = self.limits().transaction_octets_max;
         let Some(home) = self.home.as_ref() else { return Ok(()) };
-        let targets = home.publisher.shared_targets(lane);
+        let targets = home.publisher.targets(lane);
         let Some(channel) = self.channels.get_mut(publish.channel) else { return Ok(()) };
         if let Mode::Transaction(transaction) = &mut channel.mode {
             let octets = record.body.len() + record.header.len();
@@ -107,15 +107,10 @@ impl Session {
         if let Some(run) = transaction.messages.finish() {
             let mut gathered = 0;
             for ((_, record), (targets, mandatory)) in run.records().zip(&transaction.routes) {
+                self.make_room();
                 let Some(home) = self.home.as_mut() else { break };
-                if home.publisher.is_full() {
-                    self.flush();
-                    if let Some(home) = self.home.as_mut() {
-                        home.publisher.forget();
-                    }
-                }
-                let Some(home) = self.home.as_mut() else { break };
-                let lane = home.publisher.lane_of(targets);
+                let queues: Vec<_> = targets.iter().map(|queue| queue.info.id).collect();
+                let lane = home.publisher.lane_of(&queues, || Arc::clone(targets));
                 self.push(lane, record, mandatory.then_some(number));
                 // Queues count on runs of the size that a read makes.
                 gathered += record.header.len() + record.body.len() + record.route.len();
