@@ -123,6 +123,26 @@ impl Blocks {
         }
     }
 
+    /// Live messages are gone: those of the 64 positions from `base` on that are meant by the bits of `mask`.
+    pub(crate) fn settle_some(
+        &mut self,
+        base: Position,
+        mask: u64,
+        ledger: &mut Ledger,
+        effects: &mut Effects,
+    ) {
+        let last = base + 63 - u64::from(mask.leading_zeros());
+        if let Some(front) = self.list.front_mut()
+            && last <= front.last
+            && !(ledger.recorded && front.persistent)
+            && mask.count_ones() < front.live
+        {
+            front.live -= mask.count_ones();
+        } else {
+            ranges_of(base, mask, |first, last| self.settle(first, last, true, ledger, effects));
+        }
+    }
+
     /// Ready messages from `first` to `last` are not ready any more.
     pub(crate) fn unready(&mut self, first: Position, last: Position, ledger: &mut Ledger) {
         let mut from = first;
@@ -241,6 +261,16 @@ impl Blocks {
         if self.list.capacity() > 1024 && self.list.len() < self.list.capacity() / 8 {
             self.list.shrink_to(2 * self.list.len());
         }
+    }
+}
+
+/// The ranges in a row of the positions that are meant by the bits of a mask.
+pub(crate) fn ranges_of(base: Position, mut mask: u64, mut each: impl FnMut(Position, Position)) {
+    while mask != 0 {
+        let first = mask.trailing_zeros();
+        let count = (mask >> first).trailing_ones();
+        each(base + u64::from(first), base + u64::from(first + count) - 1);
+        mask &= u64::MAX.checked_shl(first + count).unwrap_or(0);
     }
 }
 

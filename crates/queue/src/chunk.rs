@@ -94,6 +94,31 @@ impl Set {
         }
     }
 
+    /// Takes out those of a word of 64 positions that are meant by the bits of `mask`; says which of them were there. Nothing may
+    /// be left: [`Set::is_spent`] says so, and the set must not be used then.
+    pub(crate) fn remove_word(&mut self, word: usize, mask: u64) -> u64 {
+        if let Set::Range(first, last) = *self {
+            let (from, to) = (usize::from(first / 64), usize::from(last / 64));
+            if word < from || word > to || mask == 0 {
+                return 0;
+            }
+            let mut bits = Box::new(Bits { count: 0, words: [0; WORDS] });
+            bits.insert(first, last);
+            *self = Set::Bits(bits);
+        }
+        let Set::Bits(bits) = self else { return 0 };
+        let Some(held) = bits.words.get_mut(word) else { return 0 };
+        let removed = *held & mask;
+        *held &= !mask;
+        bits.count -= removed.count_ones() as u16;
+        removed
+    }
+
+    /// Whether nothing is left.
+    pub(crate) fn is_spent(&self) -> bool {
+        matches!(self, Set::Bits(bits) if bits.count == 0)
+    }
+
     /// The first range in a row from `low` to `high`.
     pub(crate) fn next(&self, low: u16, high: u16) -> Option<(u16, u16)> {
         match self {

@@ -219,11 +219,15 @@ impl Consumers {
 
     /// The consumer at the head got something: it goes to the end, or leaves when it may get no more.
     pub(crate) fn advance(&mut self) {
-        if let Some(slot) = self.turns.pop_front()
-            && let Some(active) = self.slots.get_mut(slot.0 as usize).and_then(Option::as_mut)
-        {
-            active.in_turn = false;
-            self.enqueue(slot);
+        let Some(slot) = self.turns.pop_front() else { return };
+        let lowest = self.turns.back().map(|last| self.priority(*last));
+        if let Some(active) = self.slots.get_mut(slot.0 as usize).and_then(Option::as_mut) {
+            if active.may_receive() && lowest.is_none_or(|lowest| lowest >= active.priority) {
+                self.turns.push_back(slot);
+            } else {
+                active.in_turn = false;
+                self.enqueue(slot);
+            }
         }
     }
 

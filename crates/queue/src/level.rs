@@ -149,6 +149,21 @@ impl Level {
         });
     }
 
+    /// The same of those of the 64 positions from `base` on that are meant by the bits of `mask`.
+    pub(crate) fn settle_some(
+        &mut self,
+        base: Position,
+        mask: u64,
+        ledger: &mut Ledger,
+        effects: &mut Effects,
+    ) -> u64 {
+        let settled = self.unacked.remove_some(base, mask);
+        if settled != 0 {
+            self.blocks.settle_some(base, settled, ledger, effects);
+        }
+        settled
+    }
+
     /// Unacked messages from `first` to `last` are dead letters, or will be once they are loaded.
     pub(crate) fn discard(&mut self, first: Position, last: Position) {
         let Level { unacked, doomed, .. } = self;

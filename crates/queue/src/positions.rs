@@ -122,6 +122,22 @@ impl Positions {
         }
     }
 
+    /// Takes out those of the 64 positions from `base` on, a multiple of 64, that are meant by the bits of `mask`, the lowest bit
+    /// for the lowest position; says which of them were there.
+    pub fn remove_some(&mut self, base: Position, mask: u64) -> u64 {
+        debug_assert!(base.is_multiple_of(64));
+        let number = base >> BITS;
+        let at = self.search(number);
+        let Some(chunk) = self.chunks.get_mut(at).filter(|chunk| chunk.number == number) else { return 0 };
+        let removed = chunk.set.remove_word(((base & (CHUNK - 1)) / 64) as usize, mask);
+        self.count -= u64::from(removed.count_ones());
+        if chunk.set.is_spent() {
+            self.chunks.remove(at);
+            self.give_back();
+        }
+        removed
+    }
+
     fn remove_anywhere(&mut self, first: Position, last: Position, mut each: impl FnMut(Position, Position)) {
         let (from, to) = (first >> BITS, last >> BITS);
         let mut at = self.search(from);
@@ -329,9 +345,19 @@ mod tests {
                     1 => first + random(130) as u64,
                     _ => first.max(edges[random(edges.len())]),
                 };
-                if random(2) == 0 {
+                let kind = random(5);
+                if kind < 2 {
                     set.insert(first, last);
                     plain.extend(first..=last);
+                } else if kind == 2 {
+                    let (base, mask) =
+                        (first & !63, (1 << random(64)) | (1 << random(64)) | (1 << (last % 64)));
+                    let meant =
+                        |position: &Position| *position & !63 == base && mask >> (position % 64) & 1 == 1;
+                    let expected =
+                        plain.iter().copied().filter(meant).fold(0, |bits, at| bits | 1_u64 << (at % 64));
+                    assert_eq!(set.remove_some(base, mask), expected);
+                    plain.retain(|position| !meant(position));
                 } else {
                     let mut told = Vec::new();
                     set.remove(first, last, |a, b| told.push((a, b)));

@@ -3,6 +3,7 @@
 //! Invariant: after every verb either nothing is ready or no consumer may receive ([`Queue::check`] says so in tests).
 
 use crate::block::Piece;
+use crate::blocks::ranges_of;
 use crate::consumers::{Consumer, ConsumerSlot, Consumers, Credit};
 use crate::delivery::{Dead, Delivery, Effects, Pick, Picks, Reason};
 use crate::hand_out::Next;
@@ -280,6 +281,18 @@ impl Queue {
         let Queue { levels, ledger, redelivered, .. } = self;
         for level in levels {
             level.settle(first, last, ledger, effects, |first, last| redelivered.forget(first, last));
+        }
+    }
+
+    /// The same for messages that do not stand in a row: those of the 64 positions from `base` on, a multiple of 64, that are
+    /// meant by the bits of `mask`, the lowest bit for the lowest position.
+    pub fn settle_some(&mut self, base: Position, mask: u64, effects: &mut Effects) {
+        let Queue { levels, ledger, redelivered, .. } = self;
+        for level in levels {
+            let settled = level.settle_some(base, mask, ledger, effects);
+            if !redelivered.since().is_empty() {
+                ranges_of(base, settled, |first, last| redelivered.forget(first, last));
+            }
         }
     }
 

@@ -166,6 +166,26 @@ enum Sent<'a> {
 }
 
 impl Sent<'_> {
+    /// What round robin picks does not stand in a row; 64 positions are noted at once.
+    #[inline]
+    fn note_one(&mut self, source: ConsumerKey, tag: u64, position: u64) {
+        let settlements = match self {
+            Sent::Outstanding(outstanding) => return outstanding.record(source, tag, position, 1),
+            Sent::Settled(settlements) => settlements,
+        };
+        let (base, bit) = (position & !63, 1 << (position & 63));
+        if let Some(Settlement { piece, verdict: Verdict::SettleSome(mask) }) = settlements.last_mut()
+            && piece.source == source
+            && piece.first_position == base
+        {
+            *mask |= bit;
+            piece.count += 1;
+        } else {
+            let piece = Piece { source, first_tag: tag, first_position: base, count: 1 };
+            settlements.push(Settlement { piece, verdict: Verdict::SettleSome(bit) });
+        }
+    }
+
     fn note(&mut self, source: ConsumerKey, first_tag: u64, first_position: u64, count: u64) {
         match self {
             Sent::Outstanding(outstanding) => outstanding.record(source, first_tag, first_position, count),
@@ -212,7 +232,7 @@ fn encode(pending: &mut Pending, encoder: &mut Encoder<'_>, unacked: &mut u64, m
                 octets += encoder.put(run, pick.offset) - pick.offset;
                 pending.done += 1;
                 *unacked += 1;
-                noted.note(key, tag, *first + u64::from(pick.index), 1);
+                noted.note_one(key, tag, *first + u64::from(pick.index));
             }
         }
     }

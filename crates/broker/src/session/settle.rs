@@ -18,6 +18,8 @@ const KEPT_SETTLEMENTS: usize = 1024;
 pub(super) enum Verdict {
     /// Done with.
     Settle,
+    /// Done with, but not in a row: those of the 64 positions from the first on, a multiple of 64, that are meant by the bits.
+    SettleSome(u64),
     /// Rejected for good: dead-lettered if the queue does that.
     Discard,
     /// Back into the queue, redelivered.
@@ -107,6 +109,7 @@ impl Session {
                 let (first, last) = (piece.first_position, piece.first_position + piece.count - 1);
                 match verdict {
                     Verdict::Settle => queue.settle(first, last, effects),
+                    Verdict::SettleSome(mask) => queue.settle_some(first, *mask, effects),
                     Verdict::Discard => queue.discard(first, last, effects),
                     Verdict::Requeue => queue.requeue(first, last, true),
                 }
