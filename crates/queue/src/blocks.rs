@@ -131,13 +131,16 @@ impl Blocks {
         ledger: &mut Ledger,
         effects: &mut Effects,
     ) {
+        let first = base + u64::from(mask.trailing_zeros());
         let last = base + 63 - u64::from(mask.leading_zeros());
-        if let Some(front) = self.list.front_mut()
-            && last <= front.last
-            && !(ledger.recorded && front.persistent)
-            && mask.count_ones() < front.live
-        {
-            front.live -= mask.count_ones();
+        let at = match self.list.front() {
+            Some(front) if last <= front.last => 0,
+            _ => self.find(first, Search::Settled).expect("invariant: live messages are in a block"),
+        };
+        let block = &mut self.list[at];
+        let (count, is_told) = (mask.count_ones(), ledger.recorded && block.persistent);
+        if last <= block.last && !is_told && count < block.live {
+            block.live -= count;
         } else {
             ranges_of(base, mask, |first, last| self.settle(first, last, true, ledger, effects));
         }

@@ -231,6 +231,47 @@ impl Consumers {
         }
     }
 
+    /// Hands at most `count` messages to the consumers in turn, one by one, for as long as anybody may receive; says how many. `give`
+    /// is told whose turn it is, and says how many octets that message has.
+    pub(crate) fn deal(&mut self, count: u32, mut give: impl FnMut(ConsumerSlot) -> u32) -> u32 {
+        let mut given = 0;
+        while given < count
+            && let Some(slot) = self.next()
+        {
+            if (count - given) as usize >= self.turns.len() && self.are_equal() {
+                given += self.deal_round(&mut give);
+                continue;
+            }
+            let size = give(slot);
+            let active = self.get_mut(slot).expect("invariant: whoever stands in turns is here");
+            active.charge(1, size);
+            self.advance();
+            given += 1;
+        }
+        given
+    }
+
+    /// One message to each of those in turn, who have the same priority: those that can take more keep their order.
+    fn deal_round(&mut self, give: &mut impl FnMut(ConsumerSlot) -> u32) -> u32 {
+        let slots = &mut self.slots;
+        let mut given = 0;
+        self.turns.retain(|slot| {
+            let active = slots.get_mut(slot.0 as usize).and_then(Option::as_mut);
+            let active = active.expect("invariant: whoever stands in turns is here");
+            active.charge(1, give(*slot));
+            given += 1;
+            active.in_turn = active.may_receive();
+            active.in_turn
+        });
+        given
+    }
+
+    /// Whether all in turn have the same priority.
+    fn are_equal(&self) -> bool {
+        let ends = (self.turns.front(), self.turns.back());
+        matches!(ends, (Some(first), Some(last)) if self.priority(*first) == self.priority(*last))
+    }
+
     /// After this consumer the others are told first.
     pub(crate) fn pulled(&mut self, slot: ConsumerSlot) {
         self.told_first = slot.0 as usize + 1;

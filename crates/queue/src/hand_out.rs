@@ -105,18 +105,14 @@ impl Queue {
         let redelivered = self.redelivered.of(slice.first, slice.first).0;
         let mut offset = slice.offset;
         let mut index = 0;
-        while index < slice.count
-            && let Some(slot) = self.consumers.next()
-        {
+        let Queue { consumers, round, .. } = self;
+        consumers.deal(slice.count, |slot| {
             let size = run.size_at(offset);
-            let active =
-                self.consumers.get_mut(slot).expect("invariant: only consumers of this queue are served");
-            active.charge(1, size);
-            self.picks_of(slot).push(Pick { offset, index });
-            self.consumers.advance();
+            picks_of(round, slot).push(Pick { offset, index });
             offset += size;
             index += 1;
-        }
+            size
+        });
         // When everybody is full the rest stays where it is.
         slice.count = index;
         if index > 0 {
@@ -132,12 +128,13 @@ impl Queue {
         }
         true
     }
+}
 
-    fn picks_of(&mut self, slot: ConsumerSlot) -> &mut Vec<Pick> {
-        let at = slot.0 as usize;
-        while self.round.len() <= at {
-            self.round.push((ConsumerSlot(self.round.len() as u32), Vec::new()));
-        }
-        &mut self.round[at].1
+/// The picks of one consumer in this round.
+fn picks_of(round: &mut Vec<(ConsumerSlot, Vec<Pick>)>, slot: ConsumerSlot) -> &mut Vec<Pick> {
+    let at = slot.0 as usize;
+    while round.len() <= at {
+        round.push((ConsumerSlot(round.len() as u32), Vec::new()));
     }
+    &mut round[at].1
 }

@@ -126,22 +126,22 @@ impl Lanes {
 
     /// Adds a message.
     #[inline]
-    pub(super) fn push(&mut self, id: LaneId, record: Record<'_>) -> Pushed {
+    pub(super) fn push(&mut self, id: LaneId, record: &Record<'_>) -> Pushed {
         match self.lanes.get_mut(id as usize) {
             Some(lane) if lane.is_open && lane.builder.has_room(record.header.len() + record.body.len()) => {
-                lane.builder.push(record);
+                lane.builder.push(*record);
                 Pushed::Done
             }
             _ => self.push_elsewhere(id, record),
         }
     }
 
-    fn push_elsewhere(&mut self, id: LaneId, record: Record<'_>) -> Pushed {
+    fn push_elsewhere(&mut self, id: LaneId, record: &Record<'_>) -> Pushed {
         let Some(lane) = self.lanes.get(id as usize) else { return Pushed::Nowhere };
         if lane.slots.is_empty() {
             return Pushed::Nowhere;
         }
-        let splits = self.splits && lane.slots.len() > 1 && lane.may_split(&record);
+        let splits = self.splits && lane.slots.len() > 1 && lane.may_split(record);
         let mut holders = lane.slots.iter().filter_map(|slot| self.slots[*slot as usize].holder);
         let octets = record.header.len() + record.body.len();
         let in_the_way = |holder: LaneId| {
@@ -156,11 +156,11 @@ impl Lanes {
                 let slot = self.lanes[id as usize].slots[at];
                 let alone = self.alone(slot);
                 self.open(alone);
-                self.lanes[alone as usize].builder.push(record);
+                self.lanes[alone as usize].builder.push(*record);
             }
         } else {
             self.open(id);
-            self.lanes[id as usize].builder.push(record);
+            self.lanes[id as usize].builder.push(*record);
         }
         Pushed::Done
     }
@@ -293,11 +293,11 @@ mod tests {
                 let (route, header) = (&b"\x00\x00"[..], &b""[..]);
                 let record =
                     Record { route, header, body: &body, persistent, priority: 0, ttl: None, dead: false };
-                let pushed = match lanes.push(lane, record) {
+                let pushed = match lanes.push(lane, &record) {
                     Pushed::Blocked => {
                         flush(&mut lanes);
                         lanes.split();
-                        lanes.push(lane, record)
+                        lanes.push(lane, &record)
                     }
                     pushed => pushed,
                 };
@@ -331,11 +331,11 @@ mod tests {
                 ttl: None,
                 dead: false,
             };
-            if lanes.push(ids[number % 2], record) == Pushed::Blocked {
+            if lanes.push(ids[number % 2], &record) == Pushed::Blocked {
                 flushes += 1;
                 lanes.close(|_, run| assert_eq!(run.count(), 1));
                 lanes.split();
-                assert_eq!(lanes.push(ids[number % 2], record), Pushed::Done);
+                assert_eq!(lanes.push(ids[number % 2], &record), Pushed::Done);
             }
         }
         assert_eq!(flushes, 1);

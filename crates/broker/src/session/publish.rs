@@ -131,16 +131,16 @@ impl Session {
             }
         }
         if self.home.as_ref().is_some_and(|home| home.publisher.may_reject(lane)) {
-            self.publish_alone(lane, record, publish.channel);
+            self.publish_alone(lane, &record, publish.channel);
             return Ok(None);
         }
-        self.push(lane, record, publish.mandatory.then_some(publish.channel));
+        self.push(lane, &record, publish.mandatory.then_some(publish.channel));
         Ok(Some(lane))
     }
 
     /// Adds a record to its lane; one that reaches no queue goes back to `return_to`, or is dropped.
     #[inline]
-    pub(super) fn push(&mut self, lane: LaneId, record: Record<'_>, return_to: Option<u16>) {
+    pub(super) fn push(&mut self, lane: LaneId, record: &Record<'_>, return_to: Option<u16>) {
         let Some(home) = self.home.as_mut() else { return };
         match home.publisher.push(lane, record) {
             Pushed::Done => {}
@@ -161,7 +161,7 @@ impl Session {
 
     /// Publishes to queues that may refuse: the answer is for this one message, and its nack comes after the confirms
     /// of all before it.
-    fn publish_alone(&mut self, lane: LaneId, record: Record<'_>, number: u16) {
+    fn publish_alone(&mut self, lane: LaneId, record: &Record<'_>, number: u16) {
         self.flush_lanes();
         self.push(lane, record, None);
         if !self.flush_lanes() {
@@ -288,7 +288,7 @@ impl Session {
         }
     }
 
-    fn send_return(&mut self, number: u16, record: Record<'_>) {
+    fn send_return(&mut self, number: u16, record: &Record<'_>) {
         let payload_max = self.connection.tuning().payload_max();
         let out = self.out.buffer();
         basic::put_return(out, number, ReplyCode::NoRoute.code(), "NO_ROUTE", record.route);

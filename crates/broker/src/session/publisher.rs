@@ -23,7 +23,7 @@ const INPUT_PER_RUN_OCTETS: usize = 16 * 1024;
 /// Runs are closed after this much input.
 const GATHERED_OCTETS_MAX: usize = 1024 * 1024;
 /// Runs are closed after this time.
-const GATHERED_MS: Millis = 1;
+const GATHERED_MS: Millis = 3;
 
 #[derive(Debug, Default)]
 pub(super) struct Publisher {
@@ -123,7 +123,7 @@ impl Publisher {
     /// Adds a message to the run of its lane. After [`Pushed::Blocked`] the caller flushes, says so by [`Publisher::split`],
     /// and tries again.
     #[inline]
-    pub(super) fn push(&mut self, lane: LaneId, record: Record<'_>) -> Pushed {
+    pub(super) fn push(&mut self, lane: LaneId, record: &Record<'_>) -> Pushed {
         self.lanes.push(lane, record)
     }
 

@@ -111,7 +111,7 @@ impl Session {
                 let Some(home) = self.home.as_mut() else { break };
                 let queues: Vec<_> = targets.iter().map(|queue| queue.info.id).collect();
                 let lane = home.publisher.lane_of(&queues, || Arc::clone(targets));
-                self.push(lane, record, mandatory.then_some(number));
+                self.push(lane, &record, mandatory.then_some(number));
                 // Queues count on runs of the size that a read makes.
                 gathered += record.header.len() + record.body.len() + record.route.len();
                 if gathered > self.limits().read_buffer_octets {

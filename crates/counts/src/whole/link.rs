@@ -50,6 +50,7 @@ impl Link {
         }
         for _ in 0..READS_PER_TURN {
             if !self.read(source) {
+                self.session.end_input(NOW);
                 break;
             }
             moved = true;
@@ -78,6 +79,7 @@ impl Link {
         }
         if self.stopped_early {
             let rest = std::mem::take(&mut self.rest);
+            self.session.expect_input(false);
             let used = self.session.handle_input(NOW, &rest);
             self.keep(rest, used);
             return true;
@@ -92,6 +94,7 @@ impl Link {
         if count == 0 {
             return false;
         }
+        self.session.expect_input(count == self.read_octets);
         if front == self.rest.len() {
             head.copy_from_slice(&self.rest);
             if self.rest.capacity() > SMALL_REST_OCTETS {

@@ -148,16 +148,7 @@ impl Subject {
             }
             Command::Get(ack) => self.get(*ack, effects, caused),
             Command::Settle(first, last) => {
-                if last % 2 == 1 && last - first < 1000 {
-                    // The same, said otherwise.
-                    for word in first / 64..=last / 64 {
-                        let meant = (0..64).filter(|bit| (*first..=*last).contains(&(word * 64 + bit)));
-                        let mask = meant.fold(0, |mask, bit| mask | 1 << bit);
-                        queue.settle_some(word * 64, mask, effects);
-                    }
-                } else {
-                    queue.settle(*first, *last, effects);
-                }
+                settle(queue, *first, *last, effects);
                 model.settle(*first, *last);
             }
             Command::Discard(first, last) => {
@@ -430,4 +421,16 @@ pub(crate) fn run_of(numbers: std::ops::Range<u64>, padding: usize) -> Run {
         });
     }
     builder.finish().expect("at least one message")
+}
+
+/// Settles a range, every other one by its words.
+fn settle(queue: &mut Queue, first: Position, last: Position, effects: &mut Effects) {
+    if last.is_multiple_of(2) || last - first > 1000 {
+        return queue.settle(first, last, effects);
+    }
+    for word in first / 64..=last / 64 {
+        let meant = (0..64).filter(|bit| (first..=last).contains(&(word * 64 + bit)));
+        let mask = meant.fold(0, |mask, bit| mask | 1 << bit);
+        queue.settle_some(word * 64, mask, effects);
+    }
 }
