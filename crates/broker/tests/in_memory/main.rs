@@ -3,6 +3,7 @@
 mod alarms;
 mod definitions;
 mod durable;
+mod gathering;
 mod late_commits;
 mod node;
 mod transcripts;

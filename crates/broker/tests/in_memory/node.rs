@@ -34,6 +34,8 @@ struct State {
     broker: Arc<Broker>,
     /// Nobody but the test moves messages.
     in_steps: bool,
+    /// Sessions are told that more input is at hand.
+    more_input: bool,
     now: u64,
     links: Vec<Option<Link>>,
     spare: Vec<u8>,
@@ -88,7 +90,8 @@ impl Node {
         });
         let broker = Broker::open(options, store, Arc::new(disk.clone()), commits, on_failure)?;
         let in_steps = commits != Commits::Threaded;
-        let state = State { broker, in_steps, now: 1_000, links: Vec::new(), spare: Vec::new() };
+        let state =
+            State { broker, in_steps, more_input: false, now: 1_000, links: Vec::new(), spare: Vec::new() };
         Ok(Node { state: Rc::new(RefCell::new(state)), failures })
     }
 
@@ -99,6 +102,17 @@ impl Node {
 
     pub(crate) fn broker(&self) -> Arc<Broker> {
         Arc::clone(&self.state.borrow().broker)
+    }
+
+    /// From now on sessions are told that there is, or is not, more input than they get.
+    pub(crate) fn expect_input(&self, more: bool) {
+        let mut state = self.state.borrow_mut();
+        let State { links, now, .. } = &mut *state;
+        for session in links.iter_mut().flatten().filter_map(|link| link.session.as_mut()) {
+            session.end_input(*now);
+        }
+        state.more_input = more;
+        state.settle();
     }
 
     /// Lets time pass, in steps in which the storage has its turns.
@@ -136,7 +150,7 @@ impl State {
                 self.broker.handle_timers(self.now);
             }
             for link in self.links.iter_mut().flatten() {
-                moved |= link.turn(self.now, &mut self.spare);
+                moved |= link.turn(self.now, self.more_input, &mut self.spare);
             }
             if self.in_steps {
                 for worker in [Worker::Commit, Worker::Write, Worker::Read] {
@@ -166,7 +180,7 @@ impl Link {
     }
 
     /// One turn as the driver has it; says whether anything happened.
-    fn turn(&mut self, now: u64, spare: &mut Vec<u8>) -> bool {
+    fn turn(&mut self, now: u64, more_input: bool, spare: &mut Vec<u8>) -> bool {
         let Some(session) = &mut self.session else { return false };
         if let Some(until) = self.lingers_until {
             if now < until {
@@ -182,6 +196,7 @@ impl Link {
         }
         if self.offer && session.wants_input() && !session.is_finished() {
             moved = true;
+            session.expect_input(more_input);
             let used = session.handle_input(now, &self.input);
             self.input.drain(..used);
             self.offer = !self.input.is_empty() && !session.wants_input();
