@@ -7,7 +7,6 @@ use std::sync::Arc;
 use warrenmq_protocol::{Event, Exception, Fault, StartOk};
 use warrenmq_wire::reply::ReplyCode;
 
-use super::publisher::Publisher;
 use super::{Home, Session};
 use crate::access::{Grants, Mechanism, User, vhost_refused};
 use crate::refusal::{not_allowed, refused};
@@ -99,7 +98,7 @@ impl Session {
         let generation = vhost.generation();
         let picture = vhost.picture();
         let grants = Grants::default();
-        let publisher = Publisher::default();
+        let publisher = None;
         self.home = Some(Box::new(Home { vhost, user, permissions, grants, picture, generation, publisher }));
         self.connection.open_ok(self.out.buffer());
         Ok(())

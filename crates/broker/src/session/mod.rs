@@ -122,7 +122,8 @@ struct Home {
     grants: Grants,
     picture: Arc<Picture>,
     generation: u64,
-    publisher: Publisher,
+    /// From the first publish on.
+    publisher: Option<Box<Publisher>>,
 }
 
 impl Session {
@@ -204,7 +205,7 @@ impl Session {
     /// There is no more input for now: what has waited for it is carried out.
     pub fn end_input(&mut self, now: Millis) {
         self.more_input = false;
-        if self.home.as_ref().is_some_and(|home| home.publisher.any_open()) {
+        if self.publisher().is_some_and(|publisher| publisher.any_open()) {
             let _inside = self.begin(now);
             self.finish_batch(0);
         }
@@ -443,6 +444,11 @@ impl Session {
         Err(crate::refusal::refused(access_refused(access, resource, &home.vhost.name, &home.user.name)))
     }
 
+    #[inline]
+    fn publisher(&mut self) -> Option<&mut Publisher> {
+        self.home.as_mut()?.publisher.as_deref_mut()
+    }
+
     fn vhost(&self) -> Result<Arc<Vhost>, Exception> {
         self.home.as_ref().map(|home| Arc::clone(&home.vhost)).ok_or_else(unimplemented)
     }
@@ -457,7 +463,7 @@ impl Session {
             if let Some(home) = &mut self.home {
                 home.generation = generation;
                 home.picture = home.vhost.picture();
-                home.publisher.forget();
+                home.publisher = None;
             }
         }
     }
@@ -486,8 +492,9 @@ impl Session {
 
     /// Whether publishes wait for more input.
     fn gathers(&mut self, octets: usize) -> bool {
-        let home = self.home.as_mut().filter(|home| self.more_input && home.publisher.any_open());
-        home.is_some_and(|home| home.publisher.gathers(octets, self.now))
+        let (more, now) = (self.more_input, self.now);
+        let publisher = self.publisher().filter(|publisher| more && publisher.any_open());
+        publisher.is_some_and(|publisher| publisher.gathers(octets, now))
     }
 
     fn receive_mail(&mut self) {

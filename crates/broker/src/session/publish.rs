@@ -53,9 +53,7 @@ impl Session {
         first: (&'a [u8], &'a [u8]),
         input: &mut &'a [u8],
     ) {
-        let Some(builder) = self.home.as_mut().and_then(|home| home.publisher.open_lane(lane)) else {
-            return;
-        };
+        let Some(builder) = self.publisher().and_then(|publisher| publisher.open_lane(lane)) else { return };
         let (mut next, mut count) = (Some(first), 0);
         while let Some((body, rest)) = next
             && builder.push_like(body)
@@ -88,8 +86,7 @@ impl Session {
     fn try_publish(&mut self, publish: &Publish<'_>) -> Result<Option<LaneId>, Exception> {
         let header = content::parse_header(publish.header).map_err(|_| malformed())?;
         header.check().map_err(|_| malformed())?;
-        let Some(home) = self.home.as_mut() else { return Err(malformed()) };
-        let known = match home.publisher.find(publish.route) {
+        let known = match self.publisher().and_then(|publisher| publisher.find(publish.route)) {
             Some(known) => known,
             None => self.resolve(publish.route)?,
         };
@@ -123,14 +120,15 @@ impl Session {
                 confirms.publish();
                 channel.unconfirmed = true;
                 self.unconfirmed = true;
-                channel.on_disk |= record.persistent
-                    && self.home.as_ref().is_some_and(|home| home.publisher.is_recorded(lane));
+                let publisher = self.home.as_ref().and_then(|home| home.publisher.as_ref());
+                channel.on_disk |=
+                    record.persistent && publisher.is_some_and(|publisher| publisher.is_recorded(lane));
             }
             Mode::Transaction(_) => {
                 return self.publish_in_transaction(lane, publish, record).map(|()| None);
             }
         }
-        if self.home.as_ref().is_some_and(|home| home.publisher.may_reject(lane)) {
+        if self.publisher().is_some_and(|publisher| publisher.may_reject(lane)) {
             self.publish_alone(lane, &record, publish.channel);
             return Ok(None);
         }
@@ -141,8 +139,8 @@ impl Session {
     /// Adds a record to its lane; one that reaches no queue goes back to `return_to`, or is dropped.
     #[inline]
     pub(super) fn push(&mut self, lane: LaneId, record: &Record<'_>, return_to: Option<u16>) {
-        let Some(home) = self.home.as_mut() else { return };
-        match home.publisher.push(lane, record) {
+        let Some(publisher) = self.publisher() else { return };
+        match publisher.push(lane, record) {
             Pushed::Done => {}
             Pushed::Nowhere => {
                 if let Some(number) = return_to {
@@ -151,9 +149,9 @@ impl Session {
             }
             Pushed::Blocked => {
                 self.flush_lanes();
-                if let Some(home) = self.home.as_mut() {
-                    home.publisher.split();
-                    home.publisher.push(lane, record);
+                if let Some(publisher) = self.publisher() {
+                    publisher.split();
+                    publisher.push(lane, record);
                 }
             }
         }
@@ -210,7 +208,7 @@ impl Session {
         {
             return Some(lane);
         }
-        self.home.as_mut()?.publisher.find_with_headers(route, headers)
+        self.publisher()?.find_with_headers(route, headers)
     }
 
     /// A message that is routed by its headers, or by keys in them.
@@ -228,8 +226,8 @@ impl Session {
             let stripped = content::without_header_key(publish.header, BCC);
             return self.enqueue(lane, &Publish { header: &stripped, ..*publish }, header).map(|_| ());
         }
-        if let Some(home) = self.home.as_mut() {
-            home.publisher.remember_with_headers(publish.route, headers, lane);
+        if let Some(publisher) = self.publisher() {
+            publisher.remember_with_headers(publish.route, headers, lane);
         }
         self.enqueue(lane, publish, header).map(|_| ())
     }
@@ -253,7 +251,7 @@ impl Session {
             Known::Lane(self.route(route, &[key], None)?)
         };
         let Some(home) = self.home.as_mut() else { return Err(malformed()) };
-        home.publisher.remember(route, known);
+        home.publisher.get_or_insert_default().remember(route, known);
         Ok(known)
     }
 
@@ -275,15 +273,15 @@ impl Session {
         let picture = &home.picture;
         ids.retain(|id| picture.cell(*id).is_some());
         let targets = || ids.iter().filter_map(|id| picture.cell(*id)).map(Arc::clone).collect();
-        Ok(home.publisher.lane_of(&ids, targets))
+        Ok(home.publisher.get_or_insert_default().lane_of(&ids, targets))
     }
 
     /// Forgets the lanes when there are too many. They are numbered anew after this.
     pub(super) fn make_room(&mut self) {
-        if self.home.as_ref().is_some_and(|home| home.publisher.is_full()) {
+        if self.publisher().is_some_and(|publisher| publisher.is_full()) {
             self.flush_lanes();
             if let Some(home) = self.home.as_mut() {
-                home.publisher.forget();
+                home.publisher = None;
             }
         }
     }
@@ -339,10 +337,8 @@ impl Session {
 
     /// Hands the open runs over; says whether a queue has refused one.
     pub(super) fn flush_lanes(&mut self) -> bool {
-        let Some(home) = self.home.as_mut() else { return false };
-        if !home.publisher.any_open() {
-            return false;
-        }
+        let publisher = self.home.as_mut().and_then(|home| home.publisher.as_mut());
+        let Some(publisher) = publisher.filter(|publisher| publisher.any_open()) else { return false };
         let mut refused = false;
         let limits = &self.broker.limits;
         let window = limits.queue_window_octets;
@@ -350,7 +346,7 @@ impl Session {
         // A connection that has to acknowledge is never made to wait for consumers: its acks may be what drains the queue.
         let mut waiter = (self.waits.is_none() && !self.sources.any_acks()).then_some(&self.inbox);
         let (scratch, waits) = (&mut self.scratch, &mut self.waits);
-        home.publisher.close(|targets, run| {
+        publisher.close(|targets, run| {
             let mut places = Vec::new();
             for queue in targets {
                 let published = queue.publish(run.clone(), window, waiter, scratch);

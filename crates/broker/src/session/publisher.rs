@@ -85,12 +85,6 @@ impl Publisher {
         self.lanes.is_full()
     }
 
-    /// Drops everything remembered. Nothing may be open.
-    pub(super) fn forget(&mut self) {
-        debug_assert!(!self.any_open());
-        *self = Publisher::default();
-    }
-
     /// The lane of these queues, which are sorted; `targets` finds them if they have no lane yet.
     pub(super) fn lane_of(
         &mut self,

@@ -86,8 +86,7 @@ impl Session {
         record: Record<'_>,
     ) -> Result<(), Exception> {
         let max = self.limits().transaction_octets_max;
-        let Some(home) = self.home.as_ref() else { return Ok(()) };
-        let targets = home.publisher.targets(lane);
+        let Some(targets) = self.publisher().map(|publisher| publisher.targets(lane)) else { return Ok(()) };
         let Some(channel) = self.channels.get_mut(publish.channel) else { return Ok(()) };
         if let Mode::Transaction(transaction) = &mut channel.mode {
             let octets = record.body.len() + record.header.len();
@@ -110,7 +109,7 @@ impl Session {
                 self.make_room();
                 let Some(home) = self.home.as_mut() else { break };
                 let queues: Vec<_> = targets.iter().map(|queue| queue.info.id).collect();
-                let lane = home.publisher.lane_of(&queues, || Arc::clone(targets));
+                let lane = home.publisher.get_or_insert_default().lane_of(&queues, || Arc::clone(targets));
                 self.push(lane, &record, mandatory.then_some(number));
                 // Queues count on runs of the size that a read makes.
                 gathered += record.header.len() + record.body.len() + record.route.len();
