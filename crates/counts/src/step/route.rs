@@ -1,4 +1,7 @@
 //! Exchange, key and headers to queues, as a publisher has it that does not remember routes.
+//!
+//! Maps are seeded anew in each process and each topology, and how many of a map's keys meet in a place depends on its seed: the
+//! same messages are routed in many topologies, whose mean stands still.
 
 use std::sync::Arc;
 
@@ -14,41 +17,42 @@ use crate::wiring::{self, KEYS, KINDS, PATTERNS};
 const EXCHANGE: &str = "exchange";
 const QUEUES: usize = 10;
 
-/// Messages that are routed one after the other.
+/// Messages that are routed one after the other, in one topology after the other.
 pub(super) struct Route {
-    topology: Topology,
+    topologies: Vec<Topology>,
+    next: usize,
     /// Key, and headers in wire form.
     messages: Vec<(Vec<u8>, Vec<u8>)>,
     found: Vec<QueueId>,
 }
 
 /// 100 bindings and keys.
-pub(super) fn direct() -> Route {
-    let mut route = Route::new(ExchangeKind::Direct);
+pub(super) fn direct(topologies: usize) -> Route {
+    let mut route = Route::new(ExchangeKind::Direct, topologies);
     for number in 0..KINDS {
-        route.bind(number, &wiring::key(number), FieldTable::default());
+        route.bind(number, &wiring::key(number), &FieldTable::default());
         route.messages.push((wiring::key(number).into_bytes(), Vec::new()));
     }
     route
 }
 
 /// 10,000 bindings, 1,000 keys.
-pub(super) fn topic() -> Route {
-    let mut route = Route::new(ExchangeKind::Topic);
+pub(super) fn topic(topologies: usize) -> Route {
+    let mut route = Route::new(ExchangeKind::Topic, topologies);
     for number in 0..PATTERNS {
-        route.bind(number, &wiring::pattern(number), FieldTable::default());
+        route.bind(number, &wiring::pattern(number), &FieldTable::default());
     }
     route.messages.extend((0..KEYS).map(|number| (wiring::key(number).into_bytes(), Vec::new())));
     route
 }
 
 /// 100 bindings, 100 headers.
-pub(super) fn headers() -> Route {
-    let mut route = Route::new(ExchangeKind::Headers);
+pub(super) fn headers(topologies: usize) -> Route {
+    let mut route = Route::new(ExchangeKind::Headers, topologies);
     for number in 0..KINDS {
         let mut wanted = wiring::headers(number).to_vec();
         wanted.push(("x-match", "all".to_owned()));
-        route.bind(number, "", whole::table(&wanted));
+        route.bind(number, "", &whole::table(&wanted));
         let mut octets = Vec::new();
         table::put(&mut octets, &whole::table(&wiring::headers(number))).expect("a short table");
         route.messages.push((Vec::new(), octets));
@@ -57,37 +61,29 @@ pub(super) fn headers() -> Route {
 }
 
 impl Route {
-    fn new(kind: ExchangeKind) -> Route {
-        let mut topology = Topology::new();
-        topology.declare_exchange(Exchange {
-            name: EXCHANGE.into(),
-            kind,
-            durable: false,
-            auto_delete: false,
-            internal: false,
-            arguments: FieldTable::default(),
-            alternate: None,
-        });
-        for queue in 0..QUEUES {
-            topology.add_queue(wiring::queue(queue).into(), QueueId(queue as u64));
-        }
-        Route { topology, messages: Vec::new(), found: Vec::new() }
+    fn new(kind: ExchangeKind, topologies: usize) -> Route {
+        let topologies = (0..topologies).map(|_| topology(kind)).collect();
+        Route { topologies, next: 0, messages: Vec::new(), found: Vec::new() }
     }
 
-    fn bind(&mut self, number: usize, key: &str, arguments: FieldTable) {
-        let bound = self.topology.bind(Binding {
-            source: EXCHANGE.into(),
-            destination: Destination::Queue(wiring::queue(number % QUEUES).into()),
-            routing_key: Arc::from(key.as_bytes()),
-            arguments,
-        });
-        assert!(bound, "each binding is another");
+    fn bind(&mut self, number: usize, key: &str, arguments: &FieldTable) {
+        for topology in &mut self.topologies {
+            let bound = topology.bind(Binding {
+                source: EXCHANGE.into(),
+                destination: Destination::Queue(wiring::queue(number % QUEUES).into()),
+                routing_key: Arc::from(key.as_bytes()),
+                arguments: arguments.clone(),
+            });
+            assert!(bound, "each binding is another");
+        }
     }
 }
 
 impl Work for Route {
     fn work(&mut self) -> u64 {
-        let Route { topology, messages, found } = self;
+        let Route { topologies, next, messages, found } = self;
+        let topology = &topologies[*next];
+        *next = (*next + 1) % topologies.len();
         let mut routed = 0;
         in_the_count(|| {
             for (key, headers) in &*messages {
@@ -100,4 +96,21 @@ impl Work for Route {
         assert_eq!(routed, messages.len(), "each reaches one queue");
         messages.len() as u64
     }
+}
+
+fn topology(kind: ExchangeKind) -> Topology {
+    let mut topology = Topology::new();
+    topology.declare_exchange(Exchange {
+        name: EXCHANGE.into(),
+        kind,
+        durable: false,
+        auto_delete: false,
+        internal: false,
+        arguments: FieldTable::default(),
+        alternate: None,
+    });
+    for queue in 0..QUEUES {
+        topology.add_queue(wiring::queue(queue).into(), QueueId(queue as u64));
+    }
+    topology
 }
