@@ -15,6 +15,7 @@ use std::thread;
 use clap::Args;
 use serde_json::Value;
 
+use crate::command;
 use crate::tally::Tally;
 
 /// What is counted.
@@ -41,6 +42,30 @@ const TUNABLES: &str = "glibc.cpu.hwcaps=-ERMS:glibc.cpu.x86_non_temporal_thresh
 const SWITCHES: &str = "*meter*count_o*";
 /// A name in the baseline that is no count.
 const MADE_BY: &str = "made-by";
+
+/// The step of the gate.
+pub(crate) fn gate(root: &Path) -> Tally {
+    if !command::is_available(Command::new("valgrind").arg("--version")) {
+        println!("skipped: valgrind is not installed");
+        return Tally::skipped();
+    }
+    let Some(baseline) = Baseline::read(root) else {
+        println!("failed: {BASELINE} cannot be read");
+        return Tally::of(false);
+    };
+    if baseline.made_by != maker() {
+        println!("skipped: the baseline is for {}, and this is {}", baseline.made_by, maker());
+        return Tally::skipped();
+    }
+    let selection = Selection { only: Vec::new(), write: false, profiles: None };
+    match measure(root, &selection) {
+        Ok(counts) => compare(&counts, Some(&baseline), true),
+        Err(error) => {
+            println!("failed: {error}");
+            Tally::of(false)
+        }
+    }
+}
 
 /// The command; true when everything is within the tolerance, or was written.
 pub(crate) fn run(root: &Path, selection: &Selection) -> bool {

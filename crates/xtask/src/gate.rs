@@ -8,7 +8,7 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::tally::Tally;
-use crate::{command, fuzz, interop, layers, report, sim, tidy};
+use crate::{command, counts, fuzz, interop, layers, report, sim, tidy};
 
 /// Which steps of the gate run.
 #[derive(Args)]
@@ -35,7 +35,7 @@ struct Step {
     run: fn(&Path) -> Tally,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step { name: "fmt", about: "source is formatted by rustfmt", run: fmt },
     Step { name: "clippy", about: "no warning of clippy in any target", run: clippy },
     Step { name: "test", about: "unit, property, transcript and black-box tests", run: test },
@@ -48,6 +48,7 @@ const STEPS: [Step; 10] = [
         about: "broker, clients and disk simulated: 2,000 seeds, all short histories",
         run: sim::gate,
     },
+    Step { name: "counts", about: "instructions per message are what they were", run: counts::gate },
     Step { name: "fuzz", about: "each fuzz target for some seconds", run: fuzz::run },
     Step {
         name: "interop",

@@ -1,4 +1,5 @@
-//! Runs into a queue and out of it to its consumer.
+//! Runs into a queue, out of it to its consumer, and settled. What that costs does not depend on how many messages a run has, so runs
+//! are counted.
 
 use std::hint::black_box;
 
@@ -37,6 +38,6 @@ impl Work for Enqueue {
         });
         *next += IN_A_READ as u64;
         assert_eq!((queue.ready(), queue.unacked()), (0, 0), "all is handed out and settled");
-        IN_A_READ as u64
+        1
     }
 }

@@ -24,7 +24,12 @@ pub(crate) fn subjects() -> Vec<Subject> {
         step("route-topic", "topic exchange, 10,000 bindings, 1,000 keys", 12_000, || route::topic(12)),
         step("route-headers", "headers exchange, 100 bindings, 100 headers", 6_400, || route::headers(64)),
         step("record", "event to record of a run, 16 octets", 20_000, || record::Records::new(16)),
-        step("enqueue", "run to queue to consumer, 16 octets, auto-ack", 200_000, enqueue::Enqueue::new),
+        step(
+            "enqueue",
+            "a run to a queue and its auto-ack consumer; for each run",
+            1_000,
+            enqueue::Enqueue::new,
+        ),
         step("journal-append", "runs to the journal's file, 1 KiB", 10_000, || append::Append::new(1024)),
     ]
 }
