@@ -4,32 +4,49 @@
 
 use warrenmq_wire::basic;
 use warrenmq_wire::content;
+use warrenmq_wire::frame::FIRST_MAX;
 use warrenmq_wire::reply::ReplyCode;
 
 use crate::event::Publish;
 use crate::fault::{Exception, unexpected};
+use crate::partial::{TAIL_OCTETS, Tail};
 use crate::settings::{BODY_SIZE_MAX, Settings};
+
+/// Octets that are made room for before as many have come, if so many are announced.
+const FIRST_OCTETS: usize = 1024 * 1024;
+/// Up to [`FIRST_OCTETS`] the room is at most this many times what has come. It is not touched before it is used.
+const FIRST_TIMES: usize = 64;
+/// Beyond them, this many times.
+const LATER_TIMES: usize = 4;
 
 /// A message put together from several frames.
 #[derive(Debug)]
 pub struct Assembled {
     channel: u16,
-    route: Vec<u8>,
     mandatory: bool,
-    header: Vec<u8>,
-    body: Vec<u8>,
+    /// [`Settings::content_room`] octets of nothing, then route, content header and body.
+    octets: Vec<u8>,
+    route_at: usize,
+    header_at: usize,
+    body_at: usize,
 }
 
 impl Assembled {
     /// The message, borrowed.
     pub fn as_publish(&self) -> Publish<'_> {
+        let of = |from, to| self.octets.get(from..to).unwrap_or_default();
         Publish {
             channel: self.channel,
-            route: &self.route,
+            route: of(self.route_at, self.header_at),
             mandatory: self.mandatory,
-            header: &self.header,
-            body: &self.body,
+            header: of(self.header_at, self.body_at),
+            body: of(self.body_at, self.octets.len()),
         }
+    }
+
+    /// [`Settings::content_room`] octets of nothing, then route, content header and body, back to back.
+    pub fn into_octets(self) -> Vec<u8> {
+        self.octets
     }
 }
 
@@ -37,8 +54,10 @@ impl Assembled {
 #[derive(Debug)]
 pub(crate) struct Assembly {
     message: Assembled,
-    /// `None` until the header has come.
+    /// Octets of the body that are still to come; `None` until the header has come.
     missing: Option<u64>,
+    /// Octets of the whole message, once the header has come.
+    end: usize,
 }
 
 /// What one more frame did.
@@ -49,16 +68,25 @@ pub(crate) enum Progress {
 }
 
 impl Assembly {
-    pub(crate) fn new(channel: u16, publish: &basic::Publish<'_>) -> Assembly {
-        let route = publish.route.to_vec();
+    pub(crate) fn new(channel: u16, publish: &basic::Publish<'_>, settings: &Settings) -> Assembly {
+        let route_at = settings.content_room;
+        let header_at = route_at + publish.route.len();
+        let mut octets = Vec::with_capacity(header_at);
+        octets.resize(route_at, 0);
+        octets.extend_from_slice(publish.route);
         let mandatory = publish.mandatory;
-        let message = Assembled { channel, route, mandatory, header: Vec::new(), body: Vec::new() };
-        Assembly { message, missing: None }
+        let message = Assembled { channel, mandatory, octets, route_at, header_at, body_at: header_at };
+        Assembly { message, missing: None, end: 0 }
     }
 
-    /// Octets held.
+    /// Octets held of header and body.
     pub(crate) fn size(&self) -> u64 {
-        (self.message.header.len() + self.message.body.len()) as u64
+        (self.message.octets.len() - self.message.header_at) as u64
+    }
+
+    /// Octets of the body that are still to come; `None` until the header has come.
+    pub(crate) fn missing(&self) -> Option<u64> {
+        self.missing
     }
 
     pub(crate) fn finish(self) -> Assembled {
@@ -86,25 +114,66 @@ impl Assembly {
 
     fn header(&mut self, payload: &[u8], settings: &Settings) -> Result<Progress, Exception> {
         let size = check_header(payload, settings)?;
-        self.message.header = payload.to_vec();
+        self.message.octets.extend_from_slice(payload);
+        self.message.body_at = self.message.octets.len();
+        self.end = self.message.body_at + size as usize;
         self.missing = Some(size);
         Ok(if size == 0 { Progress::Complete } else { Progress::More })
     }
 
     fn body(&mut self, payload: &[u8], missing: u64) -> Result<Progress, Exception> {
-        let Some(left) = missing.checked_sub(payload.len() as u64) else {
+        if missing < payload.len() as u64 {
             let text = "content body frame exceeds remaining content size";
             return Err(at_publish(Exception::new(ReplyCode::FrameError, text)));
-        };
-        let body = &mut self.message.body;
-        if body.capacity() - body.len() < payload.len() {
-            // Grow with what has come, not with what is announced; but not beyond what is announced either.
-            let want = (body.len().max(payload.len()) as u64).min(missing) as usize;
-            body.reserve_exact(want.max(payload.len()));
         }
-        body.extend_from_slice(payload);
-        self.missing = Some(left);
-        Ok(if left == 0 { Progress::Complete } else { Progress::More })
+        self.take(payload);
+        Ok(if self.missing == Some(0) { Progress::Complete } else { Progress::More })
+    }
+
+    /// Takes octets of the body; no more than are missing.
+    pub(crate) fn take(&mut self, octets: &[u8]) {
+        self.reserve(octets.len(), octets.len());
+        self.message.octets.extend_from_slice(octets);
+        self.missing = self.missing.map(|missing| missing - octets.len() as u64);
+    }
+
+    /// Where the next octets of the body may be appended: `wanted` of them, or at least one.
+    pub(crate) fn room(&mut self, wanted: usize) -> (&mut Vec<u8>, usize) {
+        self.reserve(1, wanted);
+        let octets = &mut self.message.octets;
+        let room = octets.capacity() - octets.len();
+        (octets, wanted.min(room))
+    }
+
+    /// Counts what was appended to [`Assembly::room`], of which up to `max` octets are the body's; returns how many those are, and
+    /// takes the others away again.
+    pub(crate) fn took(&mut self, max: usize) -> (usize, Tail) {
+        let Some(missing) = &mut self.missing else { return (0, Tail::default()) };
+        let octets = &mut self.message.octets;
+        let before = self.end - *missing as usize;
+        let end = octets.len().min(before + max);
+        let tail = Tail::new(octets.get(end..).unwrap_or_default());
+        octets.truncate(end);
+        *missing -= (end - before) as u64;
+        (end - before, tail)
+    }
+
+    /// The first octets of the last `size` ones.
+    pub(crate) fn first_of_last(&self, size: usize) -> Vec<u8> {
+        let octets = &self.message.octets;
+        octets.iter().skip(octets.len() - size.min(octets.len())).take(FIRST_MAX).copied().collect()
+    }
+
+    /// Makes room for `least` more octets, better for `wanted`, and in a few steps for the whole body.
+    fn reserve(&mut self, least: usize, wanted: usize) {
+        let octets = &mut self.message.octets;
+        if octets.capacity() - octets.len() >= wanted {
+            return;
+        }
+        let come = octets.len() + least;
+        let room = (come * LATER_TIMES).max(FIRST_OCTETS.min(come * FIRST_TIMES));
+        let room = room.min(self.end + TAIL_OCTETS).max(come);
+        octets.reserve_exact(room - octets.len());
     }
 }
 

@@ -18,6 +18,7 @@ use crate::assembly::{Assembly, Progress, at_publish, check_header};
 use crate::channels::{ChannelState, Channels};
 use crate::event::{Event, Peer, StartOk};
 use crate::fault::{Exception, Fault, bad_frame, misplaced_frame, unexpected, unknown_frame};
+use crate::partial::{PARTIAL_OCTETS_MIN, Within};
 use crate::settings::{BODY_SIZE_MAX, Settings, Tuning};
 use crate::timers::{Expired, Timers};
 
@@ -26,26 +27,36 @@ const BASIC_QOS: (u16, u16) = (60, 10);
 /// One connection, seen from the broker's side.
 #[derive(Debug)]
 pub struct Connection {
-    settings: Arc<Settings>,
-    state: State,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) state: State,
     tuning: Tuning,
     /// Largest payload taken from the peer. RabbitMQ lets clients exceed frame_max by the 8 octets that many forget.
     payload_max: usize,
     peer: Peer,
-    channels: Channels,
+    pub(crate) channels: Channels,
     /// Octets of unfinished contents over all channels.
-    assembling: u64,
+    pub(crate) assembling: u64,
     timers: Timers,
-    /// The framing is lost: whatever comes is thrown away.
-    deaf: bool,
+    pub(crate) input: Input,
     /// No content is taken.
-    holds_contents: bool,
+    pub(crate) holds_contents: bool,
     /// A content stands at the front of the input and was not taken.
     held_up: bool,
 }
 
+/// What the next octet of the input is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(crate) enum Input {
+    /// The first of a frame.
+    Frames,
+    /// In the middle of a body frame: `left` octets of its payload are still to come, then its end.
+    Inside { channel: u16, size: u32, left: u32 },
+    /// The framing is lost: whatever comes is thrown away.
+    Deaf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
     Header,
     Starting,
     Securing,
@@ -70,7 +81,7 @@ impl Connection {
             channels: Channels::default(),
             assembling: 0,
             timers: Timers::new(now, settings.handshake_timeout),
-            deaf: false,
+            input: Input::Frames,
             holds_contents: false,
             held_up: false,
             settings,
@@ -146,9 +157,16 @@ impl Connection {
     #[inline]
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Event<'a>> {
         loop {
-            if self.deaf || matches!(self.state, State::Silent | State::Gone) {
+            if matches!(self.state, State::Silent | State::Gone) {
                 *input = &[];
                 return None;
+            }
+            if self.input != Input::Frames {
+                match self.within(input) {
+                    Within::Frames => {}
+                    Within::Event(event) => return Some(event),
+                    Within::More => return None,
+                }
             }
             if self.state == State::Header {
                 return self.header(input);
@@ -158,9 +176,10 @@ impl Connection {
             }
             let (frame, used) = match frame::split(input, self.payload_max) {
                 Ok(Some(split)) => split,
+                Ok(None) if self.enter(input) => continue,
                 Ok(None) => return None,
                 Err(error) => {
-                    self.deaf = true;
+                    self.input = Input::Deaf;
                     return Some(Event::Fault(Fault::Connection(bad_frame(&error))));
                 }
             };
@@ -313,7 +332,7 @@ impl Connection {
             };
             put(out, 0, Method::Connection(connection::AMQPMethod::Close(close)));
             self.state = State::Closing;
-            if self.deaf { self.timers.silent(now) } else { self.timers.closing(now) }
+            if self.input == Input::Deaf { self.timers.silent(now) } else { self.timers.closing(now) }
         } else {
             self.state = State::Silent;
             self.timers.silent(now);
@@ -397,14 +416,14 @@ impl Connection {
             return Hot::More;
         }
         if let Some(entry) = self.channels.get_mut(channel) {
-            entry.state = ChannelState::Content(Box::new(Assembly::new(channel, publish)));
+            entry.state = ChannelState::Content(Box::new(Assembly::new(channel, publish, &self.settings)));
         }
         *input = rest;
         Hot::Again
     }
 
-    /// Whether only octets are missing that fit into header and body frame. The first of several body frames may still be far
-    /// away: only a body of one frame is worth waiting for.
+    /// Whether only octets of the header or of a small body are missing. The rest of a large one may still be far away, and is not
+    /// waited for.
     fn may_soon_be_whole(&self, channel: u16, rest: &[u8]) -> bool {
         if self.holds_contents {
             return false;
@@ -420,14 +439,14 @@ impl Connection {
         let Ok(size) = check_header(header.payload, &self.settings) else { return false };
         let rest = rest.get(used..).unwrap_or_default();
         size > 0
-            && size <= self.payload_max as u64
+            && size < u64::from(PARTIAL_OCTETS_MIN)
             && matches!(frame::split(rest, self.payload_max), Ok(None))
     }
 
     /// Whether contents are taken, of channels that are open.
     #[inline]
     pub(crate) fn takes_contents(&self) -> bool {
-        self.state == State::Open && !self.holds_contents && !self.deaf
+        self.state == State::Open && !self.holds_contents && self.input == Input::Frames
     }
 
     #[inline]
@@ -614,7 +633,7 @@ impl Connection {
         }
     }
 
-    fn finish(&mut self, number: u16) -> Option<Box<crate::Assembled>> {
+    pub(crate) fn finish(&mut self, number: u16) -> Option<Box<crate::Assembled>> {
         let channel = self.channels.get_mut(number)?;
         match std::mem::replace(&mut channel.state, ChannelState::Open) {
             ChannelState::Content(assembly) => {

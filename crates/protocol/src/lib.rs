@@ -23,6 +23,7 @@ mod connection;
 mod event;
 mod fault;
 mod outstanding;
+mod partial;
 mod settings;
 mod timers;
 mod whole;
@@ -33,6 +34,7 @@ pub use connection::Connection;
 pub use event::{Event, Peer, Publish, StartOk};
 pub use fault::{Exception, Fault, erlang_binary};
 pub use outstanding::{Outstanding, Piece, UnknownTag};
+pub use partial::Tail;
 pub use settings::{Settings, Tuning};
 pub use timers::Expired;
 

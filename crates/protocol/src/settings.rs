@@ -26,6 +26,8 @@ pub struct Settings {
     pub message_size_max: u64,
     /// Octets of unfinished contents that one connection may hold over all its channels.
     pub assembly_octets_max: u64,
+    /// Octets that are left free in front of a message put together from several frames, for whoever takes it over; a few.
+    pub content_room: usize,
 }
 
 /// Bodies above this are a frame error (RabbitMQ's hard cap).
@@ -91,6 +93,7 @@ mod tests {
             handshake_timeout: 10_000,
             message_size_max: 16 * 1024 * 1024,
             assembly_octets_max: 64 * 1024 * 1024,
+            content_room: 0,
         }
     }
 

@@ -46,7 +46,7 @@ pub use delivery::{Dead, Delivery, Effects, Pick, Picks, Reason};
 pub use page::{Page, PageId, PageRange, Place};
 pub use positions::Positions;
 pub use queue::{ConsumeError, Get, Got, Overflow, Queue, Settings};
-pub use run::{Record, Records, Run, RunBuilder};
+pub use run::{Layout, Record, Records, Run, RunBuilder};
 
 /// Where a message stands in its queue: the number of its publish, counted from 0. Never used twice.
 pub type Position = u64;

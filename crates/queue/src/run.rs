@@ -9,7 +9,7 @@
 //! ```
 //! The ttl is there only with its flag.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use warrenmq_wire::same;
 
 /// Octets before the variable part of a record.
@@ -20,6 +20,8 @@ const DEAD: u8 = 4;
 const FLAGS: u8 = PERSISTENT | EXPIRES | DEAD;
 /// Octets of the ttl.
 const TTL: usize = 8;
+/// Two short strings with their lengths.
+const ROUTE_MAX: usize = 512;
 
 /// One message inside a run, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,43 @@ pub struct Record<'a> {
     pub dead: bool,
 }
 
+/// What there is to a record besides its octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    route_len: usize,
+    header_len: usize,
+    body_len: usize,
+    persistent: bool,
+    priority: u8,
+    ttl: Option<u64>,
+    dead: bool,
+}
+
+impl Record<'_> {
+    /// All but the octets.
+    #[inline]
+    pub fn layout(&self) -> Layout {
+        let Record { route, header, body, persistent, priority, ttl, dead } = *self;
+        let (route_len, header_len, body_len) = (route.len(), header.len(), body.len());
+        Layout { route_len, header_len, body_len, persistent, priority, ttl, dead }
+    }
+}
+
+impl Layout {
+    #[inline]
+    fn head(&self) -> [u8; HEAD] {
+        let mut head = [0u8; HEAD];
+        head[0..4].copy_from_slice(&(self.header_len as u32).to_le_bytes());
+        head[4..8].copy_from_slice(&(self.body_len as u32).to_le_bytes());
+        head[8] = if self.persistent { PERSISTENT } else { 0 }
+            | if self.ttl.is_some() { EXPIRES } else { 0 }
+            | if self.dead { DEAD } else { 0 };
+        head[9] = self.priority;
+        head[10..12].copy_from_slice(&(self.route_len as u16).to_le_bytes());
+        head
+    }
+}
+
 /// An immutable block of records. Cloning costs one reference count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
@@ -50,6 +89,29 @@ pub struct Run {
 }
 
 impl Run {
+    /// Octets that [`Run::adopt`] wants in front of a message.
+    pub const HEAD_ROOM: usize = HEAD + TTL;
+
+    /// The run of one message whose parts lie in `octets` already: [`Run::HEAD_ROOM`] octets of anything, the route, the content
+    /// header, the body. `like` says how long the parts are, and everything else. `None` when they are not so long, or more
+    /// than a run can hold.
+    pub fn adopt(mut octets: Vec<u8>, like: &Layout) -> Option<Run> {
+        let Layout { route_len, header_len, body_len, persistent, ttl, .. } = *like;
+        let end = Run::HEAD_ROOM.checked_add(route_len)?.checked_add(header_len)?.checked_add(body_len)?;
+        if end != octets.len() || u32::try_from(end).is_err() || route_len > ROUTE_MAX {
+            return None;
+        }
+        let at = if ttl.is_some() { 0 } else { TTL };
+        let (head, rest) = octets.get_mut(at..)?.split_first_chunk_mut()?;
+        *head = like.head();
+        if let Some(ttl) = ttl {
+            *rest.first_chunk_mut()? = ttl.to_le_bytes();
+        }
+        let mut bytes = Bytes::from(octets);
+        bytes.advance(at);
+        Some(Run { bytes, count: 1, persistent: u32::from(persistent), has_ttl: ttl.is_some() })
+    }
+
     /// The run whose octets came back from a disk. `None` when they are not whole records back to back, at least one of them and
     /// at most 4 GiB.
     pub fn from_bytes(bytes: Bytes) -> Option<Run> {
@@ -263,32 +325,23 @@ impl RunBuilder {
 
     /// Whether a record of these parts still fits: offsets in a run are 32 bits wide.
     pub fn has_room(&self, octets: usize) -> bool {
-        self.bytes.len() + HEAD + 2 * 256 + octets < u32::MAX as usize
+        self.bytes.len() + HEAD + ROUTE_MAX + octets < u32::MAX as usize
     }
 
     /// Appends one message. `record.route` is at most 512 octets by construction of short strings.
     #[inline]
     pub fn push(&mut self, record: Record<'_>) {
-        let Record { route, header, body, persistent, priority, ttl, dead } = record;
-        debug_assert!(route.len() <= 512 && body.len() <= u32::MAX as usize);
+        let Record { route, header, body, persistent, ttl, .. } = record;
+        debug_assert!(route.len() <= ROUTE_MAX && body.len() <= u32::MAX as usize);
         if self.bytes.capacity() == 0 {
             self.bytes.reserve_exact(self.expected.max(HEAD + route.len() + header.len() + body.len()));
         }
-        let mut head = [0u8; HEAD];
-        head[0..4].copy_from_slice(&(header.len() as u32).to_le_bytes());
-        head[4..8].copy_from_slice(&(body.len() as u32).to_le_bytes());
-        head[8] = if persistent { PERSISTENT } else { 0 } | if dead { DEAD } else { 0 };
-        head[9] = priority;
-        head[10..12].copy_from_slice(&(route.len() as u16).to_le_bytes());
         self.bytes.reserve(HEAD + TTL + route.len() + header.len() + body.len());
         self.last = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(&record.layout().head());
         if let Some(ttl) = ttl {
-            head[8] |= EXPIRES;
             self.has_ttl = true;
-            self.bytes.extend_from_slice(&head);
             self.bytes.extend_from_slice(&ttl.to_le_bytes());
-        } else {
-            self.bytes.extend_from_slice(&head);
         }
         self.bytes.extend_from_slice(route);
         self.bytes.extend_from_slice(header);
@@ -458,6 +511,17 @@ mod tests {
         let second = run.size_at(0);
         assert_eq!((run.like(0, second), run.like(second, run.skip(0, 2))), (None, None));
         assert_eq!(run.like(0, run.len() as u32), None, "behind the last");
+    }
+
+    #[test]
+    fn an_adopted_message_is_as_if_it_were_pushed() {
+        for message in sample() {
+            let mut builder = RunBuilder::new();
+            builder.push(message);
+            let octets = [&[0xAA; Run::HEAD_ROOM], message.route, message.header, message.body].concat();
+            assert_eq!(Run::adopt(octets.clone(), &message.layout()), builder.finish());
+            assert_eq!(Run::adopt(octets[1..].to_vec(), &message.layout()), None);
+        }
     }
 
     /// Any cut or changed octet gives whole records or nothing, and nobody panics.

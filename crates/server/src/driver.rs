@@ -5,12 +5,14 @@
 //! take what we write is not read, beyond what the session allows.
 
 use std::future::Future;
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
+use bytes::BufMut;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use warrenmq_broker::{Expired, Limits, Session};
@@ -22,6 +24,8 @@ use crate::clock::Clock;
 const READS_PER_TURN: usize = 2;
 /// Writes of one turn.
 const WRITES_PER_TURN: usize = 16;
+/// Pieces of one write, when large bodies are written from where they lie.
+const PIECES_PER_WRITE: usize = 64;
 /// Up to this size a frame that is not whole is copied in front of the next read; a larger one grows in place.
 const SMALL_REST_OCTETS: usize = 4096;
 /// How long a connection that we closed is read on, so that the peer sees our last octets and no reset.
@@ -124,6 +128,12 @@ impl Driver {
                 self.keep(rest, used);
                 continue;
             }
+            match self.read_direct(cx, now) {
+                None => {}
+                Some(Poll::Pending) => return Some(false),
+                Some(Poll::Ready(Err(_))) => return None,
+                Some(Poll::Ready(Ok(()))) => continue,
+            }
             let front = if self.rest.len() <= SMALL_REST_OCTETS { self.rest.len() } else { 0 };
             let buffer = &mut buffers.read;
             if buffer.len() < front + self.read_octets {
@@ -159,6 +169,28 @@ impl Driver {
         Some(true)
     }
 
+    /// One read of a large body to where it belongs, without a detour over the thread's buffer; `None` if no such body is due.
+    fn read_direct(&mut self, cx: &mut Context<'_>, now: u64) -> Option<Poll<io::Result<()>>> {
+        let (body, room) = self.session.direct()?;
+        let room = room.min(self.read_octets);
+        let mut into = body.limit(room);
+        let read = match pin!(self.stream.read_buf(&mut into)).poll(cx) {
+            Poll::Pending => return Some(Poll::Pending),
+            Poll::Ready(read) => read,
+        };
+        Some(Poll::Ready(match read {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                let next = self.session.took_direct();
+                self.session.expect_input(count == room);
+                let used = self.session.handle_input(now, &next);
+                self.keep(next.to_vec(), used);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }))
+    }
+
     /// Whether octets wait in the socket that the runtime has not told of yet: when the whole process was held up, timers may go off
     /// first.
     fn has_unread(&self) -> bool {
@@ -179,17 +211,26 @@ impl Driver {
     fn write(&mut self, cx: &mut Context<'_>, now: u64) -> Option<bool> {
         for _ in 0..WRITES_PER_TURN {
             self.session.fill(self.write_octets);
-            let octets = self.session.transmit();
-            if octets.is_empty() {
+            if self.session.transmit().is_empty() {
                 return Some(false);
             }
-            match Pin::new(&mut self.stream).poll_write(cx, octets) {
+            match self.write_once(cx) {
                 Poll::Pending => return Some(false),
                 Poll::Ready(Ok(0) | Err(_)) => return None,
                 Poll::Ready(Ok(count)) => self.session.sent(now, count),
             }
         }
         Some(true)
+    }
+
+    fn write_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Driver { stream, session, .. } = self;
+        if !session.is_in_pieces() {
+            return Pin::new(stream).poll_write(cx, session.transmit());
+        }
+        let mut pieces = [IoSlice::new(&[]); PIECES_PER_WRITE];
+        let count = session.transmit_pieces(&mut pieces);
+        Pin::new(stream).poll_write_vectored(cx, pieces.get(..count).unwrap_or_default())
     }
 
     /// Our side is done: throws away what still comes until the peer closes, or for a while. A peer that did not close by

@@ -240,6 +240,26 @@ pub fn put_content(out: &mut Vec<u8>, channel: u16, header: &[u8], body: &[u8], 
     }
 }
 
+/// Appends what [`put_content`] does, but for the parts of the body: `put_part` is called for each where it belongs. For bodies
+/// that are not worth a copy.
+pub fn put_content_around<'a>(
+    out: &mut Vec<u8>,
+    channel: u16,
+    header: &[u8],
+    body: &'a [u8],
+    payload_max: usize,
+    mut put_part: impl FnMut(&mut Vec<u8>, &'a [u8]),
+) {
+    let part_max = payload_max.clamp(1, u32::MAX as usize);
+    out.reserve(header.len() + (1 + body.len().div_ceil(part_max)) * frame::OVERHEAD);
+    frame::put(out, frame::HEADER, channel, header);
+    for part in body.chunks(part_max) {
+        out.extend_from_slice(&frame::head(frame::BODY, channel, part.len()));
+        put_part(out, part);
+        out.push(frame::END);
+    }
+}
+
 /// What comes before the octets of the consumer tag in a deliver frame.
 #[inline]
 pub(crate) fn deliver_head(channel: u16, args: usize, tag_len: u8) -> [u8; HEAD + 1] {
@@ -401,7 +421,17 @@ mod tests {
                 }
                 rest = &rest[used..];
             }
-            assert_eq!((sizes.as_slice(), joined), (expected, body), "{size} octets by {payload_max}");
+            assert_eq!((sizes.as_slice(), &joined), (expected, &body), "{size} octets by {payload_max}");
+            let mut around = Vec::new();
+            put_content_around(
+                &mut around,
+                3,
+                b"header longer than ten octets",
+                &body,
+                payload_max,
+                Vec::extend_from_slice,
+            );
+            assert_eq!(around, out, "{size} octets by {payload_max}");
         }
     }
 

@@ -23,7 +23,7 @@ pub const OVERHEAD: usize = 8;
 pub const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\x00\x00\x09\x01";
 
 /// Most payload octets that an error keeps; RabbitMQ's texts show as many.
-const FIRST_MAX: usize = 16;
+pub const FIRST_MAX: usize = 16;
 
 /// One frame, borrowed from the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

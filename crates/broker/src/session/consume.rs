@@ -12,6 +12,7 @@ use warrenmq_wire::method::{FieldTable, Method, ShortString, basic_cold as cold}
 use super::consumers::Source;
 use super::deliver::Pending;
 use super::direct_reply::REPLY_TO;
+use super::out::Out;
 use super::{Fetch, Session};
 use crate::access::{Access, Resource};
 use crate::inbox::ConsumerKey;
@@ -227,7 +228,7 @@ impl Session {
         if let Some(key) = key {
             channel.outstanding.record(key, tag, got.delivery.first, 1);
         }
-        put_get_ok(self.out.buffer(), number, tag, &got, payload_max);
+        put_get_ok(&mut self.out, number, tag, &got, payload_max);
     }
 
     /// The source that messages of this queue are noted under when they are fetched on this channel.
@@ -341,13 +342,13 @@ fn priority(arguments: &FieldTable, queue: &QueueCell) -> Result<i32, Exception>
 }
 
 /// get-ok with the one message that was fetched.
-fn put_get_ok(out: &mut Vec<u8>, number: u16, tag: u64, got: &Got, payload_max: usize) {
+fn put_get_ok(out: &mut Out, number: u16, tag: u64, got: &Got, payload_max: usize) {
     let offset = match &got.delivery.picks {
         warrenmq_queue::Picks::Range { offset, .. } => *offset,
         warrenmq_queue::Picks::List(list) => list.first().map_or(0, |pick| pick.offset),
     };
     let (record, _) = got.delivery.run.record(offset);
     let remaining = u32::try_from(got.remaining).unwrap_or(u32::MAX);
-    basic::put_get_ok(out, number, tag, got.delivery.redelivered, record.route, remaining);
-    basic::put_content(out, number, record.header, record.body, payload_max);
+    basic::put_get_ok(out.buffer(), number, tag, got.delivery.redelivered, record.route, remaining);
+    out.put_content(number, &got.delivery.run, &record, payload_max);
 }

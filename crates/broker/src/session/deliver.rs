@@ -9,6 +9,7 @@ use warrenmq_queue::{Delivery, Picks, Record, Run};
 use warrenmq_wire::{self as wire, Consumer, basic};
 
 use super::Session;
+use super::out::Out;
 use super::settle::{Settlement, Verdict};
 use crate::inbox::ConsumerKey;
 
@@ -45,7 +46,7 @@ impl Pending {
 
 /// What one consumer's messages of one run are encoded with.
 struct Encoder<'a> {
-    out: &'a mut Vec<u8>,
+    out: &'a mut Out,
     consumer: Consumer<'a>,
     next_tag: &'a mut u64,
     payload_max: usize,
@@ -68,22 +69,24 @@ impl Encoder<'_> {
         if let Some((model, at)) = &self.model
             && let Some((body, next)) = run.like(*at, offset)
         {
-            model.put_like(self.out, tag, body);
+            model.put_like(self.out.buffer(), tag, body);
             return next;
         }
         self.put_unlike(run, offset, tag)
     }
 
     fn put_unlike(&mut self, run: &Run, offset: u32, tag: u64) -> u32 {
-        let (Record { route, header, body, .. }, next) = run.record(offset);
-        if body.len() <= self.payload_max {
-            let model =
-                wire::Delivery::put(self.out, self.consumer, (tag, self.redelivered), route, header, body);
-            self.model = Some((model, offset));
+        let (record, next) = run.record(offset);
+        let Record { route, header, body, .. } = record;
+        let octets = self.out.buffer();
+        if body.len() <= self.payload_max && !Out::borrows(body) {
+            let common = (tag, self.redelivered);
+            self.model =
+                Some((wire::Delivery::put(octets, self.consumer, common, route, header, body), offset));
         } else {
             let Consumer { channel, tag: consumer_tag } = self.consumer;
-            basic::put_deliver(self.out, channel, consumer_tag, tag, self.redelivered, route);
-            basic::put_content(self.out, channel, header, body, self.payload_max);
+            basic::put_deliver(octets, channel, consumer_tag, tag, self.redelivered, route);
+            self.out.put_content(channel, run, &record, self.payload_max);
             self.model = None;
         }
         next
@@ -110,13 +113,12 @@ impl Session {
                 self.pending.pop_front();
                 continue;
             };
-            let written = self.out.buffer().len() - self.out.len();
             let mut encoder = Encoder {
-                out: self.out.buffer(),
+                out: &mut self.out,
                 consumer: Consumer { channel: channel.number, tag: &source.tag },
                 next_tag: &mut channel.next_tag,
                 payload_max,
-                limit: limit + written,
+                limit,
                 redelivered: pending.delivery.redelivered,
                 model: None,
             };

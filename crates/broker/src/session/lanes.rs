@@ -36,6 +36,8 @@ pub(super) struct Lanes {
     by_set: HashMap<Box<[QueueId]>, LaneId, FixedState>,
     /// Lanes that hold something, in the order in which they were opened.
     open: Vec<LaneId>,
+    /// A run that was not built here, for the one lane that is open.
+    adopted: Option<Run>,
     /// Queues of all lanes.
     targets: usize,
     /// Lanes got in each other's way since the last flush.
@@ -165,6 +167,17 @@ impl Lanes {
         Pushed::Done
     }
 
+    /// Adds a run that was not built here. Nothing may be open, and nothing may be pushed until it is closed.
+    pub(super) fn push_run(&mut self, id: LaneId, run: &Run) -> Pushed {
+        debug_assert!(!self.any_open());
+        if self.lanes.get(id as usize).is_none_or(|lane| lane.slots.is_empty()) {
+            return Pushed::Nowhere;
+        }
+        self.open(id);
+        self.adopted = Some(run.clone());
+        Pushed::Done
+    }
+
     /// What is being built for a lane that holds something.
     #[inline]
     pub(super) fn open_lane(&mut self, id: LaneId) -> Option<&mut RunBuilder> {
@@ -195,7 +208,7 @@ impl Lanes {
             for slot in &lane.slots {
                 self.slots[*slot as usize].holder = None;
             }
-            if let Some(run) = lane.builder.finish() {
+            if let Some(run) = self.adopted.take().or_else(|| lane.builder.finish()) {
                 each(&lane.targets, run);
             }
         }

@@ -25,10 +25,12 @@ mod settle;
 mod transaction;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use warrenmq_protocol::{Connection, Event, Exception, Expired, Fault, Millis};
+use warrenmq_protocol::{Connection, Event, Exception, Expired, Fault, Millis, Tail};
+use warrenmq_queue::Run;
 use warrenmq_routing::QueueId;
 use warrenmq_store::CommitSeq;
 use warrenmq_wire::method::{self, Method};
@@ -73,6 +75,8 @@ pub struct Session {
     more_input: bool,
     /// What this publisher waits for.
     waits: Option<Wait>,
+    /// The run that the message stands in which is being published, if it was large.
+    adopted: Option<Run>,
     /// It has published during an alarm.
     blocked: bool,
     /// Some channel has publishes that are not confirmed.
@@ -151,6 +155,7 @@ impl Session {
             mail: Mail::default(),
             more_input: false,
             waits: None,
+            adopted: None,
             blocked: false,
             unconfirmed: false,
             promises: Promises::default(),
@@ -211,6 +216,18 @@ impl Session {
         }
     }
 
+    /// Where the next octets of the input belong, if they are of a large body: they may be appended there without a detour, and at most
+    /// so many of them. Then call [`Session::took_direct`], before anything else.
+    pub fn direct(&mut self) -> Option<(&mut Vec<u8>, usize)> {
+        self.connection.direct()
+    }
+
+    /// Takes in what was appended to [`Session::direct`]; what is returned has to be given to [`Session::handle_input`], also if it
+    /// is empty.
+    pub fn took_direct(&mut self) -> Tail {
+        self.connection.took_direct()
+    }
+
     /// Takes in what others have put down.
     pub fn handle_inbox(&mut self, now: Millis) {
         let _inside = self.begin(now);
@@ -260,12 +277,23 @@ impl Session {
         !self.pending.is_empty() && !self.out.is_held()
     }
 
-    /// What may be written now.
+    /// What may be written now: all of it, or as much as lies in one place if it [is in pieces](Session::is_in_pieces). Empty only if
+    /// nothing may be written.
     pub fn transmit(&self) -> &[u8] {
         self.out.transmit()
     }
 
-    /// `count` octets of [`Session::transmit`] were written.
+    /// Whether large bodies wait, which are written from where they lie: see [`Session::transmit_pieces`].
+    pub fn is_in_pieces(&self) -> bool {
+        self.out.is_in_pieces()
+    }
+
+    /// What may be written now, as far as there are `pieces` for it; returns how many it took.
+    pub fn transmit_pieces<'a>(&'a self, pieces: &mut [IoSlice<'a>]) -> usize {
+        self.out.transmit_pieces(pieces)
+    }
+
+    /// `count` octets of [`Session::transmit`] or [`Session::transmit_pieces`] were written.
     pub fn sent(&mut self, now: Millis, count: usize) {
         self.connection.sent(now);
         self.out.advance(count);
@@ -317,9 +345,7 @@ impl Session {
             Event::Publish(publish) => {
                 self.publish(publish);
             }
-            Event::Assembled(message) => {
-                self.publish(message.as_publish());
-            }
+            Event::Assembled(message) => self.publish_assembled(*message),
             Event::Ack(number, ack) => self.ack(number, ack),
             Event::Nack(number, nack) => self.nack(number, nack),
             Event::Reject(number, reject) => self.reject(number, reject),

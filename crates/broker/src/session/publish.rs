@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use warrenmq_protocol::{Exception, Publish};
-use warrenmq_queue::Record;
+use warrenmq_protocol::{Assembled, Exception, Publish};
+use warrenmq_queue::{Record, Run};
 use warrenmq_wire::content::{self, ContentHeader, flag};
 use warrenmq_wire::reply::ReplyCode;
 use warrenmq_wire::table::RawTable;
@@ -25,6 +25,10 @@ use crate::storage::Point;
 
 /// Properties that need more than passing on.
 const LOOKED_AT: u16 = flag::HEADERS | flag::EXPIRATION | flag::USER_ID | flag::REPLY_TO;
+
+/// Messages put together from several frames with bodies of so many octets are runs of their own and not copied into one; smaller
+/// ones are worth more together.
+const ADOPTED_OCTETS_MIN: usize = 32 * 1024;
 
 impl Session {
     /// Publishes the message that lies whole in front of `input`, and those behind it that differ in nothing but the octets of
@@ -104,15 +108,7 @@ impl Session {
         publish: &Publish<'_>,
         header: &ContentHeader<'_>,
     ) -> Result<Option<LaneId>, Exception> {
-        let record = Record {
-            route: publish.route,
-            header: publish.header,
-            body: publish.body,
-            persistent: header.is_persistent(),
-            priority: header.priority().unwrap_or(0),
-            ttl: header.expiration().and_then(milliseconds),
-            dead: false,
-        };
+        let record = record_of(publish, header);
         let Some(channel) = self.channels.get_mut(publish.channel) else { return Ok(None) };
         match &mut channel.mode {
             Mode::Plain => {}
@@ -136,10 +132,16 @@ impl Session {
         Ok(Some(lane))
     }
 
-    /// Adds a record to its lane; one that reaches no queue goes back to `return_to`, or is dropped.
+    /// Adds a record to its lane; one that reaches no queue goes back to `return_to`, or is dropped. Says whether a queue has
+    /// refused it already.
     #[inline]
-    pub(super) fn push(&mut self, lane: LaneId, record: &Record<'_>, return_to: Option<u16>) {
-        let Some(publisher) = self.publisher() else { return };
+    pub(super) fn push(&mut self, lane: LaneId, record: &Record<'_>, return_to: Option<u16>) -> bool {
+        if record.body.len() >= ADOPTED_OCTETS_MIN
+            && let Some(run) = self.adopted.take_if(|run| is_in(record, run))
+        {
+            return self.push_run(lane, &run, return_to);
+        }
+        let Some(publisher) = self.publisher() else { return false };
         match publisher.push(lane, record) {
             Pushed::Done => {}
             Pushed::Nowhere => {
@@ -155,14 +157,46 @@ impl Session {
                 }
             }
         }
+        false
+    }
+
+    /// A large message that was put together from its frames: what it was put together in becomes its run.
+    pub(super) fn publish_assembled(&mut self, message: Assembled) {
+        let publish = message.as_publish();
+        let header = content::parse_header(publish.header).ok().filter(|header| header.check().is_ok());
+        let Some(header) = header.filter(|_| publish.body.len() >= ADOPTED_OCTETS_MIN) else {
+            self.publish(publish);
+            return;
+        };
+        let (channel, mandatory) = (publish.channel, publish.mandatory);
+        let layout = record_of(&publish, &header).layout();
+        let run = Run::adopt(message.into_octets(), &layout)
+            .expect("invariant: the parts lie as the run wants them");
+        self.adopted = Some(run.clone());
+        let (Record { route, header, body, .. }, _) = run.record(0);
+        self.publish(Publish { channel, route, mandatory, header, body });
+        self.adopted = None;
+    }
+
+    /// The same for a run of one message.
+    fn push_run(&mut self, lane: LaneId, run: &Run, return_to: Option<u16>) -> bool {
+        self.flush_lanes();
+        let Some(publisher) = self.publisher() else { return false };
+        if publisher.push_run(lane, run) == Pushed::Done {
+            return self.flush_lanes();
+        }
+        if let Some(number) = return_to {
+            self.send_return(number, &run.record(0).0);
+        }
+        false
     }
 
     /// Publishes to queues that may refuse: the answer is for this one message, and its nack comes after the confirms
     /// of all before it.
     fn publish_alone(&mut self, lane: LaneId, record: &Record<'_>, number: u16) {
         self.flush_lanes();
-        self.push(lane, record, None);
-        if !self.flush_lanes() {
+        let refused = self.push(lane, record, None) | self.flush_lanes();
+        if !refused {
             return;
         }
         if let Some(channel) = self.channels.get_mut(number)
@@ -396,6 +430,24 @@ impl Session {
             "user_id property set to '{claimed}' but authenticated user was '{actual}'"
         )))
     }
+}
+
+fn record_of<'a>(publish: &Publish<'a>, header: &ContentHeader<'_>) -> Record<'a> {
+    Record {
+        route: publish.route,
+        header: publish.header,
+        body: publish.body,
+        persistent: header.is_persistent(),
+        priority: header.priority().unwrap_or(0),
+        ttl: header.expiration().and_then(milliseconds),
+        dead: false,
+    }
+}
+
+/// Whether the octets of the record are those of the run's only one. They are not if the header was changed on the way.
+fn is_in(record: &Record<'_>, run: &Run) -> bool {
+    let (own, _) = run.record(0);
+    std::ptr::eq(record.header, own.header) && std::ptr::eq(record.body, own.body)
 }
 
 /// Headers with further routing keys.

@@ -121,6 +121,11 @@ impl Publisher {
         self.lanes.push(lane, record)
     }
 
+    /// Adds a run that was not built here. Nothing may be open, and the caller closes next.
+    pub(super) fn push_run(&mut self, lane: LaneId, run: &Run) -> Pushed {
+        self.lanes.push_run(lane, run)
+    }
+
     /// The run of a lane that has something.
     #[inline]
     pub(super) fn open_lane(&mut self, lane: LaneId) -> Option<&mut RunBuilder> {

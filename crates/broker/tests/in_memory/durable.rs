@@ -70,6 +70,34 @@ fn what_was_confirmed_comes_back_once_and_in_order() {
     through_crashes(&small(), &parts);
 }
 
+/// Bodies that lie in several frames, and are written to the disk from where they were read to.
+#[test]
+fn large_messages_come_back() {
+    let parts = [
+        "C queue.declare 1 queue=q durable=true
+         S queue.declare-ok 1 queue=q
+         C queue.declare 1 queue=p durable=true
+         S queue.declare-ok 1 queue=p
+         C confirm.select 1
+         S confirm.select-ok 1
+         C basic.publish 1 routing-key=q | delivery-mode=2 | body=small
+         C basic.publish 1 routing-key=q | delivery-mode=2 headers={CC:array:[str:p]} | body=\"abc\"*60000
+         C basic.publish 1 routing-key=q | delivery-mode=2 expiration=\"1000000\" | body=\"defg\"*60000
+         C basic.publish 1 routing-key=q | delivery-mode=1 | body=\"transient\"*30000
+         S confirmed 1 1..4",
+        "C basic.get 1 queue=q
+         S basic.get-ok 1 1 redelivered=true message-count=2 routing-key=q | delivery-mode=2 | body=small
+         C basic.get 1 queue=q
+         S basic.get-ok 1 2 redelivered=true message-count=1 routing-key=q | delivery-mode=2 headers={CC:array:[str:p]} | body=\"abc\"*60000
+         C basic.get 1 queue=q
+         S basic.get-ok 1 3 redelivered=true routing-key=q | delivery-mode=2 expiration=\"1000000\" | body=\"defg\"*60000
+         C basic.get 1 queue=p
+         S basic.get-ok 1 4 redelivered=true routing-key=q | delivery-mode=2 headers={CC:array:[str:p]} | body=\"abc\"*60000",
+    ];
+    through_crashes(&Limits::default(), &parts);
+    through_crashes(&small(), &parts);
+}
+
 #[test]
 fn a_commit_moves_messages_in_one_step() {
     through_crashes(

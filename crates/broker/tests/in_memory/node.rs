@@ -16,6 +16,8 @@ use warrenmq_store::DefinitionStore;
 use warrenmq_testkit::disk::SimDisk;
 use warrenmq_testkit::transcript::{Arrival, Peer};
 
+/// Octets of one read.
+const READ_OCTETS: usize = 128 * 1024;
 /// Octets of one write.
 const WRITE_OCTETS: usize = 128 * 1024;
 /// How long a connection that was closed by its peer waits for the end of the stream.
@@ -196,10 +198,7 @@ impl Link {
         }
         if self.offer && session.wants_input() && !session.is_finished() {
             moved = true;
-            session.expect_input(more_input);
-            let used = session.handle_input(now, &self.input);
-            self.input.drain(..used);
-            self.offer = !self.input.is_empty() && !session.wants_input();
+            self.offer = read(session, now, more_input, &mut self.input);
         }
         if session.timeout().is_some_and(|at| now >= at) {
             moved = true;
@@ -243,6 +242,26 @@ impl Link {
         }
         self.shut.then_some(Arrival::Closed)
     }
+}
+
+/// One read; says whether there may be more to do without new input.
+fn read(session: &mut Session, now: u64, more_input: bool, input: &mut Vec<u8>) -> bool {
+    session.expect_input(more_input);
+    if let Some((body, room)) = session.direct() {
+        body.extend(input.drain(..room.min(input.len())));
+        let next = session.took_direct();
+        let used = session.handle_input(now, &next);
+        input.splice(..0, next[used..].iter().copied());
+        return !input.is_empty();
+    }
+    let mut used = session.handle_input(now, &input[..input.len().min(READ_OCTETS)]);
+    if used == 0 && input.len() > READ_OCTETS && session.wants_input() {
+        // A frame that is larger than a read.
+        used = session.handle_input(now, input);
+    }
+    let is_cut = input.len() > READ_OCTETS && used > 0;
+    input.drain(..used);
+    !input.is_empty() && (is_cut || !session.wants_input())
 }
 
 impl Peer for Client {

@@ -71,5 +71,6 @@ fn settings() -> Settings {
         handshake_timeout: limits.handshake_timeout_ms,
         message_size_max: limits.message_size_max,
         assembly_octets_max: limits.assembly_octets_max,
+        content_room: warrenmq_queue::Run::HEAD_ROOM,
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: reads are as large as those of the driver, and it does with what is left of them what the driver does: a change
 //! there (`server/driver.rs`) is followed here. What the kernel does is beside the count, what tokio does is not there at all.
 
-use std::io::Read;
+use std::io::{IoSlice, Read};
 
 use warrenmq_broker::Session;
 
@@ -12,6 +12,7 @@ use crate::meter::beside_the_count;
 
 const READS_PER_TURN: usize = 2;
 const WRITES_PER_TURN: usize = 16;
+const PIECES_PER_WRITE: usize = 64;
 const SMALL_REST_OCTETS: usize = 4096;
 
 /// The connection.
@@ -58,18 +59,29 @@ impl Link {
         assert!(self.session.timeout().is_none_or(|at| NOW < at), "no time has passed");
         for _ in 0..WRITES_PER_TURN {
             self.session.fill(self.write_octets);
-            let octets = self.session.transmit();
-            if octets.is_empty() {
+            if self.session.transmit().is_empty() {
                 break;
             }
-            beside_the_count(|| sink(octets));
-            let count = octets.len();
+            let count = self.write(sink);
             self.session.sent(NOW, count);
             moved = true;
         }
         self.session.reclaim(&mut write);
         self.write_buffer = write;
         moved
+    }
+
+    fn write(&self, sink: &mut impl FnMut(&[u8])) -> usize {
+        if !self.session.is_in_pieces() {
+            let octets = self.session.transmit();
+            beside_the_count(|| sink(octets));
+            return octets.len();
+        }
+        let mut pieces = [IoSlice::new(&[]); PIECES_PER_WRITE];
+        let count = self.session.transmit_pieces(&mut pieces);
+        let pieces = &pieces[..count];
+        beside_the_count(|| pieces.iter().for_each(|piece| sink(piece)));
+        pieces.iter().map(|piece| piece.len()).sum()
     }
 
     fn read(&mut self, source: &mut impl Read) -> bool {
@@ -83,6 +95,9 @@ impl Link {
             let used = self.session.handle_input(NOW, &rest);
             self.keep(rest, used);
             return true;
+        }
+        if let Some(any) = self.read_direct(source) {
+            return any;
         }
         let front = if self.rest.len() <= SMALL_REST_OCTETS { self.rest.len() } else { 0 };
         if self.read_buffer.len() < front + self.read_octets {
@@ -112,6 +127,25 @@ impl Link {
             self.keep(rest, used);
         }
         true
+    }
+
+    fn read_direct(&mut self, source: &mut impl Read) -> Option<bool> {
+        let (body, room) = self.session.direct()?;
+        let room = room.min(self.read_octets);
+        let count = beside_the_count(|| {
+            let before = body.len();
+            body.resize(before + room, 0);
+            let count = source.read(&mut body[before..]).expect("a source in memory");
+            body.truncate(before + count);
+            count
+        });
+        if count > 0 {
+            let next = self.session.took_direct();
+            self.session.expect_input(count == room);
+            let used = self.session.handle_input(NOW, &next);
+            self.keep(next.to_vec(), used);
+        }
+        Some(count > 0)
     }
 
     fn keep(&mut self, mut rest: Vec<u8>, used: usize) {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the notes say what the peer did, not how its octets were cut.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use warrenmq_protocol::{Connection, Event, Expired, Millis, Publish, Settings};
@@ -15,6 +16,8 @@ pub(crate) struct Host {
     /// What the peer was answered.
     pub(crate) out: Vec<u8>,
     pub(crate) now: Millis,
+    /// How often it was read directly.
+    pub(crate) direct_reads: usize,
     rest: Vec<u8>,
 }
 
@@ -28,13 +31,14 @@ pub(crate) fn settings() -> Settings {
         handshake_timeout: 10_000,
         message_size_max: 16 * 1024 * 1024,
         assembly_octets_max: 64 * 1024 * 1024,
+        content_room: 5,
     }
 }
 
 impl Host {
     pub(crate) fn new(settings: Settings) -> Host {
         let connection = Connection::new(Arc::new(settings), 0);
-        Host { connection, notes: Vec::new(), out: Vec::new(), now: 0, rest: Vec::new() }
+        Host { connection, notes: Vec::new(), out: Vec::new(), now: 0, direct_reads: 0, rest: Vec::new() }
     }
 
     /// One whose peer has finished the handshake with this frame size and heartbeat.
@@ -69,6 +73,27 @@ impl Host {
             let (piece, rest) = octets.split_at(size);
             self.read(piece);
             octets = rest;
+        }
+    }
+
+    /// Reads of at most these sizes, over and over, each to where the connection wants it.
+    pub(crate) fn read_directly(&mut self, mut octets: &[u8], sizes: &[usize]) {
+        let mut sizes = sizes.iter().copied().cycle();
+        while !octets.is_empty() {
+            let size = sizes.next().unwrap_or(1).clamp(1, octets.len());
+            let Some((into, room)) = self.connection.direct() else {
+                let (piece, rest) = octets.split_at(size);
+                self.read(piece);
+                octets = rest;
+                continue;
+            };
+            assert!(self.rest.is_empty() && into.capacity() - into.len() >= room, "room for {room}");
+            let (piece, rest) = octets.split_at(size.min(room));
+            into.extend_from_slice(piece);
+            octets = rest;
+            self.direct_reads += 1;
+            let tail = self.connection.took_direct();
+            self.read(&tail);
         }
     }
 
@@ -150,6 +175,10 @@ fn note(event: &Event<'_>) -> String {
 
 fn note_publish(publish: &Publish<'_>) -> String {
     let Publish { channel, route, mandatory, header, body } = publish;
+    if body.len() > 10_000 {
+        let (size, hash) = (body.len(), BuildHasherDefault::<DefaultHasher>::default().hash_one(body));
+        return format!("publish on {channel}: {route:?} {mandatory} {header:?} {size} octets {hash:x}");
+    }
     format!("publish on {channel}: {route:?} {mandatory} {header:?} {body:?}")
 }
 
