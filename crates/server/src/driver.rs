@@ -19,6 +19,7 @@ use warrenmq_broker::{Expired, Limits, Session};
 
 use crate::buffers::{self, Buffers};
 use crate::clock::Clock;
+use crate::low_water::LowWater;
 
 /// Two reads let the first one's publishes gather while the second is made; more starve the neighbours.
 const READS_PER_TURN: usize = 2;
@@ -48,6 +49,7 @@ pub(crate) struct Driver {
     /// What `sleep` is set to.
     armed: u64,
     lingering: Option<u64>,
+    low_water: LowWater,
 }
 
 enum Turn {
@@ -72,6 +74,7 @@ impl Driver {
             sleep: None,
             armed: u64::MAX,
             lingering: None,
+            low_water: LowWater::new(),
         }
     }
 
@@ -141,7 +144,7 @@ impl Driver {
             }
             let (head, tail) = buffer.split_at_mut(front);
             let mut into = ReadBuf::new(&mut tail[..self.read_octets]);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut into) {
+            match self.low_water.poll_read(&mut self.stream, cx, now, &mut into) {
                 Poll::Pending => return Some(false),
                 Poll::Ready(Err(_)) => return None,
                 Poll::Ready(Ok(())) if into.filled().is_empty() => return None,
@@ -165,6 +168,7 @@ impl Driver {
                 let used = self.session.handle_input(now, &rest);
                 self.keep(rest, used);
             }
+            self.low_water.note(&self.stream, now, count, self.session.octets_at_once());
         }
         Some(true)
     }
@@ -256,9 +260,15 @@ impl Driver {
         Turn::Again
     }
 
+    /// When there is something to do without input.
+    fn deadline(&self) -> Option<u64> {
+        let read = self.low_water.deadline().filter(|_| self.session.wants_input());
+        [self.session.timeout(), read].into_iter().flatten().min()
+    }
+
     /// Sets the timer if the deadline came closer; one that moved away is set again when the timer goes off.
     fn arm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(deadline) = self.lingering.or_else(|| self.session.timeout()) else { return Poll::Pending };
+        let Some(deadline) = self.lingering.or_else(|| self.deadline()) else { return Poll::Pending };
         if deadline < self.armed || self.sleep.is_none() {
             let at = tokio::time::Instant::from_std(self.clock.at(deadline));
             match &mut self.sleep {

@@ -8,6 +8,7 @@ mod buffers;
 mod clock;
 mod driver;
 mod listeners;
+mod low_water;
 mod run;
 mod stop;
 mod timers;

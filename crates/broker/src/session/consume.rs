@@ -286,6 +286,7 @@ impl Session {
     pub(super) fn free_shared(&mut self, number: u16, count: u64) {
         if let Some(shared) = self.channels.get_mut(number).and_then(|channel| channel.shared.as_mut()) {
             shared.used = shared.used.saturating_sub(count);
+            self.acks.limit(shared.limit);
         }
         self.serve_shared(number);
     }

@@ -4,6 +4,7 @@
 
 use warrenmq_protocol::{Exception, Piece, UnknownTag};
 use warrenmq_wire::basic::{self, Ack, Nack, Reject};
+use warrenmq_wire::frame;
 
 use super::Session;
 use super::channel::Mode;
@@ -12,6 +13,43 @@ use crate::refusal;
 
 /// Room for so many stays with the connection for the next read.
 const KEPT_SETTLEMENTS: usize = 1024;
+
+/// Octets of a basic.ack frame.
+const ACK_OCTETS: usize = frame::OVERHEAD + 13;
+/// More acknowledgements at once than this save nothing more.
+const ACKS_AT_ONCE_MAX: u64 = 64;
+
+/// What one input had of acknowledgements.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Acks {
+    /// Frames that acknowledge one delivery each.
+    singles: usize,
+    /// The smallest prefetch of their consumers; `MAX` is none.
+    prefetch: u64,
+}
+
+impl Default for Acks {
+    fn default() -> Acks {
+        Acks { singles: 0, prefetch: u64::MAX }
+    }
+}
+
+impl Acks {
+    /// One of them is of a consumer with this prefetch; 0 is none.
+    pub(super) fn limit(&mut self, prefetch: u64) {
+        if prefetch > 0 {
+            self.prefetch = self.prefetch.min(prefetch);
+        }
+    }
+
+    /// When the input was `used` octets of single acknowledgements and nothing else: how many octets of them had better come at once.
+    /// A quarter of the prefetch, so that the consumer has the rest meanwhile; 0 when that is not even two.
+    pub(super) fn octets_at_once(&self, used: usize) -> usize {
+        let at_once = (self.prefetch / 4).min(ACKS_AT_ONCE_MAX) as usize;
+        let nothing_else = self.singles > 0 && used == self.singles * ACK_OCTETS;
+        if nothing_else && at_once > 1 { at_once * ACK_OCTETS } else { 0 }
+    }
+}
 
 /// What becomes of deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +74,13 @@ pub(super) struct Settlement {
 impl Session {
     #[inline]
     pub(super) fn ack(&mut self, number: u16, ack: Ack) {
+        let before = self.settlements.len();
         self.settle(number, ack.delivery_tag, ack.multiple, Verdict::Settle, basic::ACK);
+        if let Some([Settlement { piece, .. }]) = self.settlements.get(before..)
+            && piece.count == 1
+        {
+            self.acks.singles += 1;
+        }
     }
 
     pub(super) fn nack(&mut self, number: u16, nack: Nack) {
@@ -104,6 +148,7 @@ impl Session {
         let count: u64 = group.iter().map(|settlement| settlement.piece.count).sum();
         source.unacked -= count;
         let credit = source.slot.filter(|_| source.limited);
+        self.acks.limit(u64::from(source.prefetch));
         source.queue.with(window, &mut self.scratch, |queue, effects| {
             for Settlement { piece, verdict } in group {
                 let (first, last) = (piece.first_position, piece.first_position + piece.count - 1);

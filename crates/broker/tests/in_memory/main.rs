@@ -1,5 +1,6 @@
 //! The whole broker in memory, in one thread, with a clock of its own.
 
+mod acks;
 mod alarms;
 mod definitions;
 mod durable;

@@ -97,6 +97,13 @@ impl Node {
         Ok(Node { state: Rc::new(RefCell::new(state)), failures })
     }
 
+    /// What the session of the last connection says about its input.
+    pub(crate) fn octets_at_once(&self) -> usize {
+        let state = self.state.borrow();
+        let link = state.links.last().and_then(Option::as_ref).expect("a connection");
+        link.session.as_ref().expect("it is open").octets_at_once()
+    }
+
     /// How often the broker was told that definitions can no longer be written.
     pub(crate) fn failures(&self) -> &AtomicUsize {
         &self.failures
