@@ -67,7 +67,7 @@ impl Inbox {
         }
     }
 
-    /// Whether something waits; the driver asks before it sleeps.
+    /// Whether something waits; the driver asks before it sleeps, for what a session puts down for itself wakes nobody.
     pub fn is_notified(&self) -> bool {
         self.notified.load(Ordering::Acquire)
     }
@@ -113,6 +113,11 @@ impl Touched {
         if inbox.put(put) {
             self.inboxes.push(Arc::clone(inbox));
         }
+    }
+
+    /// Leaves this one out: the connection whose batch it is, which looks into its inbox by itself before it sleeps.
+    pub(crate) fn leave_out(&mut self, inbox: &Arc<Inbox>) {
+        self.inboxes.retain(|other| !Arc::ptr_eq(other, inbox));
     }
 
     pub(crate) fn wake_all(&mut self) {

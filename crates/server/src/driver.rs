@@ -87,6 +87,10 @@ impl Driver {
             self.session.handle_inbox(now);
         }
         let Some(read_more) = self.read(cx, now, buffers) else { return Turn::Over };
+        if self.session.inbox().is_notified() {
+            // What the input has caused for this connection itself goes out with this turn's writes.
+            self.session.handle_inbox(now);
+        }
         let refused_input = !self.session.wants_input();
         // After the read: what has come in time counts, also when we come late.
         let is_due = self.session.timeout().is_some_and(|at| now >= at);

@@ -139,7 +139,7 @@ impl Session {
             self.return_window(key);
         }
         self.flush_settlements();
-        self.broker.finish(&mut self.scratch);
+        self.finish();
     }
 
     /// Tells the queue that octets have left, half a window at a time, so that it costs one lock per many messages.

@@ -2,9 +2,9 @@
 //!
 //! The driver of the socket calls, in this order: [`Session::handle_input`] with what was read, [`Session::handle_inbox`]
 //! when woken, [`Session::handle_timeout`] when the deadline has passed, then [`Session::fill`] and
-//! [`Session::transmit`] for what is to be written. Invariants: locks are taken inside these calls and never kept; other
-//! connections are woken at the end of each call, when all locks are free; publishes and settlements that gathered are carried
-//! out before any other method, and before the call returns.
+//! [`Session::transmit`] for what is to be written; before it sleeps it looks at [`Inbox::is_notified`]. Invariants: locks are
+//! taken inside these calls and never kept; other connections are woken at the end of each call, when all locks are free;
+//! publishes and settlements that gathered are carried out before any other method, and before the call returns.
 
 mod blocked;
 mod channel;
@@ -527,8 +527,14 @@ impl Session {
             self.flush_publishes();
         }
         self.flush_settlements();
-        self.broker.finish(&mut self.scratch);
+        self.finish();
         self.await_disk();
+    }
+
+    /// Ends the work on queues: wakes whom it has reached, but for this connection itself.
+    fn finish(&mut self) {
+        self.scratch.touched.leave_out(&self.inbox);
+        self.broker.finish(&mut self.scratch);
     }
 
     /// Whether publishes wait for more input.
