@@ -23,6 +23,9 @@ use crate::low_water::LowWater;
 
 /// Two reads let the first one's publishes gather while the second is made; more starve the neighbours.
 const READS_PER_TURN: usize = 2;
+/// So many reads of a large body to where it belongs are as one of those: they leave no work but the kernel's. Each turn that ends with more
+/// to read wakes another thread, and the body moves to another core.
+const DIRECT_READS_PER_READ: usize = 4;
 /// Writes of one turn.
 const WRITES_PER_TURN: usize = 16;
 /// Pieces of one write, when large bodies are written from where they lie.
@@ -124,7 +127,8 @@ impl Driver {
     }
 
     fn read_some(&mut self, cx: &mut Context<'_>, now: u64, buffers: &mut Buffers) -> Option<bool> {
-        for _ in 0..READS_PER_TURN {
+        let mut left = READS_PER_TURN * DIRECT_READS_PER_READ;
+        while left > 0 {
             if self.session.is_finished() || !self.session.wants_input() {
                 return Some(false);
             }
@@ -133,14 +137,19 @@ impl Driver {
                 self.session.expect_input(false);
                 let used = self.session.handle_input(now, &rest);
                 self.keep(rest, used);
+                left = left.saturating_sub(DIRECT_READS_PER_READ);
                 continue;
             }
             match self.read_direct(cx, now) {
                 None => {}
                 Some(Poll::Pending) => return Some(false),
                 Some(Poll::Ready(Err(_))) => return None,
-                Some(Poll::Ready(Ok(()))) => continue,
+                Some(Poll::Ready(Ok(()))) => {
+                    left -= 1;
+                    continue;
+                }
             }
+            left = left.saturating_sub(DIRECT_READS_PER_READ);
             let front = if self.rest.len() <= SMALL_REST_OCTETS { self.rest.len() } else { 0 };
             let buffer = &mut buffers.read;
             if buffer.len() < front + self.read_octets {

@@ -11,6 +11,7 @@ use super::node::{NOW, Node};
 use crate::meter::beside_the_count;
 
 const READS_PER_TURN: usize = 2;
+const DIRECT_READS_PER_READ: usize = 4;
 const WRITES_PER_TURN: usize = 16;
 const PIECES_PER_WRITE: usize = 64;
 const SMALL_REST_OCTETS: usize = 4096;
@@ -49,12 +50,15 @@ impl Link {
         if moved {
             self.session.handle_inbox(NOW);
         }
-        for _ in 0..READS_PER_TURN {
+        let mut left = READS_PER_TURN * DIRECT_READS_PER_READ;
+        while left > 0 {
+            let is_direct = self.session.direct().is_some();
             if !self.read(source) {
                 self.session.end_input(NOW);
                 break;
             }
             moved = true;
+            left = left.saturating_sub(if is_direct { 1 } else { DIRECT_READS_PER_READ });
         }
         assert!(self.session.timeout().is_none_or(|at| NOW < at), "no time has passed");
         for _ in 0..WRITES_PER_TURN {
