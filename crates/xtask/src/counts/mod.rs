@@ -4,6 +4,9 @@
 //! Invariant: the same code gives the same numbers. What depends on the machine is held still: which copying function libc
 //! chooses, and what compiler and processor the baseline is for; on others nothing is compared.
 
+mod baseline;
+mod places;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +20,7 @@ use serde_json::Value;
 
 use crate::command;
 use crate::tally::Tally;
+use baseline::{BASELINE, Baseline, maker};
 
 /// What is counted.
 #[derive(Args)]
@@ -30,18 +34,18 @@ pub(crate) struct Selection {
     /// Leave each profile as NAME.callgrind in this folder, for callgrind_annotate.
     #[arg(long, value_name = "FOLDER")]
     profiles: Option<PathBuf>,
+    /// Show in which functions the instructions of NAME are, instead of comparing (binutils' addr2line is needed).
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["only", "write", "profiles"])]
+    places: Option<String>,
 }
 
 /// More or fewer than the baseline by this part of it asks for a new baseline, and for a reason in the commit.
 const TOLERANCE: f64 = 0.02;
-const BASELINE: &str = "crates/counts/baseline.toml";
 /// Copies by the same instructions whatever the processor: no microcode loops, which count an instruction for each octet, and
 /// no stores past the cache, whose threshold depends on its size.
 const TUNABLES: &str = "glibc.cpu.hwcaps=-ERMS:glibc.cpu.x86_non_temporal_threshold=0x10000000";
 /// The two functions in `crates/counts/src/meter.rs`.
 const SWITCHES: &str = "*meter*count_o*";
-/// A name in the baseline that is no count.
-const MADE_BY: &str = "made-by";
 
 /// The step of the gate.
 pub(crate) fn gate(root: &Path) -> Tally {
@@ -57,7 +61,7 @@ pub(crate) fn gate(root: &Path) -> Tally {
         println!("skipped: the baseline is for {}, and this is {}", baseline.made_by, maker());
         return Tally::skipped();
     }
-    let selection = Selection { only: Vec::new(), write: false, profiles: None };
+    let selection = Selection { only: Vec::new(), write: false, profiles: None, places: None };
     match measure(root, &selection) {
         Ok(counts) => compare(&counts, Some(&baseline), true),
         Err(error) => {
@@ -69,6 +73,9 @@ pub(crate) fn gate(root: &Path) -> Tally {
 
 /// The command; true when everything is within the tolerance, or was written.
 pub(crate) fn run(root: &Path, selection: &Selection) -> bool {
+    if let Some(name) = &selection.places {
+        return places(root, name).map_err(|error| println!("{error}")).is_ok();
+    }
     let counts = match measure(root, selection) {
         Ok(counts) => counts,
         Err(error) => {
@@ -93,63 +100,22 @@ pub(crate) fn run(root: &Path, selection: &Selection) -> bool {
     written.is_ok()
 }
 
+fn places(root: &Path, name: &str) -> Result<(), String> {
+    let binary = build(root)?;
+    let file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
+    let (instructions, messages) = count(&binary, name, file.path(), &["--dump-instr=yes"])?;
+    let profile = fs::read_to_string(file.path()).map_err(|error| error.to_string())?;
+    println!("{:12.1}  instructions per message", instructions / messages);
+    print!("{}", places::table(&profile, &binary, messages)?);
+    Ok(())
+}
+
 /// One result.
 struct Count {
     name: String,
     about: String,
     /// Per message.
     instructions: f64,
-}
-
-/// What was counted before.
-#[derive(Debug, PartialEq)]
-struct Baseline {
-    made_by: String,
-    counts: BTreeMap<String, f64>,
-}
-
-impl Baseline {
-    fn read(root: &Path) -> Option<Baseline> {
-        Baseline::parse(&fs::read_to_string(root.join(BASELINE)).ok()?)
-    }
-
-    /// The part of TOML that [`Baseline::to_toml`] writes: comments, and names with a text or a number.
-    fn parse(text: &str) -> Option<Baseline> {
-        let mut baseline = Baseline { made_by: String::new(), counts: BTreeMap::new() };
-        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let (name, value) = line.split_once(" = ")?;
-            if name == MADE_BY {
-                baseline.made_by = value.trim_matches('"').to_owned();
-            } else {
-                baseline.counts.insert(name.to_owned(), value.parse().ok()?);
-            }
-        }
-        Some(baseline)
-    }
-
-    fn to_toml(&self) -> String {
-        let mut text = format!(
-            "# Instructions per message, as `cargo xtask counts --write` has counted them. A commit that changes a number says why.\n\
-             {MADE_BY} = \"{}\"\n\n",
-            self.made_by
-        );
-        for (name, instructions) in &self.counts {
-            text.push_str(&format!("{name} = {instructions:.1}\n"));
-        }
-        text
-    }
-}
-
-/// What the numbers depend on beside the source.
-fn maker() -> String {
-    let version = |command: &mut Command| {
-        let output = command.output().ok()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.lines().next().map(str::to_owned)
-    };
-    let rustc = version(Command::new("rustc").arg("--version")).unwrap_or_default();
-    let libc = version(Command::new("getconf").arg("GNU_LIBC_VERSION")).unwrap_or_default();
-    format!("{rustc}, {libc}, {}", std::env::consts::ARCH)
 }
 
 /// Builds as for a release and counts, as many at once as there are processors.
@@ -170,7 +136,10 @@ fn measure(root: &Path, selection: &Selection) -> Result<Vec<Count>, String> {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 while let Some((at, (name, _))) = take(&next, &subjects) {
-                    let counted = count(&binary, name, selection.profiles.as_deref());
+                    let profile =
+                        selection.profiles.as_ref().map(|folder| folder.join(format!("{name}.callgrind")));
+                    let profile = profile.unwrap_or_else(|| "/dev/null".into());
+                    let counted = count(&binary, name, &profile, &[]);
                     if let Ok(mut results) = results.lock() {
                         results.insert(at, counted);
                     }
@@ -179,9 +148,9 @@ fn measure(root: &Path, selection: &Selection) -> Result<Vec<Count>, String> {
         }
     });
     let results = results.into_inner().map_err(|error| error.to_string())?;
-    let counts = subjects.into_iter().zip(results.into_values()).map(|((name, about), instructions)| {
-        let instructions = instructions.map_err(|error| format!("{name}: {error}"))?;
-        Ok(Count { name, about, instructions })
+    let counts = subjects.into_iter().zip(results.into_values()).map(|((name, about), counted)| {
+        let (instructions, messages) = counted?;
+        Ok(Count { name, about, instructions: instructions / messages })
     });
     counts.collect()
 }
@@ -213,21 +182,21 @@ fn subject(line: &str) -> Option<(String, String)> {
     Some((name.to_owned(), fields.nth(1)?.to_owned()))
 }
 
-fn count(binary: &Path, name: &str, profiles: Option<&Path>) -> Result<f64, String> {
+/// Instructions and messages.
+fn count(binary: &Path, name: &str, profile: &Path, options: &[&str]) -> Result<(f64, f64), String> {
     let mut command = Command::new("valgrind");
-    let file = profiles.map_or_else(|| "/dev/null".into(), |folder| folder.join(format!("{name}.callgrind")));
-    command.env("GLIBC_TUNABLES", TUNABLES).args(["--tool=callgrind", "--log-fd=1"]);
-    command.arg(format!("--callgrind-out-file={}", file.display()));
+    command.env("GLIBC_TUNABLES", TUNABLES).args(["--tool=callgrind", "--log-fd=1"]).args(options);
+    command.arg(format!("--callgrind-out-file={}", profile.display()));
     command.arg(format!("--toggle-collect={SWITCHES}")).arg(binary).arg(name);
-    per_message(&output(command)?).ok_or_else(|| "valgrind has counted nothing".to_owned())
+    counted(&output(command)?).ok_or_else(|| format!("{name}: valgrind has counted nothing"))
 }
 
-/// From the number of messages, which is a line of its own, and callgrind's `==PID== Collected : INSTRUCTIONS`.
-fn per_message(text: &str) -> Option<f64> {
+/// Instructions from callgrind's `==PID== Collected : INSTRUCTIONS`, messages from a line of their own.
+fn counted(text: &str) -> Option<(f64, f64)> {
     let messages: f64 = text.lines().find_map(|line| line.parse().ok())?;
-    let collected: f64 =
+    let instructions: f64 =
         text.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())?;
-    (messages > 0.0 && collected > 0.0).then(|| collected / messages)
+    (messages > 0.0 && instructions > 0.0).then_some((instructions, messages))
 }
 
 /// What a program that succeeds writes to its standard output.
@@ -279,22 +248,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_baseline_is_read_as_it_was_written() {
-        let counts = [("decode".to_owned(), 12.5), ("auto-ack-1m".to_owned(), 500_000.0)];
-        let baseline = Baseline { made_by: "rustc 1, x86_64".to_owned(), counts: counts.into() };
-        assert_eq!(Baseline::parse(&baseline.to_toml()), Some(baseline));
-        assert_eq!(Baseline::parse("decode = many"), None);
-    }
-
-    #[test]
-    fn instructions_are_divided_by_messages() {
+    fn instructions_and_messages_are_found() {
         let cases = [
-            ("==7== Callgrind\n2000\n==7== \n==7== Collected : 5000\n", Some(2.5)),
+            ("==7== Callgrind\n2000\n==7== \n==7== Collected : 5000\n", Some((5000.0, 2000.0))),
             ("2000\n==7== Collected : 0\n", None),
             ("==7== Collected : 5000\n", None),
         ];
         for (text, expected) in cases {
-            assert_eq!(per_message(text), expected, "{text:?}");
+            assert_eq!(counted(text), expected, "{text:?}");
         }
     }
 
