@@ -33,3 +33,25 @@ pub struct Subject {
 pub fn subjects() -> Vec<Subject> {
     step::subjects().into_iter().chain(whole::steps()).chain(whole::ways()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_does_a_batch() {
+        for subject in subjects() {
+            let mut work = (subject.ready)();
+            assert!(work.work() > 0, "{}", subject.name);
+        }
+    }
+
+    #[test]
+    fn names_differ() {
+        let mut names: Vec<&str> = subjects().iter().map(|subject| subject.name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

@@ -93,3 +93,22 @@ fn pause() {
         STOPWATCH.set(Some(Stopwatch { total, ..stopwatch }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_in_the_count_takes_time() {
+        let wait = || std::thread::sleep(Duration::from_millis(100));
+        let counted = time(|| {
+            wait();
+            beside_the_count(wait);
+            in_the_count(|| beside_the_count(|| in_the_count(|| beside_the_count(wait))));
+            warm_up(|| in_the_count(wait));
+        });
+        assert!(counted < Duration::from_millis(100), "{counted:?}");
+        let counted = time(|| in_the_count(|| in_the_count(wait)));
+        assert!(counted >= Duration::from_millis(100), "{counted:?}");
+    }
+}
