@@ -1,4 +1,4 @@
-//! What counts and what does not. Callgrind switches its count over where [`count_on`] and [`count_off`] are entered and left, by
+//! What counts and what does not. Callgrind switches its count over where `count_on` and `count_off` are entered and left, by
 //! their names; for measurements of time the meter is a stopwatch.
 //!
 //! Invariant: both are real calls in the binary, entered only in turn; no other function has their names in its own.
