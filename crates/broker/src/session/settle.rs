@@ -22,7 +22,7 @@ const ACKS_AT_ONCE_MAX: u64 = 64;
 /// What one input had of acknowledgements.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Acks {
-    /// Frames that acknowledge one delivery each.
+    /// Deliveries that were acknowledged one at a time.
     singles: usize,
     /// The smallest prefetch of their consumers; `MAX` is none.
     prefetch: u64,
@@ -74,13 +74,7 @@ pub(super) struct Settlement {
 impl Session {
     #[inline]
     pub(super) fn ack(&mut self, number: u16, ack: Ack) {
-        let before = self.settlements.len();
         self.settle(number, ack.delivery_tag, ack.multiple, Verdict::Settle, basic::ACK);
-        if let Some([Settlement { piece, .. }]) = self.settlements.get(before..)
-            && piece.count == 1
-        {
-            self.acks.singles += 1;
-        }
     }
 
     pub(super) fn nack(&mut self, number: u16, nack: Nack) {
@@ -148,7 +142,11 @@ impl Session {
         let count: u64 = group.iter().map(|settlement| settlement.piece.count).sum();
         source.unacked -= count;
         let credit = source.slot.filter(|_| source.limited);
-        self.acks.limit(u64::from(source.prefetch));
+        if !source.no_ack {
+            let single = |one: &&Settlement| one.piece.count == 1 && one.verdict == Verdict::Settle;
+            self.acks.singles += group.iter().filter(single).count();
+            self.acks.limit(u64::from(source.prefetch));
+        }
         source.queue.with(window, &mut self.scratch, |queue, effects| {
             for Settlement { piece, verdict } in group {
                 let (first, last) = (piece.first_position, piece.first_position + piece.count - 1);
