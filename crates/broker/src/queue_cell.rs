@@ -9,7 +9,8 @@ use std::sync::{Arc, Weak};
 
 use warrenmq_protocol::{Exception, Millis};
 use warrenmq_queue::{
-    ConsumeError, Consumer, ConsumerSlot, Credit, Effects, Get, Overflow, Position, Queue, Run, Settings,
+    ConsumeError, Consumer, ConsumerSlot, Credit, Effects, Get, Overflow, Position, Queue, Rare, Run,
+    Settings,
 };
 use warrenmq_routing::QueueId;
 use warrenmq_wire::method::FieldTable;
@@ -53,7 +54,9 @@ pub(crate) struct Traits {
 #[derive(Debug)]
 pub(crate) struct QueueCell {
     pub(crate) info: QueueInfo,
-    traits: Traits,
+    expires: Option<Millis>,
+    dead_letters: Option<Arc<DeadLetters>>,
+    may_reject: bool,
     timers: Arc<Timers>,
     me: Weak<QueueCell>,
     state: Ranked<State>,
@@ -63,10 +66,10 @@ pub(crate) struct QueueCell {
 struct State {
     queue: Queue,
     /// By [`ConsumerSlot`].
-    links: Vec<Option<Link>>,
+    links: Rare<Vec<Option<Link>>>,
     deleted: bool,
     /// Publishers that wait until the window has drained.
-    waiting: Vec<Arc<Inbox>>,
+    waiting: Rare<Vec<Arc<Inbox>>>,
     /// The window was full for longer than publishers wait: this is a backlog until it has drained.
     backlog: bool,
     /// The deadline that the timers know.
@@ -76,7 +79,7 @@ struct State {
     /// Octets in memory that the node knows of.
     reported: i64,
     /// Connections whose basic.get waits until the head is read back.
-    fetchers: Vec<Arc<Inbox>>,
+    fetchers: Rare<Vec<Arc<Inbox>>>,
 }
 
 #[derive(Debug)]
@@ -139,27 +142,25 @@ pub(crate) enum Left {
 
 impl QueueCell {
     /// A queue that was declared at `now`.
-    pub(crate) fn new(
-        info: QueueInfo,
-        mut traits: Traits,
-        timers: &Arc<Timers>,
-        now: Millis,
-    ) -> Arc<QueueCell> {
-        traits.settings.recorded = info.durable;
+    pub(crate) fn new(info: QueueInfo, traits: Traits, timers: &Arc<Timers>, now: Millis) -> Arc<QueueCell> {
+        let Traits { mut settings, expires, dead_letters } = traits;
+        settings.recorded = info.durable;
         let state = State {
-            queue: Queue::new(traits.settings),
-            links: Vec::new(),
+            queue: Queue::new(settings),
+            links: Rare::default(),
             deleted: false,
-            waiting: Vec::new(),
+            waiting: Rare::default(),
             backlog: false,
             armed: None,
             used: now,
             reported: 0,
-            fetchers: Vec::new(),
+            fetchers: Rare::default(),
         };
         let cell = Arc::new_cyclic(|me| QueueCell {
             info,
-            traits,
+            expires,
+            dead_letters,
+            may_reject: settings.max_length.is_some() && settings.overflow != Overflow::DropHead,
             timers: Arc::clone(timers),
             me: Weak::clone(me),
             state: Ranked::new(Rank::Queue, state),
@@ -187,8 +188,7 @@ impl QueueCell {
 
     /// Whether it may refuse messages: then they are published one by one, so that each gets its own answer.
     pub(crate) fn may_reject(&self) -> bool {
-        let Settings { max_length, overflow, .. } = self.traits.settings;
-        max_length.is_some() && overflow != Overflow::DropHead
+        self.may_reject
     }
 
     /// Appends a run.
@@ -272,6 +272,7 @@ impl QueueCell {
             *link = None;
         }
         if state.queue.consumers() == 0 {
+            state.links.take();
             // Nobody is behind any more.
             state.release(scratch);
         }
@@ -358,10 +359,10 @@ impl QueueCell {
         state.deleted = true;
         state.queue.delete();
         self.close_books(&mut state, scratch);
-        for inbox in std::mem::take(&mut state.fetchers) {
+        for inbox in state.fetchers.take() {
             scratch.touched.put(&inbox, |mail| mail.notices.push(Notice::Loaded));
         }
-        for link in std::mem::take(&mut state.links).into_iter().flatten() {
+        for link in state.links.take().into_iter().flatten() {
             scratch.touched.put(&link.inbox, |mail| mail.notices.push(Notice::Cancelled(link.key)));
         }
         state.release(scratch);
@@ -383,7 +384,7 @@ impl QueueCell {
 
     #[inline]
     fn bury(&self, scratch: &mut Scratch) {
-        if let Some(to) = &self.traits.dead_letters {
+        if let Some(to) = &self.dead_letters {
             let from = self.info.durable.then_some(self.info.store_id);
             let dying = |dead| Dying { to: Arc::clone(to), from, dead };
             scratch.dead.extend(scratch.effects.dead.drain(..).map(dying));
@@ -418,7 +419,7 @@ impl QueueCell {
     }
 
     fn expires_at(&self, state: &State) -> Option<Millis> {
-        let expires = self.traits.expires?;
+        let expires = self.expires?;
         (state.queue.consumers() == 0).then(|| state.used.saturating_add(expires))
     }
 }
@@ -454,7 +455,7 @@ impl State {
     }
 
     fn release(&mut self, scratch: &mut Scratch) {
-        for inbox in self.waiting.drain(..) {
+        for inbox in self.waiting.take() {
             scratch.touched.put(&inbox, |mail| mail.notices.push(Notice::Drained));
         }
     }

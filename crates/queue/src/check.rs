@@ -20,7 +20,7 @@ impl Queue {
         let mut all = Positions::new();
         for (at, level) in self.levels.iter().enumerate() {
             check_level(level);
-            for set in [&level.ready, &level.unacked, &level.doomed] {
+            for set in [&level.ready, &level.unacked, &*level.doomed] {
                 let before = all.count();
                 set.ranges().for_each(|(first, last)| all.insert(first, last));
                 assert_eq!(all.count(), before + set.count(), "a message is in two sets");

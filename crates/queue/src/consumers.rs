@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use crate::rare::Empty;
+
 /// Names a consumer of this queue; reused after the consumer was cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConsumerSlot(pub u32);
@@ -81,6 +83,19 @@ pub(crate) struct Consumers {
     pulling: u32,
     /// Which of them is told first: they take turns too.
     told_first: usize,
+}
+
+impl Empty for Consumers {
+    const EMPTY: &'static Consumers = &Consumers {
+        slots: Vec::new(),
+        free: BTreeSet::new(),
+        turns: VecDeque::new(),
+        gone: 0,
+        count: 0,
+        exclusive: 0,
+        pulling: 0,
+        told_first: 0,
+    };
 }
 
 impl Consumers {

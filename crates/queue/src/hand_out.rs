@@ -18,8 +18,10 @@ pub(crate) enum Next {
 impl Queue {
     /// Hands ready messages to consumers that may receive: all to the only one, one by one in turn to several.
     pub fn hand_out(&mut self, effects: &mut Effects) {
-        self.consumers.sweep();
-        let mut flows = true;
+        let mut flows = self.consumers.count() > 0;
+        if flows {
+            self.consumers.sweep();
+        }
         while flows && self.ledger.ready > 0 && self.consumers.any_in_turn() {
             flows = if self.consumers.one_in_turn() {
                 self.serve_only(effects)

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::Position;
 use crate::delivery::Effects;
 use crate::page::Place;
+use crate::rare::Rare;
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ledger {
@@ -24,13 +25,15 @@ pub(crate) struct Ledger {
     /// What is done with is told.
     pub(crate) recorded: bool,
     /// Places that several blocks share, with the number of these blocks.
-    pub(crate) shared: BTreeMap<Place, u32>,
+    pub(crate) shared: Rare<BTreeMap<Place, u32>>,
 }
 
 impl Ledger {
     /// A block does not need its place any more.
     pub(crate) fn release(&mut self, place: Place, effects: &mut Effects) {
-        if let Some(blocks) = self.shared.get_mut(&place) {
+        if !self.shared.is_empty()
+            && let Some(blocks) = self.shared.get_mut(&place)
+        {
             *blocks -= 1;
             if *blocks > 0 {
                 return;

@@ -10,6 +10,7 @@ use crate::blocks::{Blocks, Search};
 use crate::delivery::{Dead, Delivery, Effects, Picks, Reason};
 use crate::ledger::Ledger;
 use crate::positions::Positions;
+use crate::rare::Rare;
 use crate::redelivered::Redelivered;
 use crate::run::RunBuilder;
 use crate::{Millis, Position};
@@ -27,7 +28,7 @@ pub(crate) struct Level {
     pub(crate) ready: Positions,
     pub(crate) unacked: Positions,
     /// Rejected for good, and dead letters as soon as their bodies are loaded.
-    pub(crate) doomed: Positions,
+    pub(crate) doomed: Rare<Positions>,
     /// `None` until the level has had a backlog: an idle queue stays small.
     open: Option<Box<Open>>,
 }
@@ -234,7 +235,7 @@ impl Level {
 
     /// The first range of live messages in a row from `first` to `last`.
     pub(crate) fn live_within(&self, first: Position, last: Position) -> Option<(Position, Position)> {
-        let sets = [&self.ready, &self.unacked, &self.doomed];
+        let sets = [&self.ready, &self.unacked, &*self.doomed];
         let (from, mut to) = sets.iter().filter_map(|set| set.range_within(first, last)).min()?;
         while to < last
             && let Some((_, further)) =

@@ -36,6 +36,7 @@ mod page_out;
 mod paging;
 mod positions;
 mod queue;
+mod rare;
 mod redelivered;
 mod restore;
 mod run;
@@ -46,6 +47,7 @@ pub use delivery::{Dead, Delivery, Effects, Pick, Picks, Reason};
 pub use page::{Page, PageId, PageRange, Place};
 pub use positions::Positions;
 pub use queue::{ConsumeError, Get, Got, Overflow, Queue, Settings};
+pub use rare::{Empty, Rare};
 pub use run::{Layout, Record, Records, Run, RunBuilder};
 
 /// Where a message stands in its queue: the number of its publish, counted from 0. Never used twice.

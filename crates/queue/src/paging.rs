@@ -14,6 +14,7 @@ use crate::level::{Head, Level};
 use crate::page::{Page, PageId, PageRange, Place};
 use crate::positions::Positions;
 use crate::queue::Queue;
+use crate::rare::Rare;
 use crate::run::Run;
 use crate::{Millis, Position};
 
@@ -21,7 +22,7 @@ use crate::{Millis, Position};
 const READ_AHEAD: u64 = 256 * 1024;
 
 /// Pages on their way to the disk.
-pub(crate) type Writing = BTreeMap<PageId, Draft>;
+pub(crate) type Writing = Rare<BTreeMap<PageId, Draft>>;
 
 /// What is to be known of a page when it is written.
 #[derive(Clone, Copy, Debug)]
@@ -184,7 +185,7 @@ impl Queue {
         let Some(end) = self.next.checked_sub(1) else { return Vec::new() };
         let mut live = Positions::new();
         for level in &self.levels {
-            let sets = [&level.ready, &level.unacked, &level.doomed];
+            let sets = [&level.ready, &level.unacked, &*level.doomed];
             for (first, last) in sets.into_iter().flat_map(Positions::ranges) {
                 live.insert(first, last);
             }

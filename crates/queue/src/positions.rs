@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use crate::Position;
 use crate::chunk::{BITS, CHUNK, END, Set};
+use crate::rare::Empty;
 
 /// A set of positions; ranges are inclusive everywhere.
 #[derive(Clone, Debug, Default)]
@@ -22,10 +23,14 @@ struct Chunk {
     set: Set,
 }
 
+impl Empty for Positions {
+    const EMPTY: &'static Positions = &Positions::new();
+}
+
 impl Positions {
     /// The empty set.
-    pub fn new() -> Positions {
-        Positions::default()
+    pub const fn new() -> Positions {
+        Positions { chunks: VecDeque::new(), count: 0 }
     }
 
     /// How many positions are in it.

@@ -10,6 +10,7 @@ use crate::hand_out::Next;
 use crate::ledger::Ledger;
 use crate::level::Level;
 use crate::paging::Writing;
+use crate::rare::Rare;
 use crate::redelivered::Redelivered;
 use crate::restore::Restoring;
 use crate::run::Run;
@@ -78,7 +79,7 @@ pub struct Queue {
     pub(crate) levels: Box<[Level]>,
     pub(crate) ledger: Ledger,
     pub(crate) redelivered: Redelivered,
-    pub(crate) consumers: Consumers,
+    pub(crate) consumers: Rare<Consumers>,
     pub(crate) next: Position,
     pub(crate) settings: Settings,
     /// The time, as far as the queue was told.
@@ -106,7 +107,7 @@ impl Queue {
             levels: (0..=settings.max_priority).map(|_| Level::default()).collect(),
             ledger: Ledger { recorded: settings.recorded, ..Ledger::default() },
             redelivered: Redelivered::default(),
-            consumers: Consumers::default(),
+            consumers: Rare::default(),
             next: 0,
             settings,
             now: 0,
@@ -204,7 +205,11 @@ impl Queue {
 
     /// Removes a consumer; what it has not settled stays unacked. Says whether it was there.
     pub fn cancel(&mut self, slot: ConsumerSlot) -> bool {
-        self.consumers.remove(slot)
+        let was_here = self.consumers.count() > 0 && self.consumers.remove(slot);
+        if self.consumers.count() == 0 {
+            self.consumers = Rare::default();
+        }
+        was_here
     }
 
     /// Gives a consumer more credit: messages (after settlements) and octets (after its socket has taken them).
@@ -343,7 +348,7 @@ impl Queue {
         self.levels.fill_with(Level::default);
         self.ledger = Ledger { recorded: self.settings.recorded, ..Ledger::default() };
         self.redelivered = Redelivered::default();
-        self.consumers = Consumers::default();
+        self.consumers = Rare::default();
         self.writing = Writing::default();
     }
 

@@ -4,17 +4,18 @@
 
 use crate::Position;
 use crate::positions::Positions;
+use crate::rare::Rare;
 
 #[derive(Debug, Default)]
 pub(crate) struct Redelivered {
     /// Everything below was there before a restart and may have been delivered then.
     below: Position,
-    since: Positions,
+    since: Rare<Positions>,
 }
 
 impl Redelivered {
     pub(crate) fn below(position: Position) -> Redelivered {
-        Redelivered { below: position, since: Positions::new() }
+        Redelivered { below: position, since: Rare::default() }
     }
 
     pub(crate) fn insert(&mut self, first: Position, last: Position) {

@@ -60,7 +60,8 @@ impl QueueCell {
 
     /// A block was read, or is not needed any more: those whose basic.get waits try again.
     pub(crate) fn tell_fetchers(&self, scratch: &mut Scratch) {
-        for inbox in std::mem::take(&mut self.state.lock().fetchers) {
+        let fetchers = self.state.lock().fetchers.take();
+        for inbox in fetchers {
             scratch.touched.put(&inbox, |mail| mail.notices.push(Notice::Loaded));
         }
     }
