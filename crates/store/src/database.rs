@@ -16,7 +16,8 @@ use crate::record::Manifest;
 /// The open database below a data folder.
 pub(crate) struct Database {
     folder: PathBuf,
-    db: sled::Db,
+    /// `None` while it is opened anew, and after that has failed.
+    db: Option<sled::Db>,
     /// Our own handle on the file that sled writes, the only way to sync it for real.
     file: File,
     /// What must be there at least, for messages about damage.
@@ -26,35 +27,39 @@ pub(crate) struct Database {
 impl Database {
     /// Opens the database of a data folder that must hold `known` at least, or makes it when that is nothing.
     pub(crate) fn open(folder: &Path, known: Manifest) -> Result<Database, DefinitionError> {
-        check_present(folder, &known)?;
+        let db = open_engine(folder, &known)?;
         let path = folder.join(DATABASE).join(SLED_FILE);
-        let io = |source| DefinitionError::Io { path: path.clone(), source };
-        wait_for_predecessor(&path).map_err(io)?;
-        remove_unfinished_snapshots(&folder.join(DATABASE)).map_err(io)?;
-        let db = sled::Config::new()
-            .path(folder.join(DATABASE))
-            .cache_capacity(CACHE_BYTES)
-            // We flush and sync ourselves; its timer would only write behind our back.
-            .flush_every_ms(None)
-            .open()
-            .map_err(|error| sled_error(folder, &known, &error))?;
-        let file = open_file(&path).map_err(io)?;
-        Ok(Database { folder: folder.to_owned(), db, file, known })
+        let file = open_file(&path).map_err(|source| DefinitionError::Io { path, source })?;
+        Ok(Database { folder: folder.to_owned(), db: Some(db), file, known })
+    }
+
+    /// Closes the engine and opens it again: the memory that many changes have left scattered in it goes back. What was
+    /// synced before is there after it, and again synced.
+    pub(crate) fn reopen(&mut self, known: Manifest) -> Result<(), DefinitionError> {
+        self.known = known;
+        drop(self.db.take());
+        self.db = Some(open_engine(&self.folder, &known)?);
+        // Only now: the threads of the closed one may have held it until the files could be opened.
+        free_garbage();
+        self.sync()
     }
 
     /// All keys and records, ordered by key.
-    pub(crate) fn records(&self) -> impl DoubleEndedIterator<Item = Result<(IVec, IVec), DefinitionError>> {
-        self.db.iter().map(|item| item.map_err(|error| self.error(&error)))
+    pub(crate) fn records(
+        &self,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<(IVec, IVec), DefinitionError>>, DefinitionError> {
+        Ok(self.db()?.iter().map(|item| item.map_err(|error| self.error(&error))))
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<IVec>, DefinitionError> {
-        self.db.get(key).map_err(|error| self.error(&error))
+        self.db()?.get(key).map_err(|error| self.error(&error))
     }
 
     /// Writes a batch, all or nothing of it; not yet durable.
     pub(crate) fn apply(&self, batch: sled::Batch) -> Result<(), DefinitionError> {
-        self.db.apply_batch(batch).map_err(|error| self.error(&error))?;
-        self.db.flush().map(|_| ()).map_err(|error| self.error(&error))
+        let db = self.db()?;
+        db.apply_batch(batch).map_err(|error| self.error(&error))?;
+        db.flush().map(|_| ()).map_err(|error| self.error(&error))
     }
 
     /// Makes what was applied durable.
@@ -69,6 +74,11 @@ impl Database {
             .map_err(|source| self.io(source))
     }
 
+    fn db(&self) -> Result<&sled::Db, DefinitionError> {
+        let closed = || DefinitionError::Failed { reason: "the database could not be opened again".into() };
+        self.db.as_ref().ok_or_else(closed)
+    }
+
     fn io(&self, source: io::Error) -> DefinitionError {
         DefinitionError::Io { path: self.folder.join(DATABASE), source }
     }
@@ -76,6 +86,28 @@ impl Database {
     fn error(&self, error: &sled::Error) -> DefinitionError {
         sled_error(&self.folder, &self.known, error)
     }
+}
+
+/// The engine leaves what it frees to whoever uses it next, some at a time. This takes it all, as far as nobody else holds it.
+fn free_garbage() {
+    for _ in 0..GARBAGE_ROUNDS {
+        crossbeam_epoch::pin().flush();
+    }
+}
+
+fn open_engine(folder: &Path, known: &Manifest) -> Result<sled::Db, DefinitionError> {
+    check_present(folder, known)?;
+    let path = folder.join(DATABASE).join(SLED_FILE);
+    let io = |source| DefinitionError::Io { path: path.clone(), source };
+    wait_for_predecessor(&path).map_err(io)?;
+    remove_unfinished_snapshots(&folder.join(DATABASE)).map_err(io)?;
+    sled::Config::new()
+        .path(folder.join(DATABASE))
+        .cache_capacity(CACHE_BYTES)
+        // We flush and sync ourselves; its timer would only write behind our back.
+        .flush_every_ms(None)
+        .open()
+        .map_err(|error| sled_error(folder, known, &error))
 }
 
 /// Waits until the engine of a store that was dropped has let go of its files, so that they can be moved or removed.
@@ -94,6 +126,9 @@ pub(crate) const SLED_FILE: &str = "db";
 /// with everything else, 3.5 MB with 1,000 definitions), and a smaller one would lower the size from which records
 /// leave the file that is synced.
 const CACHE_BYTES: u64 = 1024 * 1024;
+
+/// Each round frees some hundred pieces at most; a million definitions leave about ten million.
+const GARBAGE_ROUNDS: usize = 20_000;
 
 /// How long a store that was dropped may keep sled's lock; it is gone within milliseconds unless the disk hangs.
 const PREDECESSOR_WAIT_MAX: Duration = Duration::from_secs(10);

@@ -78,6 +78,15 @@ pub trait DefinitionStore: Send {
     /// Any error is final: the state on disk is unknown until the store is opened again, and every later commit
     /// is refused. [`DefinitionError::TooLarge`] alone changes nothing.
     fn commit(&mut self, changes: &[Change]) -> Result<(), DefinitionError>;
+
+    /// Nothing was committed for a while, and nothing waits: the moment to give back what only the commits needed. A
+    /// commit that comes meanwhile waits for it.
+    ///
+    /// # Errors
+    /// Final, as those of a commit.
+    fn rest(&mut self) -> Result<(), DefinitionError> {
+        Ok(())
+    }
 }
 
 /// What can go wrong with definitions. `Display` is one line for the operator.

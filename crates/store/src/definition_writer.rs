@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -25,6 +26,9 @@ pub const PENDING_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most bytes of changes in one group (one submission is never split, and may be larger): it bounds how long one
 /// commit takes and with it how long the first of the next group waits.
 pub const GROUP_BYTES_MAX: usize = 1024 * 1024;
+
+/// The store rests when nothing was committed for so long ([`DefinitionStore::rest`]).
+const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// Number of a submission. A submission is durable when [`DefinitionWriter::durable`] is at least its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -56,7 +60,7 @@ impl DefinitionWriter {
     #[must_use]
     pub fn spawn(store: Box<dyn DefinitionStore>, on_durable: OnDurable, on_failure: OnFailure) -> Self {
         let shared = Arc::new(Shared::default());
-        let mut committer = Committer { shared: Arc::clone(&shared), store, on_durable, on_failure };
+        let mut committer = Committer::new(&shared, store, on_durable, on_failure);
         let thread = thread::Builder::new()
             .name("definitions".to_owned())
             .spawn(move || while committer.turn() {})
@@ -68,7 +72,7 @@ impl DefinitionWriter {
     #[must_use]
     pub fn inline(store: Box<dyn DefinitionStore>, on_durable: OnDurable, on_failure: OnFailure) -> Self {
         let shared = Arc::new(Shared::default());
-        let committer = Committer { shared: Arc::clone(&shared), store, on_durable, on_failure };
+        let committer = Committer::new(&shared, store, on_durable, on_failure);
         DefinitionWriter { shared, mode: Mode::Inline(Mutex::new(committer)) }
     }
 
@@ -232,50 +236,101 @@ struct Committer {
     store: Box<dyn DefinitionStore>,
     on_durable: OnDurable,
     on_failure: OnFailure,
+    /// Something was committed since the store rested.
+    active: bool,
+}
+
+/// What there is to do.
+enum Next {
+    Group(CommitSeq, Vec<Change>),
+    Rest,
+    End,
 }
 
 impl Committer {
-    /// Waits for a group and commits it. `false` when there will be none any more.
+    fn new(
+        shared: &Arc<Shared>,
+        store: Box<dyn DefinitionStore>,
+        on_durable: OnDurable,
+        on_failure: OnFailure,
+    ) -> Committer {
+        Committer { shared: Arc::clone(shared), store, on_durable, on_failure, active: false }
+    }
+
+    /// Waits for a group and commits it, or lets the store rest. `false` when there will be no group any more.
     fn turn(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
-        let Some((seq, group)) = next_group(&shared, shared.queue.lock()) else { return false };
+        match next(&shared, shared.queue.lock(), self.active.then_some(REST_AFTER)) {
+            Next::Group(seq, group) => {
+                self.active = true;
+                let committed = self.attempt(|store| store.commit(&group));
+                if committed {
+                    self.announce(seq);
+                }
+                committed
+            }
+            Next::Rest => {
+                self.active = false;
+                self.attempt(|store| store.rest())
+            }
+            Next::End => false,
+        }
+    }
+
+    /// Lets the store do something. `false` when that has failed, and nothing more is taken.
+    fn attempt(
+        &mut self,
+        work: impl FnOnce(&mut dyn DefinitionStore) -> Result<(), DefinitionError>,
+    ) -> bool {
         // sled panics on some I/O errors; whoever waits for this commit has to hear of it all the same.
-        let committed = catch_unwind(AssertUnwindSafe(|| self.store.commit(&group))).unwrap_or_else(|_| {
+        let done = catch_unwind(AssertUnwindSafe(|| work(&mut *self.store))).unwrap_or_else(|_| {
             Err(DefinitionError::Failed { reason: "the storage engine panicked".into() })
         });
-        if let Err(error) = committed {
-            let reason = error.to_string();
-            // First of all: whoever sees the failure may count on this having been done.
-            (self.on_failure)(error);
-            let mut queue = shared.queue.lock();
-            queue.failure = Some(reason);
-            queue.pending.clear();
-            queue.bytes = 0;
-            drop(queue);
-            shared.room.notify_all();
-            shared.progress.notify_all();
-            return false;
-        }
+        let Err(error) = done else { return true };
+        let reason = error.to_string();
+        // First of all: whoever sees the failure may count on this having been done.
+        (self.on_failure)(error);
+        let shared = &self.shared;
+        let mut queue = shared.queue.lock();
+        queue.failure = Some(reason);
+        queue.pending.clear();
+        queue.bytes = 0;
+        drop(queue);
+        shared.room.notify_all();
+        shared.progress.notify_all();
+        false
+    }
+
+    /// Tells that everything up to `seq` is durable.
+    fn announce(&self, seq: CommitSeq) {
+        let shared = &self.shared;
         shared.durable.store(seq.0, Ordering::Release);
         // Under the lock, so that no waiter looks at the number before and sleeps after.
         let queue = shared.queue.lock();
         shared.progress.notify_all();
         drop(queue);
         (self.on_durable)(seq);
-        true
     }
 }
 
-fn next_group(shared: &Shared, mut queue: MutexGuard<'_, Queue>) -> Option<(CommitSeq, Vec<Change>)> {
+/// What comes first: a group, the end, or that nothing came for the time of `patience`.
+fn next(shared: &Shared, mut queue: MutexGuard<'_, Queue>, patience: Option<Duration>) -> Next {
+    let mut patient = true;
     loop {
-        if let Some(group) = queue.take_group() {
+        if let Some((seq, group)) = queue.take_group() {
             shared.room.notify_all();
-            return Some(group);
+            return Next::Group(seq, group);
         }
         if queue.closed || queue.failure.is_some() {
-            return None;
+            return Next::End;
         }
-        shared.work.wait(&mut queue);
+        if !patient {
+            return Next::Rest;
+        }
+        match patience {
+            Some(patience) => patient = !shared.work.wait_for(&mut queue, patience).timed_out(),
+            None => shared.work.wait(&mut queue),
+        }
     }
 }
 

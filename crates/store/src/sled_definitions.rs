@@ -31,7 +31,13 @@ pub struct SledDefinitions {
     loaded: Option<Vec<KeyValue>>,
     /// Why no commit is taken any more.
     failure: Option<String>,
+    /// Definitions that were changed since the database was opened.
+    changed: usize,
 }
+
+/// After so many changes a pause is used to open the database again. The engine copies a page for every change, and what
+/// the survivors leave free between them is not used for anything else: 10,000 new definitions held 13 MB before, and 3 MB after.
+const REOPEN_CHANGES: usize = 1000;
 
 impl SledDefinitions {
     /// Opens the definitions of a data folder, or makes them in a folder that never had any. Reads everything: about
@@ -52,6 +58,7 @@ impl SledDefinitions {
                 manifest: Manifest::default(),
                 loaded: None,
                 failure: None,
+                changed: 0,
             };
             store.verify()?;
             Ok(store)
@@ -95,7 +102,7 @@ impl SledDefinitions {
         let mut set = SetDigest::default();
         // Records of one entry follow each other: their keys differ in the last byte only.
         let mut open: Option<PartialEntry> = None;
-        for item in self.database.records() {
+        for item in self.database.records()? {
             let (key, record) = item?;
             let body = self.unseal(&key, &record)?;
             if &key[..] == MANIFEST_KEY {
@@ -155,7 +162,7 @@ impl SledDefinitions {
             changes.iter().map(|change| (change.key(), change.value())).collect();
         let mut batch = sled::Batch::default();
         let mut manifest = self.manifest;
-        let mut changed = false;
+        let mut changed = 0;
         for (key, value) in last {
             let hash = digest(key);
             let old = self.read(hash)?;
@@ -163,7 +170,7 @@ impl SledDefinitions {
             if old == new {
                 continue;
             }
-            changed = true;
+            changed += 1;
             let old_pieces = old.as_ref().map_or(0, |entry| entry.pieces().len());
             let new_pieces = new.as_ref().map_or(0, |entry| entry.pieces().len());
             old.iter().for_each(|entry| manifest.set.remove(entry.digest()));
@@ -177,10 +184,11 @@ impl SledDefinitions {
                 batch.remove(&record::piece_key(hash, number));
             }
         }
-        if !changed {
+        if changed == 0 {
             // Everything asked for is there and durable already.
             return Ok(());
         }
+        self.changed += changed;
         manifest.generation += 1;
         self.apply(batch, manifest)?;
         self.database.sync()?;
@@ -192,6 +200,22 @@ impl SledDefinitions {
         batch.insert(MANIFEST_KEY, record::seal(MANIFEST_KEY, &manifest.encode()));
         self.database.apply(batch)?;
         self.manifest = manifest;
+        Ok(())
+    }
+
+    /// Opens the database again, and looks whether it is the one that was closed.
+    fn reopen(&mut self) -> Result<(), DefinitionError> {
+        self.changed = 0;
+        self.database.reopen(self.manifest)?;
+        let record = self.database.get(MANIFEST_KEY)?;
+        let found = match &record {
+            Some(record) => Manifest::decode(self.unseal(MANIFEST_KEY, record)?),
+            None => None,
+        };
+        if found != Some(self.manifest) {
+            let found = found.map_or_else(|| "no manifest".to_owned(), |manifest| manifest.to_string());
+            return Err(DefinitionError::damaged(&self.folder, self.manifest, found));
+        }
         Ok(())
     }
 
@@ -238,6 +262,17 @@ impl DefinitionStore for SledDefinitions {
             self.failure = Some(error.to_string());
         }
         written
+    }
+
+    fn rest(&mut self) -> Result<(), DefinitionError> {
+        if self.failure.is_some() || self.changed < REOPEN_CHANGES {
+            return Ok(());
+        }
+        let reopened = self.reopen();
+        if let Err(error) = &reopened {
+            self.failure = Some(error.to_string());
+        }
+        reopened
     }
 }
 

@@ -53,6 +53,28 @@ fn what_was_committed_is_there_again_in_the_order_of_keys() {
     }
 }
 
+#[test]
+fn a_rest_after_many_changes_leaves_everything_as_it_is() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(temp.path()).unwrap();
+    let mut store = SledDefinitions::open(&dir).unwrap();
+    let expected: Vec<KeyValue> = (0..3000).map(|n| (format!("k{n:04}").into(), b"v".to_vec())).collect();
+    // Some of these rests open the database again, others find that too little has changed.
+    for part in expected.chunks(300) {
+        let changes: Vec<_> = part.iter().map(|(key, value)| put(key.clone(), value.clone())).collect();
+        store.commit(&changes).unwrap();
+        store.rest().unwrap();
+    }
+    assert_eq!(store.load().unwrap(), expected);
+    store.commit(&[put("k0000", "w"), delete("k0001")]).unwrap();
+    store.rest().unwrap();
+    drop(store);
+    drop(dir);
+    let found = reopened(&temp);
+    assert_eq!(found[0], (b"k0000".to_vec(), b"w".to_vec()));
+    assert_eq!(found[1..], expected[2..]);
+}
+
 /// sled makes a snapshot when it opens a database; a process that is killed then leaves the beginning of one.
 #[test]
 fn a_start_that_was_killed_leaves_nothing_in_the_way_of_the_next() {

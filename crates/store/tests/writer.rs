@@ -147,6 +147,53 @@ fn a_failed_commit_ends_everything_once() {
     }
 }
 
+/// A store that tells when it is let rest, and cannot the second time.
+struct Resting {
+    store: MemoryDefinitions,
+    rests: Sender<()>,
+    rested: bool,
+}
+
+impl DefinitionStore for Resting {
+    fn load(&mut self) -> Result<Vec<KeyValue>, DefinitionError> {
+        self.store.load()
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), DefinitionError> {
+        self.store.commit(changes)
+    }
+
+    fn rest(&mut self) -> Result<(), DefinitionError> {
+        self.rests.send(()).unwrap();
+        match std::mem::replace(&mut self.rested, true) {
+            false => Ok(()),
+            true => Err(DefinitionError::Failed { reason: "no rest".into() }),
+        }
+    }
+}
+
+#[test]
+fn a_store_rests_once_after_its_commits() {
+    let (rests, rested) = channel();
+    let (writer, heard) =
+        writer(DefinitionWriter::spawn, Resting { store: MemoryDefinitions::new(), rests, rested: false });
+    writer.submit(vec![put("a", "1")]).unwrap();
+    rested.recv_timeout(Duration::from_secs(60)).unwrap();
+    // Without a commit there is no other one.
+    assert!(rested.recv_timeout(Duration::from_millis(2500)).is_err());
+    let second = writer.submit(vec![put("b", "1")]).unwrap();
+    writer.wait(second).unwrap();
+    rested.recv_timeout(Duration::from_secs(60)).unwrap();
+    while writer.submit(vec![]).is_ok() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let heard: Vec<_> = heard.try_iter().collect();
+    let [Heard::Durable(1), Heard::Durable(2), Heard::Failure(text)] = &heard[..] else {
+        panic!("{heard:?}")
+    };
+    assert!(text.contains("no rest"), "{text}");
+}
+
 /// A storage engine that panics instead of returning an error.
 struct Panicking;
 

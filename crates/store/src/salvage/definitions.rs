@@ -113,7 +113,7 @@ fn readable(folder: &Path) -> Vec<KeyValue> {
     for backward in [false, true] {
         let read = AssertUnwindSafe(|| -> Result<(), DefinitionError> {
             let database = Database::open(folder, Manifest::default())?;
-            let records = database.records();
+            let records = database.records()?;
             let records: Box<dyn Iterator<Item = _>> =
                 if backward { Box::new(records.rev()) } else { Box::new(records) };
             for item in records {
