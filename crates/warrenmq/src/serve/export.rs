@@ -12,6 +12,8 @@ use std::time::Duration;
 use warrenmq_broker::Broker;
 use warrenmq_store::{DataDir, write_generation};
 
+use super::spare_code;
+
 const NAME: &str = "definitions.json";
 /// What RabbitMQ's format has no place for: by which number the messages of a queue are found.
 const NUMBERS: &str = "queue-numbers.json";
@@ -41,6 +43,7 @@ impl Export {
                 if written != Some(version) {
                     write(&broker, &data_dir);
                     written = Some(version);
+                    spare_code::give_back();
                 }
                 if ended {
                     return data_dir;

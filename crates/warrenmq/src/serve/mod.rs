@@ -9,6 +9,7 @@ mod export;
 mod log;
 mod machine;
 mod signals;
+mod spare_code;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -105,7 +106,10 @@ fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let watch = DiskWatch::start(Arc::clone(&broker), data_dir.path(), limit)?;
     let export = Export::start(Arc::clone(&broker), data_dir)?;
     let workers = Some(usize::from(config.workers)).filter(|workers| *workers > 0);
-    let on_ready = || announce(&ready, started);
+    let on_ready = || {
+        spare_code::give_back();
+        announce(&ready, started);
+    };
     let report = warrenmq_server::run(
         listeners,
         Arc::clone(&broker),
