@@ -35,8 +35,9 @@ pub struct SledDefinitions {
     changed: usize,
 }
 
-/// After so many changes a pause is used to open the database again. The engine copies a page for every change, and what
-/// the survivors leave free between them is not used for anything else: 10,000 new definitions held 13 MB before, and 3 MB after.
+/// After so many changes a pause is used to open the database again. The engine copies a page for every change, and what the
+/// survivors leave free between them is not used for anything else: 10,000 queues that came and went held 1.5 to 2.1 kB each, and
+/// hold 0.3 to 1.5 kB now. The rest is in the caches that the allocator keeps for each thread.
 const REOPEN_CHANGES: usize = 1000;
 
 impl SledDefinitions {
