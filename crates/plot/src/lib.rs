@@ -1,4 +1,4 @@
-//! Charts of measurements as SVG files: [`curves`] over time or over percentiles, [`bars`] for comparisons.
+//! Charts of measurements as SVG files: [`curves()`] over time or over percentiles, [`bars()`] for comparisons.
 //!
 //! It knows nothing of brokers: numbers and their names come in, a picture goes out. Invariant: any finite or infinite number may
 //! come; what an axis cannot show (not a number, infinite, not above zero on a logarithmic axis) is left out, never an error.

@@ -305,7 +305,7 @@ pub(crate) const ROWS: &[Row] = &[
         "queues",
         "10,000 durable queues declared, pipelined",
         Group::Operations,
-        Work::Perf("queue-count --queues 10000 --durable"),
+        Work::Perf("queue-count --queues 10000 --durable --hold 8"),
         &[Limit::AtMost(Figure::Each, 1500.0)],
     )
     .others(Others::Once),

@@ -2,6 +2,8 @@
 //!
 //! Invariant: every queue that was declared is deleted, unless `--keep` is given.
 
+use std::{thread, time::Duration};
+
 use clap::Args;
 
 use super::{
@@ -9,7 +11,13 @@ use super::{
     series::{Series, Step},
     set_up, summary,
 };
-use crate::perf::{common::CommonArgs, error::PerfError, meter::Meter, pipeline::End, summary::Summary};
+use crate::perf::{
+    common::{CommonArgs, parse_seconds},
+    error::PerfError,
+    meter::Meter,
+    pipeline::End,
+    summary::Summary,
+};
 
 /// Arguments of `warrenmq perf queue-churn`.
 #[derive(Debug, Clone, Args)]
@@ -33,6 +41,9 @@ pub(crate) struct CountArgs {
     #[arg(long = "queues", value_name = "N", default_value_t = 10_000, help_heading = "Run",
           value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
+    /// Seconds to wait before memory is looked at for the second time: a broker may tidy up when nothing happens.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds, help_heading = "Run")]
+    hold: Duration,
     /// Leave the queues there.
     #[arg(long, help_heading = "Run")]
     keep: bool,
@@ -91,6 +102,9 @@ pub(super) fn count(args: &CountArgs) -> Result<Summary, PerfError> {
     pipeline.run(&mut declaring, &mut meter, End::after(args.count))?;
     summary.phases.push(meter.finish()?);
     summary.look("full")?;
+    args.common.live(format_args!("holding {} queues for {:?}", args.count, args.hold));
+    thread::sleep(args.hold);
+    summary.look("held")?;
     summary.share("queue", args.count);
     if !args.keep {
         let mut meter = Meter::new(&args.common, "delete", &["delete"]);
