@@ -117,7 +117,7 @@ fn tutorial_6_rpc() {
             for _ in 0..12 {
                 serve(&server, &next(&mut incoming).await?).await?;
             }
-            Outcome::Ok(())
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(server)
         });
 
         let client = open(&connection).await?;
@@ -138,7 +138,8 @@ fn tutorial_6_rpc() {
             let n = asked.remove(id.as_str()).ok_or("an unknown correlation id")?;
             same("answer", String::from_utf8(reply.data)?, fibonacci(n).to_string())?;
         }
-        within("end of the server", serving).await???;
+        // Dropped earlier, its channel would be closing while the connection closes all channels, which lapin calls an error.
+        let _server = within("end of the server", serving).await???;
         close(&connection).await
     });
 }
