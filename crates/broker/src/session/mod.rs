@@ -4,7 +4,8 @@
 //! when woken, [`Session::handle_timeout`] when the deadline has passed, then [`Session::fill`] and
 //! [`Session::transmit`] for what is to be written; before it sleeps it looks at [`Inbox::is_notified`]. Invariants: locks are
 //! taken inside these calls and never kept; other connections are woken at the end of each call, when all locks are free;
-//! publishes and settlements that gathered are carried out before any other method, and before the call returns.
+//! publishes and settlements that gathered are carried out before any other method, and before the call returns; publishes alone
+//! may wait longer, for input that [`Session::expect_input`] has announced.
 
 mod blocked;
 mod channel;
