@@ -9,8 +9,7 @@ use std::sync::{Arc, Weak};
 
 use warrenmq_protocol::{Exception, Millis};
 use warrenmq_queue::{
-    ConsumeError, Consumer, ConsumerSlot, Credit, Effects, Get, Overflow, Position, Queue, Rare, Run,
-    Settings,
+    ConsumeError, Consumer, ConsumerSlot, Credit, Effects, Get, Position, Queue, Rare, Run, Settings,
 };
 use warrenmq_routing::QueueId;
 use warrenmq_wire::method::FieldTable;
@@ -160,7 +159,7 @@ impl QueueCell {
             info,
             expires,
             dead_letters,
-            may_reject: settings.max_length.is_some() && settings.overflow != Overflow::DropHead,
+            may_reject: settings.may_reject(),
             timers: Arc::clone(timers),
             me: Weak::clone(me),
             state: Ranked::new(Rank::Queue, state),

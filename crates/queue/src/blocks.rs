@@ -53,6 +53,11 @@ impl Blocks {
         &mut self.list[at]
     }
 
+    /// When messages on disk expire is not known any more.
+    pub(crate) fn forget_soonest(&mut self) {
+        self.list.iter_mut().for_each(|block| block.soonest = 0);
+    }
+
     /// Appends a block whose messages stand behind all others.
     pub(crate) fn push(&mut self, block: Block, ledger: &mut Ledger) {
         debug_assert!(self.list.back().is_none_or(|last| last.last < block.first));

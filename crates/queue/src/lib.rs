@@ -40,15 +40,17 @@ mod rare;
 mod redelivered;
 mod restore;
 mod run;
+mod settings;
 mod unsettled;
 
 pub use consumers::{Consumer, ConsumerSlot, Credit};
 pub use delivery::{Dead, Delivery, Effects, Pick, Picks, Reason};
 pub use page::{Page, PageId, PageRange, Place};
 pub use positions::Positions;
-pub use queue::{ConsumeError, Get, Got, Overflow, Queue, Settings};
+pub use queue::{ConsumeError, Get, Got, Queue};
 pub use rare::{Empty, Rare};
 pub use run::{Layout, Record, Records, Run, RunBuilder};
+pub use settings::{Kind, Overflow, Retry, RetryWhen, Settings};
 
 /// Where a message stands in its queue: the number of its publish, counted from 0. Never used twice.
 pub type Position = u64;

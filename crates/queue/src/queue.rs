@@ -14,6 +14,7 @@ use crate::rare::Rare;
 use crate::redelivered::Redelivered;
 use crate::restore::Restoring;
 use crate::run::Run;
+use crate::settings::{Overflow, Settings};
 use crate::{Millis, Position};
 
 /// Why a consumer was refused.
@@ -41,35 +42,6 @@ pub struct Got {
     pub delivery: Delivery,
     /// How many are ready after it.
     pub remaining: u64,
-}
-
-/// What a queue is declared with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// Priorities go from 0 to this; 0 is a plain queue (`x-max-priority`).
-    pub max_priority: u8,
-    /// Time to live of every message, in milliseconds (`x-message-ttl`).
-    pub message_ttl: Option<Millis>,
-    /// Most ready messages (`x-max-length`).
-    pub max_length: Option<u64>,
-    /// What happens beyond it.
-    pub overflow: Overflow,
-    /// Messages that leave unsettled are handed out as [`crate::Dead`] instead of being dropped.
-    pub dead_letters: bool,
-    /// What is done with is told in [`Effects::gone`]: persistent messages here are meant to outlive a restart.
-    pub recorded: bool,
-}
-
-/// What a full queue does (`x-overflow`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Overflow {
-    /// The oldest messages of the lowest priority go.
-    #[default]
-    DropHead,
-    /// It takes no more.
-    RejectPublish,
-    /// It takes no more, and dead-letters what it did not take.
-    RejectPublishDlx,
 }
 
 /// One queue: its messages and its consumers.
@@ -119,6 +91,24 @@ impl Queue {
             writing: Writing::default(),
             restoring: None,
         }
+    }
+
+    /// Takes other settings: what has expired by them or is too much leaves. What a queue is for good stays as it was: its type,
+    /// its priorities, the single active consumer, whether it is recorded.
+    pub fn configure(&mut self, settings: Settings, effects: &mut Effects) {
+        let before = self.settings;
+        let Settings { kind, max_priority, single_active, recorded, .. } = before;
+        self.settings = Settings { kind, max_priority, single_active, recorded, ..settings };
+        self.expirable |= settings.message_ttl.is_some();
+        if settings.message_ttl != before.message_ttl {
+            self.levels.iter_mut().for_each(|level| level.blocks.forget_soonest());
+            self.unsure |= self.expirable && self.ledger.stored > 0;
+        }
+        if self.expirable {
+            self.drop_expired(effects);
+        }
+        self.hand_out(effects);
+        self.drop_overflow(effects);
     }
 
     /// Messages ready for delivery.

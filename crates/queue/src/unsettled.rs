@@ -4,7 +4,8 @@
 
 use crate::delivery::{Dead, Effects, Reason};
 use crate::level::{Head, Level, Slice};
-use crate::queue::{Overflow, Queue};
+use crate::queue::Queue;
+use crate::settings::Overflow;
 use crate::{Millis, Position};
 
 impl Queue {

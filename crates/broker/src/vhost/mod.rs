@@ -4,8 +4,10 @@
 //! new generation; changes reach the definitions store in the order in which they were made, because they are submitted under
 //! the same lock.
 
+mod arguments;
 mod bindings;
 mod exchanges;
+mod queue_type;
 mod queues;
 mod traits;
 

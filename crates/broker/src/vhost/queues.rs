@@ -10,11 +10,12 @@ use warrenmq_store::CommitSeq;
 use warrenmq_wire::method::FieldTable;
 
 use super::exchanges::{checked, submit};
+use super::queue_type::{QUEUE_TYPE, QueueType, same_type};
 use super::traits::traits;
 use super::{Asker, Vhost};
 use crate::changes::{self, Journalist};
 use crate::queue_cell::{QueueCell, QueueInfo, Scratch};
-use crate::refusal::{self, same, same_argument, string};
+use crate::refusal::{self, same, same_argument};
 
 /// What queue.declare asks for; the name is final.
 #[derive(Clone, Debug)]
@@ -32,23 +33,6 @@ pub(crate) struct Deletion {
     pub(crate) if_unused: bool,
     pub(crate) if_empty: bool,
 }
-
-/// Arguments that a classic queue knows: a redeclaration must repeat them. Others are kept and not compared.
-const COMPARED: [&str; 13] = [
-    "x-expires",
-    "x-message-ttl",
-    "x-dead-letter-exchange",
-    "x-dead-letter-routing-key",
-    "x-dead-letter-strategy",
-    "x-max-length",
-    "x-max-length-bytes",
-    "x-overflow",
-    "x-max-priority",
-    "x-single-active-consumer",
-    "x-queue-mode",
-    "x-queue-version",
-    "x-queue-master-locator",
-];
 
 impl Vhost {
     /// Creates the queue, or compares it with the one that is there. Says whether it is new.
@@ -180,13 +164,9 @@ fn same_queue(
     same(what, "durable", durable, existing.info.durable)?;
     same(what, "auto_delete", asked.auto_delete, existing.info.auto_delete)?;
     let (received, current) = (&asked.arguments, &existing.info.arguments);
-    if queue_type(received) != queue_type(current) {
-        same_argument(what, "x-queue-type", received, current)?;
+    if !same_type(received, current) {
+        same_argument(what, QUEUE_TYPE, received, current)?;
     }
-    COMPARED.iter().try_for_each(|key| same_argument(what, key, received, current))
-}
-
-/// `classic` and nothing mean the same.
-pub(super) fn queue_type(arguments: &FieldTable) -> String {
-    arguments.inner().get("x-queue-type").and_then(string).unwrap_or_else(|| "classic".to_owned())
+    let known = QueueType::of(current, what)?.arguments();
+    known.filter(|key| *key != QUEUE_TYPE).try_for_each(|key| same_argument(what, key, received, current))
 }

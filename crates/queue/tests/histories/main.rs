@@ -219,6 +219,7 @@ fn settings() -> impl Strategy<Value = Settings> {
         overflow,
         dead_letters,
         recorded: max_priority % 2 == 0,
+        ..Settings::default()
     })
 }
 

@@ -1,0 +1,145 @@
+//! The types of queues, and which arguments each of them knows.
+//!
+//! Invariant: an argument that some type of RabbitMQ knows is known by this type or refused; others are kept and mean nothing
+//! (`rabbit_queue_type:arguments/2`).
+
+use warrenmq_protocol::Exception;
+use warrenmq_wire::method::{AMQPValue, FieldTable};
+
+use crate::refusal::{self, string, type_name};
+
+/// What `x-queue-type` names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum QueueType {
+    /// `classic`, and what a queue is that does not say.
+    #[default]
+    Classic,
+    /// `quorum`.
+    Quorum,
+}
+
+pub(super) const QUEUE_TYPE: &str = "x-queue-type";
+
+/// What a classic queue knows; the last four RabbitMQ does not have on classic queues.
+const CLASSIC: [&str; 17] = [
+    "x-expires",
+    "x-message-ttl",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-max-priority",
+    "x-overflow",
+    "x-queue-mode",
+    "x-queue-version",
+    "x-single-active-consumer",
+    QUEUE_TYPE,
+    "x-queue-master-locator",
+    "x-queue-leader-locator",
+    "x-consumer-timeout",
+    "x-warren-expire-anywhere",
+    "x-delayed-retry-type",
+];
+
+/// What a quorum queue knows.
+const QUORUM: [&str; 21] = [
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-dead-letter-strategy",
+    "x-expires",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-max-in-memory-length",
+    "x-max-in-memory-bytes",
+    "x-overflow",
+    "x-single-active-consumer",
+    QUEUE_TYPE,
+    "x-quorum-initial-group-size",
+    "x-delivery-limit",
+    "x-message-ttl",
+    "x-queue-leader-locator",
+    "x-consumer-timeout",
+    "x-consumer-disconnected-timeout",
+    "x-warren-expire-anywhere",
+    "x-delayed-retry-type",
+    "x-delayed-retry-min",
+    "x-delayed-retry-max",
+];
+
+/// Those of both that come with `x-delayed-retry-type`.
+const RETRY: [&str; 2] = ["x-delayed-retry-min", "x-delayed-retry-max"];
+
+/// What streams alone know.
+const STREAM: [&str; 4] =
+    ["x-max-age", "x-stream-max-segment-size-bytes", "x-stream-filter-size-bytes", "x-initial-cluster-size"];
+
+impl QueueType {
+    /// The type that the arguments name.
+    ///
+    /// # Errors
+    /// The refusal of a name that is none; `what` is the queue.
+    pub(super) fn of(arguments: &FieldTable, what: refusal::Named<'_>) -> Result<QueueType, Exception> {
+        let invalid =
+            |why: String| refusal::precondition(format!("invalid arg '{QUEUE_TYPE}' for {what}: {why}"));
+        let Some(value) = arguments.inner().get(QUEUE_TYPE) else { return Ok(QueueType::default()) };
+        let Some(name) = string(value) else {
+            return Err(invalid(format!("{{unacceptable_type,{}}}", type_name(value))));
+        };
+        match name.as_str() {
+            // RabbitMQ takes these for a missing argument.
+            "" | "undefined" => Ok(QueueType::default()),
+            "classic" => Ok(QueueType::Classic),
+            "stream" | "quorum" => {
+                Err(invalid(format!("queue type '{name}' is not supported by this version; use 'classic'")))
+            }
+            other => Err(invalid(format!("\"unsupported queue type '{other}'\""))),
+        }
+    }
+
+    /// The name of RabbitMQ's module, which its texts show.
+    pub(super) fn module(self) -> &'static str {
+        match self {
+            QueueType::Classic => "rabbit_classic_queue",
+            QueueType::Quorum => "rabbit_quorum_queue",
+        }
+    }
+
+    /// The arguments that it knows: they have to be repeated when a queue is declared again.
+    pub(super) fn arguments(self) -> impl Iterator<Item = &'static str> {
+        let (own, retry) = match self {
+            QueueType::Classic => (&CLASSIC[..], &RETRY[..]),
+            QueueType::Quorum => (&QUORUM[..], &[][..]),
+        };
+        own.iter().chain(retry).copied()
+    }
+
+    /// Refuses arguments that only other types know.
+    pub(super) fn check_keys(
+        self,
+        arguments: &FieldTable,
+        what: refusal::Named<'_>,
+    ) -> Result<(), Exception> {
+        let known = |key: &str| self.arguments().any(|own| own == key);
+        let foreign = |key: &str| {
+            !known(key) && [&CLASSIC[..], &QUORUM[..], &STREAM[..]].iter().any(|list| list.contains(&key))
+        };
+        match arguments.inner().keys().find(|key| foreign(key.as_str())) {
+            Some(key) => Err(refusal::precondition(format!(
+                "invalid arg '{key}' for {what} of queue type {}",
+                self.module()
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether two declarations mean the same type: no type is the default, whatever a queue was declared with.
+pub(super) fn same_type(received: &FieldTable, current: &FieldTable) -> bool {
+    let name = |arguments: &FieldTable| match arguments.inner().get(QUEUE_TYPE) {
+        Some(AMQPValue::LongString(name)) if !matches!(name.as_bytes(), b"" | b"undefined") => {
+            String::from_utf8_lossy(name.as_bytes()).into_owned()
+        }
+        _ => "classic".to_owned(),
+    };
+    name(received) == name(current)
+}

@@ -1,0 +1,85 @@
+//! What a queue is declared with, and what policies make of it.
+//!
+//! Invariant: plain numbers and choices, read by the queue and never changed by it.
+
+use crate::Millis;
+
+/// What a queue is to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Its type (`x-queue-type`).
+    pub kind: Kind,
+    /// Priorities go from 0 to this; 0 is a plain queue (`x-max-priority`).
+    pub max_priority: u8,
+    /// Time to live of every message, in milliseconds (`x-message-ttl`).
+    pub message_ttl: Option<Millis>,
+    /// Most ready messages (`x-max-length`).
+    pub max_length: Option<u64>,
+    /// Most octets of the bodies of ready messages (`x-max-length-bytes`).
+    pub max_length_bytes: Option<u64>,
+    /// What happens beyond these.
+    pub overflow: Overflow,
+    /// Messages that leave unsettled are handed out as [`crate::Dead`] instead of being dropped.
+    pub dead_letters: bool,
+    /// One consumer at a time gets messages (`x-single-active-consumer`).
+    pub single_active: bool,
+    /// Expired messages leave wherever they stand, not only at the head (`x-warren-expire-anywhere`).
+    pub expire_anywhere: bool,
+    /// How often a message may come back as a failure; `None` is for ever (`x-delivery-limit`).
+    pub delivery_limit: Option<u32>,
+    /// Messages that come back wait before they are ready again (`x-delayed-retry-type`).
+    pub retry: Option<Retry>,
+    /// What is done with is told in [`crate::Effects::gone`]: persistent messages here are meant to outlive a restart.
+    pub recorded: bool,
+}
+
+/// The rules by which messages come back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// To their original place.
+    #[default]
+    Classic,
+    /// Before what is ready, in the order in which they came back; failures are counted.
+    Quorum,
+}
+
+/// What a full queue does (`x-overflow`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// The oldest messages of the lowest priority go.
+    #[default]
+    DropHead,
+    /// It takes no more.
+    RejectPublish,
+    /// It takes no more, and dead-letters what it did not take.
+    RejectPublishDlx,
+}
+
+/// How long messages wait that come back: `min` times the number of the attempt, and no longer than `max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Which of them.
+    pub when: RetryWhen,
+    /// Milliseconds.
+    pub min: Millis,
+    /// Milliseconds; `None` is no bound.
+    pub max: Option<Millis>,
+}
+
+/// Which messages wait when they come back (`x-delayed-retry-type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryWhen {
+    /// All of them.
+    All,
+    /// Those whose delivery failed: rejected, or their consumer has gone.
+    Failed,
+    /// Those that their consumer has given back.
+    Returned,
+}
+
+impl Settings {
+    /// Whether messages may be refused.
+    pub fn may_reject(&self) -> bool {
+        (self.max_length.is_some() || self.max_length_bytes.is_some()) && self.overflow != Overflow::DropHead
+    }
+}
