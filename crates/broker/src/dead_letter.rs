@@ -8,11 +8,14 @@ mod death;
 use std::sync::Arc;
 
 use warrenmq_queue::{Dead, Delivery, Picks, Position, Reason, Record, RunBuilder};
+use warrenmq_routing::{Dependence, Message};
 use warrenmq_wire::basic;
 use warrenmq_wire::content;
 
 use crate::broker::Broker;
+use crate::chance::Chance;
 use crate::queue_cell::{QueueCell, Scratch};
+use crate::vhost::keep;
 use death::Death;
 
 /// Where the messages go that leave a queue unsettled.
@@ -69,7 +72,7 @@ fn publish_one(
     scratch: &mut Scratch,
 ) {
     let Some(vhost) = broker.vhost(&from.vhost) else { return };
-    let picture = vhost.picture();
+    let mut picture = vhost.picture();
     let (exchange, own_key) = basic::split_route(record.route);
     let Ok(header) = content::parse_header(record.header) else { return };
     let extra = header.headers().map(|headers| death::sender_selected(&headers)).unwrap_or_default();
@@ -89,13 +92,23 @@ fn publish_one(
     };
     let new_header = death.record(&header, record.dead);
     let Ok(parsed) = content::parse_header(&new_header) else { return };
-    let mut targets = Vec::new();
-    if picture.topology.route(&from.exchange, &keys, parsed.headers(), &mut targets).is_err() {
-        return;
-    }
     let mut route = Vec::new();
     basic::put_route(&mut route, from.exchange.as_bytes(), keys.first().copied().unwrap_or_default());
     let record = Record { route: &route, header: &new_header, ttl: None, dead: true, ..record };
+    let mut message =
+        Message { keys: &keys, headers: parsed.headers(), properties: Some(&parsed), chance: 0 };
+    if picture.topology.route_dependence(&from.exchange) == Dependence::Message {
+        message.chance = Chance::new(&broker.names).next();
+        if picture.keeps_histories() {
+            keep(&picture, &from.exchange, &message, record, broker.limits().recent_history_octets);
+            // Who was bound meanwhile may have looked before this.
+            picture = vhost.picture();
+        }
+    }
+    let mut targets = Vec::new();
+    if picture.topology.route(&from.exchange, &message, &mut targets).is_err() {
+        return;
+    }
     let mut builder = RunBuilder::new();
     builder.push(record);
     let Some(run) = builder.finish() else { return };

@@ -7,6 +7,7 @@
 pub mod access;
 mod alarm;
 mod broker;
+mod chance;
 mod changes;
 mod dead_letter;
 pub mod definitions;

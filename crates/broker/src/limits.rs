@@ -47,6 +47,8 @@ pub struct Limits {
     pub message_memory_octets: u64,
     /// Octets of messages of one queue in memory; beyond it they are on disk alone, durable or not.
     pub queue_memory_octets: u64,
+    /// Octets of the messages that an exchange of type `x-recent-history` keeps.
+    pub recent_history_octets: usize,
     /// Size of a file of the journal.
     pub journal_file_octets: u64,
     /// Octets that are written, and synced, at once.
@@ -93,6 +95,7 @@ impl Default for Limits {
             shutdown_timeout_ms: 3_000,
             message_memory_octets: 64 * 1024 * 1024,
             queue_memory_octets: 4 * 1024 * 1024,
+            recent_history_octets: 16 * 1024 * 1024,
             journal_file_octets: 32 * 1024 * 1024,
             journal_group_octets: 1024 * 1024,
             journal_pending_octets_max: 4 * 1024 * 1024,

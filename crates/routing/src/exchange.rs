@@ -17,11 +17,31 @@ pub enum ExchangeKind {
     Topic,
     /// The binding arguments are compared with the headers.
     Headers,
+    /// A hash of the key, of a header or of a property decides for one destination; binding keys are weights.
+    ConsistentHash,
+    /// A hash of the key, modulo the number of bindings, decides for one.
+    ModulusHash,
+    /// Chance decides for one binding.
+    Random,
+    /// The same, for classic queues of this node alone.
+    LocalRandom,
+    /// Every binding matches; who is bound later gets the last messages, too.
+    RecentHistory,
 }
 
 impl ExchangeKind {
     /// All kinds, in the order of the variants.
-    pub const ALL: [Self; 4] = [Self::Direct, Self::Fanout, Self::Topic, Self::Headers];
+    pub const ALL: [Self; 9] = [
+        Self::Direct,
+        Self::Fanout,
+        Self::Topic,
+        Self::Headers,
+        Self::ConsistentHash,
+        Self::ModulusHash,
+        Self::Random,
+        Self::LocalRandom,
+        Self::RecentHistory,
+    ];
 
     /// The kind with this `type` of exchange.declare, or `None` for a type that is unknown here.
     pub fn from_name(name: &str) -> Option<Self> {
@@ -35,6 +55,11 @@ impl ExchangeKind {
             Self::Fanout => "fanout",
             Self::Topic => "topic",
             Self::Headers => "headers",
+            Self::ConsistentHash => "x-consistent-hash",
+            Self::ModulusHash => "x-modulus-hash",
+            Self::Random => "x-random",
+            Self::LocalRandom => "x-local-random",
+            Self::RecentHistory => "x-recent-history",
         }
     }
 }

@@ -1,35 +1,63 @@
 //! What an exchange knows of its bindings in order to route: an index by the rule of its kind.
 
 use crate::binding::{Binding, Bound, Target};
+use crate::consistent::{ConsistentHash, HashOn};
 use crate::direct::Direct;
-use crate::exchange::ExchangeKind;
+use crate::exchange::{Exchange, ExchangeKind};
+use crate::hash;
 use crate::headers::Headers;
+use crate::message::{Dependence, Message};
+use crate::numbered::Numbered;
 use crate::set::Set;
 use crate::topic::Topic;
 use std::sync::Arc;
-use warrenmq_wire::table::RawTable;
 
 /// The destinations of an exchange's bindings, arranged for look-ups. A destination is in it once for each
-/// key (direct, topic), once (fanout) or once for each binding (headers).
+/// key (direct, topic), once (fanout, consistent hash) or once for each binding (headers, random, modulus hash).
 #[derive(Debug, Clone)]
 pub(crate) enum Index {
     Direct(Direct),
     Fanout(Set<Target>),
     Topic(Topic),
     Headers(Headers),
+    ConsistentHash(ConsistentHash),
+    ModulusHash(Numbered),
+    Random(Numbered),
 }
 
 impl Index {
-    pub(crate) fn new(kind: ExchangeKind) -> Self {
-        match kind {
+    /// The index of an exchange without bindings. Arguments that [`crate::check_exchange`] refuses have no effect.
+    pub(crate) fn new(exchange: &Exchange) -> Self {
+        match exchange.kind {
             ExchangeKind::Direct => Self::Direct(Direct::default()),
-            ExchangeKind::Fanout => Self::Fanout(Set::default()),
+            ExchangeKind::Fanout | ExchangeKind::RecentHistory => Self::Fanout(Set::default()),
             ExchangeKind::Topic => Self::Topic(Topic::default()),
             ExchangeKind::Headers => Self::Headers(Headers::default()),
+            ExchangeKind::ConsistentHash => {
+                let on = HashOn::read(&exchange.arguments).unwrap_or_default();
+                Self::ConsistentHash(ConsistentHash::new(on))
+            }
+            ExchangeKind::ModulusHash => Self::ModulusHash(Numbered::default()),
+            ExchangeKind::Random | ExchangeKind::LocalRandom => Self::Random(Numbered::default()),
         }
     }
 
-    pub(crate) fn insert(&mut self, bound: &Arc<Bound>) {
+    /// What of a message decides about its destinations.
+    pub(crate) fn dependence(&self) -> Dependence {
+        match self {
+            Self::Direct(_) | Self::Fanout(_) | Self::Topic(_) | Self::ModulusHash(_) => Dependence::Keys,
+            Self::Headers(_) => Dependence::Headers,
+            Self::ConsistentHash(index) => match index.on {
+                HashOn::Key => Dependence::Keys,
+                HashOn::Header(_) => Dependence::Headers,
+                HashOn::MessageId | HashOn::CorrelationId | HashOn::Timestamp => Dependence::Message,
+            },
+            Self::Random(_) => Dependence::Message,
+        }
+    }
+
+    /// Adds a binding. `others` are those that the exchange has already.
+    pub(crate) fn insert(&mut self, bound: &Arc<Bound>, others: &Set<Arc<Bound>>) {
         let key = &bound.binding.routing_key;
         match self {
             Self::Direct(direct) => direct.insert(key, bound.target.clone()),
@@ -38,6 +66,8 @@ impl Index {
             }
             Self::Topic(topic) => topic.insert(key, bound.target.clone()),
             Self::Headers(headers) => headers.insert(bound),
+            Self::ConsistentHash(index) => index.insert(bound, others),
+            Self::ModulusHash(numbered) | Self::Random(numbered) => numbered.insert(bound),
         }
     }
 
@@ -48,6 +78,8 @@ impl Index {
         let next = |key| others.at_or_after(&Arc::new(bound.first_with_key(key)));
         match self {
             Self::Headers(headers) => headers.remove(bound),
+            Self::ConsistentHash(index) => index.remove(bound, others),
+            Self::ModulusHash(numbered) | Self::Random(numbered) => numbered.remove(bound),
             Self::Fanout(targets) => {
                 if next(Arc::default()).is_none_or(|next| next.binding.destination != *destination) {
                     targets.remove(&bound.target);
@@ -61,24 +93,32 @@ impl Index {
                 match self {
                     Self::Direct(direct) => direct.remove(key, &bound.target),
                     Self::Topic(topic) => topic.remove(key, &bound.target),
-                    Self::Fanout(_) | Self::Headers(_) => {}
+                    _ => {}
                 }
             }
         }
     }
 
-    /// Calls `visit` with the destinations of a message, in no order; one may come more than once.
+    /// Calls `visit` with the destinations of a message, in no order; one may come more than once. `chance` is drawn anew where
+    /// it decides.
     pub(crate) fn matches<'a>(
         &'a self,
-        keys: &[&[u8]],
-        headers: Option<RawTable<'a>>,
+        message: &Message<'a>,
+        chance: &mut u64,
         mut visit: impl FnMut(&'a Target),
     ) {
+        let keys = message.keys;
         match self {
             Self::Direct(direct) => keys.iter().for_each(|key| direct.matches(key).for_each(&mut visit)),
             Self::Fanout(targets) => targets.iter().for_each(visit),
             Self::Topic(topic) => keys.iter().for_each(|key| topic.matches(key, &mut visit)),
-            Self::Headers(index) => index.matches(headers, |bound| visit(&bound.target)),
+            Self::Headers(index) => index.matches(message.headers, |bound| visit(&bound.target)),
+            Self::ConsistentHash(index) => index.matches(message).into_iter().for_each(visit),
+            Self::ModulusHash(numbered) => numbered.by_keys(keys).into_iter().for_each(visit),
+            Self::Random(numbered) => {
+                *chance = hash::mix(chance.wrapping_add(0x9e37_79b9_7f4a_7c15));
+                numbered.by_chance(*chance).into_iter().for_each(visit);
+            }
         }
     }
 }

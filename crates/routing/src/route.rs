@@ -2,11 +2,11 @@
 //! the alternate of an exchange that has no destination for it (`rabbit_exchange:route`).
 
 use crate::binding::{Destination, QueueId, Target};
-use crate::exchange::{ExchangeKind, Name};
+use crate::exchange::{Exchange, ExchangeKind, Name};
+use crate::message::{Dependence, Message};
 use crate::topology::{ExchangeEntry, Topology};
 use smallvec::SmallVec;
 use std::collections::HashSet;
-use warrenmq_wire::table::RawTable;
 
 /// There is no exchange with the name given to [`Topology::route`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -17,8 +17,7 @@ impl Topology {
     /// Adds to `out` the queues that a message goes to: each once, sorted by their ids. What `out` held
     /// before stays in front.
     ///
-    /// `keys` are the routing key and those of the CC and BCC headers; keys may be any octets. `headers` is
-    /// the message's table of headers, if it has one. Exchanges bound in a circle are no danger, since each
+    /// Exchanges bound in a circle are no danger, since each
     /// is visited once. An exchange whose bindings match nothing at all hands the message to its alternate;
     /// an alternate that does not exist is ignored. The default exchange leads to the queue with the name of
     /// the key, but not as an alternate, where it has no bindings of its own.
@@ -28,28 +27,14 @@ impl Topology {
     pub fn route(
         &self,
         exchange: &str,
-        keys: &[&[u8]],
-        headers: Option<RawTable<'_>>,
+        message: &Message<'_>,
         out: &mut Vec<QueueId>,
     ) -> Result<(), NoExchange> {
         let before = out.len();
         if exchange.is_empty() {
-            out.extend(keys.iter().filter_map(|key| self.queue(std::str::from_utf8(key).ok()?)));
+            out.extend(message.keys.iter().filter_map(|key| self.queue(std::str::from_utf8(key).ok()?)));
         } else {
-            let mut walk = Walk::new(self, exchange)?;
-            while let Some(entry) = walk.next() {
-                let mut matched = false;
-                entry.index.matches(keys, headers, |target| {
-                    matched = true;
-                    match target {
-                        Target::Queue(id) => out.push(*id),
-                        Target::Exchange(name) => walk.visit(name),
-                    }
-                });
-                if !matched && let Some(alternate) = &entry.exchange.alternate {
-                    walk.visit(alternate);
-                }
-            }
+            self.travel(exchange, message, |_| (), |id| out.push(id))?;
         }
         if let Some(added) = out.get_mut(before..)
             && added.len() > 1
@@ -60,15 +45,27 @@ impl Topology {
         Ok(())
     }
 
-    /// Whether a headers exchange can be reached from this one, through any bindings and alternates. If not,
-    /// the route depends on exchange and keys alone and may be remembered by them as long as this picture
-    /// holds. False for an exchange that does not exist.
-    pub fn route_depends_on_headers(&self, exchange: &str) -> bool {
-        let Ok(mut walk) = Walk::new(self, exchange) else { return false };
-        while let Some(entry) = walk.next() {
-            if entry.exchange.kind == ExchangeKind::Headers {
-                return true;
+    /// Calls `visit` with the name of each exchange on the message's way that keeps a recent history.
+    pub fn histories(&self, exchange: &str, message: &Message<'_>, mut visit: impl FnMut(&Name)) {
+        let pass = |exchange: &Exchange| {
+            if exchange.kind == ExchangeKind::RecentHistory {
+                visit(&exchange.name);
             }
+        };
+        // Without an exchange there is no way.
+        let _ = self.travel(exchange, message, pass, |_| ());
+    }
+
+    /// What the routes from this exchange depend on, through any bindings and alternates. As far as that goes they may be
+    /// remembered as long as this picture holds. [`Dependence::Keys`] for an exchange that does not exist.
+    pub fn route_dependence(&self, exchange: &str) -> Dependence {
+        let mut dependence = Dependence::Keys;
+        let Ok(mut walk) = Walk::new(self, exchange) else { return dependence };
+        while let Some(entry) = walk.next() {
+            dependence = dependence.max(match entry.exchange.kind {
+                ExchangeKind::RecentHistory => Dependence::Message,
+                _ => entry.index.dependence(),
+            });
             entry.exchange.alternate.iter().for_each(|alternate| walk.visit(alternate));
             // Bindings to exchanges are the last ones.
             for bound in entry.from.iter().rev() {
@@ -76,7 +73,34 @@ impl Topology {
                 walk.visit(name);
             }
         }
-        false
+        dependence
+    }
+
+    /// The way of a message: calls `pass` with each exchange, `arrive` with the queues, one perhaps more than once.
+    fn travel<'a>(
+        &'a self,
+        exchange: &str,
+        message: &Message<'a>,
+        mut pass: impl FnMut(&'a Exchange),
+        mut arrive: impl FnMut(QueueId),
+    ) -> Result<(), NoExchange> {
+        let mut walk = Walk::new(self, exchange)?;
+        let mut chance = message.chance;
+        while let Some(entry) = walk.next() {
+            pass(&entry.exchange);
+            let mut matched = false;
+            entry.index.matches(message, &mut chance, |target| {
+                matched = true;
+                match target {
+                    Target::Queue(id) => arrive(*id),
+                    Target::Exchange(name) => walk.visit(name),
+                }
+            });
+            if !matched && let Some(alternate) = &entry.exchange.alternate {
+                walk.visit(alternate);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -115,7 +115,7 @@ impl Topology {
     pub fn declare_exchange(&mut self, exchange: Exchange) {
         debug_assert!(!self.exchanges.contains_key(&exchange.name), "a name is declared once");
         let name = Arc::clone(&exchange.name);
-        let index = Index::new(exchange.kind);
+        let index = Index::new(&exchange);
         let (from, to) = (Set::default(), Set::default());
         self.exchanges
             .insert(name, Arc::new(ExchangeEntry { exchange: Arc::new(exchange), index, from, to }));
@@ -161,8 +161,8 @@ impl Topology {
             return false;
         }
         let source = Arc::make_mut(source);
+        source.index.insert(&bound, &source.from);
         source.from.insert(Arc::clone(&bound));
-        source.index.insert(&bound);
         if let Some(to) = self.to_mut(&bound.binding.destination) {
             to.insert(bound);
         }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use warrenmq_routing::{Binding, Destination, Name, QueueId, Topology};
+use warrenmq_routing::{Binding, Destination, Exchange, ExchangeKind, Message, Name, QueueId, Topology};
 use warrenmq_wire::method::{AMQPValue, FieldTable};
 
 /// How many bindings; a debug build, which takes ten times as long, only shows that nothing is out of order.
@@ -14,7 +14,7 @@ type Shape = fn(u64) -> Binding;
 
 #[test]
 fn binds_and_unbinds_by_the_thousand() {
-    let shapes: [(&str, Shape); 7] = [
+    let shapes: [(&str, Shape); 10] = [
         ("direct, one queue, many keys", |n| binding("amq.direct", 0, &format!("key.{n}"), None)),
         ("direct, many queues, one key", |n| binding("amq.direct", n, "key", None)),
         ("fanout, many queues", |n| binding("amq.fanout", n, "", None)),
@@ -22,9 +22,25 @@ fn binds_and_unbinds_by_the_thousand() {
         ("topic, many queues, one key", |n| binding("amq.topic", n, "#.key", None)),
         ("headers, one queue, many values", |n| binding("amq.headers", 0, "", Some(n))),
         ("headers, many queues, one value", |n| binding("amq.headers", n, "", Some(0))),
+        ("consistent hash, many queues", |n| binding("x-consistent-hash", n, "1", None)),
+        ("consistent hash, one queue, many weights", |n| {
+            binding("x-consistent-hash", 0, &n.to_string(), None)
+        }),
+        ("random, many queues", |n| binding("x-random", n, "", None)),
     ];
     for (label, shape) in shapes {
         let mut topology = Topology::new();
+        for kind in [ExchangeKind::ConsistentHash, ExchangeKind::Random] {
+            topology.declare_exchange(Exchange {
+                name: kind.name().into(),
+                kind,
+                durable: false,
+                auto_delete: false,
+                internal: false,
+                arguments: FieldTable::default(),
+                alternate: None,
+            });
+        }
         for id in 0..COUNT {
             topology.add_queue(queue_name(id), QueueId(id));
         }
@@ -36,7 +52,8 @@ fn binds_and_unbinds_by_the_thousand() {
         let mut routed = Vec::new();
         let last = shape(COUNT - 1);
         let start = Instant::now();
-        topology.route(&last.source, &[&last.routing_key], None, &mut routed).expect("it is there");
+        let keys = [&*last.routing_key];
+        topology.route(&last.source, &Message::with_keys(&keys), &mut routed).expect("it is there");
         let route = start.elapsed();
         let unbind = time(|n| {
             assert!(topology.unbind(&shape(n)).0);

@@ -318,7 +318,7 @@ mod tests {
                       {"name": "b", "password_hash": "AAAA"}],
             "vhosts": [{"name": "/", "default_queue_type": "quorum"}],
             "parameters": [{"vhost": "/", "component": "shovel", "name": "s", "value": {}}],
-            "exchanges": [{"name": "h", "vhost": "/", "type": "x-consistent-hash"},
+            "exchanges": [{"name": "h", "vhost": "/", "type": "x-jms-topic"},
                           {"name": "amq.topic", "vhost": "/", "type": "topic"},
                           {"name": "", "vhost": "/", "type": "direct"}],
             "queues": [{"name": "amq.gen-1", "vhost": "/"}, {"name": "q", "vhost": "/"}],
@@ -339,7 +339,7 @@ mod tests {
                 "password of user 'b': hash of 3 octets",
                 "default queue type 'quorum' of vhost '/'",
                 "parameter 's' of component 'shovel' in vhost '/'",
-                "exchange 'h' in vhost '/': type 'x-consistent-hash'",
+                "exchange 'h' in vhost '/': type 'x-jms-topic'",
                 "section 'streams' (2 entries)",
             ]
         );

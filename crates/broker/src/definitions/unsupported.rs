@@ -4,10 +4,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{Definitions, Exchange, Password, Queue};
+use warrenmq_routing::ExchangeKind;
 
-/// The exchange types of this version.
-const EXCHANGE_TYPES: [&str; 4] = ["direct", "fanout", "topic", "headers"];
+use super::{Definitions, Exchange, Password, Queue};
 
 /// The queue types of this version.
 const QUEUE_TYPES: [&str; 1] = ["classic"];
@@ -34,7 +33,7 @@ impl Definitions {
             lines.push(format!("policy '{}' in vhost '{}'", text(policy, "name"), text(policy, "vhost")));
         }
         for Exchange { name, vhost, kind, .. } in &self.exchanges {
-            if !EXCHANGE_TYPES.contains(&kind.as_str()) {
+            if ExchangeKind::from_name(kind).is_none() {
                 lines.push(format!("exchange '{name}' in vhost '{vhost}': type '{kind}'"));
             }
         }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use warrenmq_protocol::Exception;
-use warrenmq_routing::{Binding, Destination, ExchangeKind, check_headers_arguments};
+use warrenmq_routing::{Binding, Destination, ExchangeKind};
 use warrenmq_wire::method::{FieldTable, Method, ShortString, exchange, queue};
 
 use super::Session;
@@ -145,12 +145,10 @@ impl Session {
     fn bind(&mut self, binding: Binding) -> Result<(), Exception> {
         self.check_binding(&binding)?;
         let vhost = self.vhost()?;
-        if let Some(source) = vhost.picture().topology.exchange(&binding.source)
-            && source.kind == ExchangeKind::Headers
-        {
-            check_headers_arguments(&binding.arguments).map_err(precondition)?;
+        let (is_new, seq) = vhost.bind(binding.clone(), self.asker(), self.broker.journalist())?;
+        if is_new {
+            self.replay(&vhost, &binding);
         }
-        let seq = vhost.bind(binding, self.asker(), self.broker.journalist())?;
         self.hold(seq);
         Ok(())
     }

@@ -98,8 +98,9 @@ impl Session {
         let generation = vhost.generation();
         let picture = vhost.picture();
         let grants = Grants::default();
-        let publisher = None;
-        self.home = Some(Box::new(Home { vhost, user, permissions, grants, picture, generation, publisher }));
+        let (publisher, chance) = (None, None);
+        self.home =
+            Some(Box::new(Home { vhost, user, permissions, grants, picture, generation, publisher, chance }));
         self.connection.open_ok(self.out.buffer());
         Ok(())
     }

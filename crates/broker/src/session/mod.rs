@@ -15,6 +15,7 @@ mod declare;
 mod deliver;
 mod direct_reply;
 mod handshake;
+mod history;
 mod lanes;
 mod leave;
 mod out;
@@ -39,6 +40,7 @@ use warrenmq_wire::reply::ReplyCode;
 
 use crate::access::{Access, Grants, Permissions, Resource, User, access_refused};
 use crate::broker::Broker;
+use crate::chance::Chance;
 use crate::inbox::{Inbox, Mail, Notice};
 use crate::limits::Limits;
 use crate::queue_cell::{ConnectionId, QueueCell, Scratch};
@@ -133,6 +135,8 @@ struct Home {
     generation: u64,
     /// From the first publish on.
     publisher: Option<Box<Publisher>>,
+    /// From the first message on that is routed by chance.
+    chance: Option<Chance>,
 }
 
 impl Session {
@@ -489,6 +493,12 @@ impl Session {
     #[inline]
     fn publisher(&mut self) -> Option<&mut Publisher> {
         self.home.as_mut()?.publisher.as_deref_mut()
+    }
+
+    /// A number for a message whose route may be left to chance.
+    fn draw_chance(&mut self) -> u64 {
+        let Some(home) = &mut self.home else { return 0 };
+        home.chance.get_or_insert_with(|| Chance::new(&self.broker.names)).next()
     }
 
     fn vhost(&self) -> Result<Arc<Vhost>, Exception> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use warrenmq_protocol::{Assembled, Exception, Publish};
 use warrenmq_queue::{Record, Run};
+use warrenmq_routing::{Dependence, Message};
 use warrenmq_wire::content::{self, ContentHeader, flag};
 use warrenmq_wire::reply::ReplyCode;
 use warrenmq_wire::table::RawTable;
@@ -22,6 +23,7 @@ use crate::access::{Access, Resource};
 use crate::queue_cell::Published;
 use crate::refusal;
 use crate::storage::Point;
+use crate::vhost::keep;
 
 /// Properties that need more than passing on.
 const LOOKED_AT: u16 = flag::HEADERS | flag::EXPIRATION | flag::USER_ID | flag::REPLY_TO;
@@ -211,7 +213,7 @@ impl Session {
         }
     }
 
-    /// Messages with headers, expiration, user-id or reply-to, and those of headers exchanges.
+    /// Messages with headers, expiration, user-id or reply-to, and those whose way depends on more than their key.
     fn publish_with_care(
         &mut self,
         known: Known,
@@ -226,7 +228,7 @@ impl Session {
         if let Some(header) = self.direct_reply_header(publish.channel, header)? {
             return self.try_publish(&Publish { header: &header, ..*publish }).map(|_| ());
         }
-        let Some(lane) = lane else { return self.publish_selected(publish, header, &selected) };
+        let Some(lane) = lane else { return self.publish_selected(known, publish, header, &selected) };
         self.enqueue(lane, publish, header).map(|_| ())
     }
 
@@ -242,12 +244,16 @@ impl Session {
         {
             return Some(lane);
         }
+        if known == Known::Each {
+            return None;
+        }
         self.publisher()?.find_with_headers(route, headers)
     }
 
-    /// A message that is routed by its headers, or by keys in them.
+    /// A message that is routed by its headers, by keys in them, or by itself.
     fn publish_selected(
         &mut self,
+        known: Known,
         publish: &Publish<'_>,
         header: &ContentHeader<'_>,
         selected: &Selected<'_>,
@@ -255,21 +261,45 @@ impl Session {
         let headers = header.headers();
         let (_, key) = basic::split_route(publish.route);
         let keys: Vec<&[u8]> = std::iter::once(key).chain(selected.keys.iter().copied()).collect();
-        let lane = self.route(publish.route, &keys, headers)?;
-        if selected.hidden {
-            let stripped = content::without_header_key(publish.header, BCC);
-            return self.enqueue(lane, &Publish { header: &stripped, ..*publish }, header).map(|_| ());
+        let stripped = selected.hidden.then(|| content::without_header_key(publish.header, BCC));
+        let publish = &Publish { header: stripped.as_deref().unwrap_or(publish.header), ..*publish };
+        let mut message = Message { keys: &keys, headers, properties: Some(header), chance: 0 };
+        if known == Known::Each {
+            message.chance = self.draw_chance();
+            self.keep(publish, header, &message)?;
         }
-        if let Some(publisher) = self.publisher() {
+        let lane = self.route(publish.route, &message)?;
+        if known != Known::Each
+            && !selected.hidden
+            && let Some(publisher) = self.publisher()
+        {
             publisher.remember_with_headers(publish.route, headers, lane);
         }
         self.enqueue(lane, publish, header).map(|_| ())
     }
 
+    /// The message is kept by the exchanges on its way that keep what they get.
+    fn keep(
+        &mut self,
+        publish: &Publish<'_>,
+        header: &ContentHeader<'_>,
+        message: &Message<'_>,
+    ) -> Result<(), Exception> {
+        let Some(home) = self.home.as_ref().filter(|home| home.picture.keeps_histories()) else {
+            return Ok(());
+        };
+        let exchange = exchange_of(publish.route)?;
+        let octets_max = self.limits().recent_history_octets;
+        keep(&home.picture, exchange, message, record_of(publish, header), octets_max);
+        // Who was bound meanwhile may have looked before this.
+        self.refresh();
+        Ok(())
+    }
+
     /// Looks a route up and remembers it: does the exchange exist, may the user write to it, where does it lead?
     fn resolve(&mut self, route: &[u8]) -> Result<Known, Exception> {
-        let (exchange, key) = basic::split_route(route);
-        let name = std::str::from_utf8(exchange).map_err(|_| malformed())?;
+        let (_, key) = basic::split_route(route);
+        let name = exchange_of(route)?;
         self.permit(Access::Write, Resource::exchange(name))?;
         let Some(home) = self.home.as_ref() else { return Err(malformed()) };
         let vhost = Arc::clone(&home.vhost);
@@ -279,29 +309,23 @@ impl Session {
             let text = format!("cannot publish to internal {}", refusal::exchange(name, &vhost.name));
             return Err(refusal::refused(text));
         }
-        let known = if home.picture.topology.route_depends_on_headers(name) {
-            Known::ByHeaders
-        } else {
-            Known::Lane(self.route(route, &[key], None)?)
+        let known = match home.picture.topology.route_dependence(name) {
+            Dependence::Keys => Known::Lane(self.route(route, &Message::with_keys(&[key]))?),
+            Dependence::Headers => Known::ByHeaders,
+            Dependence::Message => Known::Each,
         };
         let Some(home) = self.home.as_mut() else { return Err(malformed()) };
         home.publisher.get_or_insert_default().remember(route, known);
         Ok(known)
     }
 
-    /// The lane for these keys and headers.
-    fn route(
-        &mut self,
-        route: &[u8],
-        keys: &[&[u8]],
-        headers: Option<RawTable<'_>>,
-    ) -> Result<LaneId, Exception> {
+    /// The lane for a message.
+    fn route(&mut self, route: &[u8], message: &Message<'_>) -> Result<LaneId, Exception> {
         self.make_room();
-        let (exchange, _) = basic::split_route(route);
-        let name = std::str::from_utf8(exchange).map_err(|_| malformed())?;
+        let name = exchange_of(route)?;
         let Some(home) = self.home.as_mut() else { return Err(malformed()) };
         let mut ids = Vec::new();
-        if home.picture.topology.route(name, keys, headers, &mut ids).is_err() {
+        if home.picture.topology.route(name, message, &mut ids).is_err() {
             return Err(refusal::not_found(refusal::exchange(name, &home.vhost.name)));
         }
         let picture = &home.picture;
@@ -432,6 +456,11 @@ impl Session {
     }
 }
 
+/// The name of the exchange in a route.
+fn exchange_of(route: &[u8]) -> Result<&str, Exception> {
+    std::str::from_utf8(basic::split_route(route).0).map_err(|_| malformed())
+}
+
 fn record_of<'a>(publish: &Publish<'a>, header: &ContentHeader<'_>) -> Record<'a> {
     Record {
         route: publish.route,
@@ -461,13 +490,13 @@ fn is_selection(key: &[u8]) -> bool {
 
 /// What the headers CC and BCC say.
 #[derive(Debug, Default)]
-struct Selected<'a> {
-    keys: Vec<&'a [u8]>,
+pub(super) struct Selected<'a> {
+    pub(super) keys: Vec<&'a [u8]>,
     /// There is a BCC.
     hidden: bool,
 }
 
-fn sender_selected<'a>(headers: Option<RawTable<'a>>) -> Result<Selected<'a>, Exception> {
+pub(super) fn sender_selected<'a>(headers: Option<RawTable<'a>>) -> Result<Selected<'a>, Exception> {
     let mut selected = Selected::default();
     let Some(headers) = headers else { return Ok(selected) };
     for name in [CC, BCC] {

@@ -19,8 +19,10 @@ const OCTETS_MAX: usize = 128 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Known {
     Lane(LaneId),
-    /// Exchange and permission are fine, but each message has to be routed by itself.
+    /// Exchange and permission are fine, but it depends on the headers of a message where it goes.
     ByHeaders,
+    /// The same, and nothing can be remembered: each message has to be routed by itself.
+    Each,
 }
 
 #[derive(Debug, Default)]

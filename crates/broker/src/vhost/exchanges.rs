@@ -5,12 +5,13 @@
 use std::sync::Arc;
 
 use warrenmq_protocol::Exception;
-use warrenmq_routing::{Exchange, ExchangeKind, Removed};
+use warrenmq_routing::{Exchange, ExchangeKind, Removed, check_exchange, history_length};
 use warrenmq_store::{Change, CommitSeq};
 use warrenmq_wire::method::FieldTable;
 
 use super::bindings::is_durable;
-use super::{Picture, Vhost};
+use super::history::History;
+use super::{Master, Picture, Vhost};
 use crate::changes::{self, Journalist};
 use crate::refusal;
 
@@ -41,6 +42,7 @@ impl Vhost {
             return Ok(asked.durable.then(|| journalist.unsettled()).flatten());
         }
         let alternate = alternate(&asked, &self.name)?;
+        check_exchange(asked.kind, &asked.arguments).map_err(refusal::precondition)?;
         let exchange = Exchange {
             name: asked.name.as_str().into(),
             kind: asked.kind,
@@ -54,7 +56,7 @@ impl Vhost {
         if exchange.durable {
             changes.push(checked(changes::put(&changes::exchange_record(&self.name, &exchange)))?);
         }
-        master.picture.topology.declare_exchange(exchange);
+        master.add_exchange(exchange);
         self.publish(&master);
         submit(journalist, changes)
     }
@@ -75,6 +77,7 @@ impl Vhost {
             return Ok(journalist.unsettled());
         };
         let changes = self.forgotten(&before, &removed);
+        master.forget_histories(&removed);
         self.publish(&master);
         submit(journalist, changes)
     }
@@ -97,7 +100,7 @@ impl Vhost {
 
     fn same_exchange(&self, existing: &Exchange, asked: &ExchangeDeclare) -> Result<(), Exception> {
         let what = refusal::exchange(&asked.name, &self.name);
-        refusal::same(what, "type", asked.kind.name(), existing.kind.name())?;
+        refusal::same(what, "type", atom(asked.kind), atom(existing.kind))?;
         refusal::same(what, "durable", asked.durable, existing.durable)?;
         refusal::same(what, "auto_delete", asked.auto_delete, existing.auto_delete)?;
         refusal::same(what, "internal", asked.internal, existing.internal)?;
@@ -108,10 +111,34 @@ impl Vhost {
     pub(crate) fn restore_exchange(&self, exchange: Exchange) {
         let mut master = self.master.lock();
         if master.picture.topology.exchange(&exchange.name).is_none() {
-            master.picture.topology.declare_exchange(exchange);
+            master.add_exchange(exchange);
             self.publish(&master);
         }
     }
+}
+
+impl Master {
+    fn add_exchange(&mut self, exchange: Exchange) {
+        if exchange.kind == ExchangeKind::RecentHistory {
+            // Only an exchange that was stored by another version can have a length that is refused.
+            let length = history_length(&exchange.arguments).unwrap_or_default();
+            self.picture.histories.insert(Arc::clone(&exchange.name), Arc::new(History::new(length)));
+        }
+        self.picture.topology.declare_exchange(exchange);
+    }
+
+    /// What an exchange has kept goes with it.
+    pub(super) fn forget_histories(&mut self, removed: &Removed) {
+        for name in &removed.exchanges {
+            self.picture.histories.remove(name);
+        }
+    }
+}
+
+/// A type as RabbitMQ's text shows it: an atom, which Erlang quotes if there is a dash in it.
+fn atom(kind: ExchangeKind) -> String {
+    let name = kind.name();
+    if name.contains('-') { format!("'{name}'") } else { name.to_owned() }
 }
 
 pub(super) fn submit(journalist: &Journalist, changes: Vec<Change>) -> Result<Option<CommitSeq>, Exception> {

@@ -7,6 +7,7 @@
 mod arguments;
 mod bindings;
 mod exchanges;
+mod history;
 mod queue_type;
 mod queues;
 mod traits;
@@ -28,6 +29,8 @@ use crate::timers::Timers;
 
 pub(crate) use bindings::is_durable;
 pub(crate) use exchanges::ExchangeDeclare;
+use history::History;
+pub(crate) use history::keep;
 pub(crate) use queues::{Deletion, QueueDeclare};
 
 /// What routing needs to know, at one moment.
@@ -36,6 +39,8 @@ pub(crate) struct Picture {
     pub(crate) topology: Topology,
     queues: imbl::HashMap<Arc<str>, Arc<QueueCell>>,
     cells: imbl::HashMap<QueueId, Arc<QueueCell>>,
+    /// Of the exchanges that keep one.
+    histories: imbl::HashMap<Arc<str>, Arc<History>>,
 }
 
 /// A virtual host.
@@ -67,6 +72,15 @@ impl Picture {
         self.cells.get(&id)
     }
 
+    pub(crate) fn history(&self, exchange: &str) -> Option<&Arc<History>> {
+        self.histories.get(exchange)
+    }
+
+    /// Whether some exchange keeps what it gets.
+    pub(crate) fn keeps_histories(&self) -> bool {
+        !self.histories.is_empty()
+    }
+
     pub(crate) fn queues(&self) -> impl Iterator<Item = &Arc<QueueCell>> {
         self.queues.values()
     }
@@ -79,8 +93,12 @@ impl Vhost {
         ids: &Arc<QueueIds>,
         storage: &Arc<Storage>,
     ) -> Vhost {
-        let picture =
-            Picture { topology: Topology::new(), queues: imbl::HashMap::new(), cells: imbl::HashMap::new() };
+        let picture = Picture {
+            topology: Topology::new(),
+            queues: imbl::HashMap::new(),
+            cells: imbl::HashMap::new(),
+            histories: imbl::HashMap::new(),
+        };
         Vhost {
             name: definition.name.as_str().into(),
             definition,

@@ -128,6 +128,7 @@ impl Vhost {
         master.picture.queues.remove(name);
         master.picture.cells.remove(&cell.info.id);
         let removed = master.picture.topology.remove_queue(name).unwrap_or_default();
+        master.forget_histories(&removed);
         self.publish(&master);
         let mut changes = self.forgotten(&before, &removed);
         if cell.info.durable {

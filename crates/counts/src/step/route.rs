@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use warrenmq_routing::{Binding, Destination, Exchange, ExchangeKind, QueueId, Topology};
+use warrenmq_routing::{Binding, Destination, Exchange, ExchangeKind, Message, QueueId, Topology};
 use warrenmq_wire::method::FieldTable;
 use warrenmq_wire::table::{self, RawTable};
 
@@ -89,7 +89,8 @@ impl Work for Route {
             for (key, headers) in &*messages {
                 let headers = RawTable::parse(headers).ok().map(|(headers, _)| headers);
                 found.clear();
-                topology.route(EXCHANGE, &[key], headers, found).expect("the exchange is there");
+                let message = Message { keys: &[key], headers, ..Message::default() };
+                topology.route(EXCHANGE, &message, found).expect("the exchange is there");
                 routed += found.len();
             }
         });

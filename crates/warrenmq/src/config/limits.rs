@@ -29,6 +29,7 @@ pub(super) struct Keys {
     shutdown_timeout_ms: u64,
     message_memory_octets: u64,
     queue_memory_octets: u64,
+    recent_history_octets: usize,
     journal_file_octets: u64,
     journal_group_octets: usize,
     journal_pending_octets_max: u64,
