@@ -4,6 +4,7 @@ mod acks;
 mod alarms;
 mod definitions;
 mod durable;
+mod exchanges;
 mod gathering;
 mod late_commits;
 mod node;
