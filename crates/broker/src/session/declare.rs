@@ -243,7 +243,7 @@ impl Session {
     }
 
     fn delete_queue(&mut self, number: u16, name: &str, condition: Deletion) -> Result<u32, Exception> {
-        let name = self.queue_name(number, name)?;
+        let name = strip(&self.queue_name(number, name)?);
         self.permit(Access::Configure, Resource::queue(&name))?;
         let vhost = self.vhost()?;
         let Some(cell) = vhost.picture().queue(&name).cloned() else {
@@ -261,7 +261,7 @@ impl Session {
     /// The name that is meant: an empty one is that of the queue declared last on the channel.
     pub(super) fn queue_name(&mut self, number: u16, given: &str) -> Result<String, Exception> {
         if !given.is_empty() {
-            return Ok(strip(given));
+            return Ok(given.to_owned());
         }
         let last = self.channels.get_mut(number).and_then(|channel| channel.last_queue.clone());
         match last {
@@ -289,7 +289,7 @@ impl Session {
         queue: &ShortString,
         key: &ShortString,
     ) -> Result<(String, ShortString), Exception> {
-        let name = self.queue_name(number, queue.as_str())?;
+        let name = strip(&self.queue_name(number, queue.as_str())?);
         let key = if queue.as_str().is_empty() && key.as_str().is_empty() {
             ShortString::try_new(name.clone()).map_err(|_| super::unimplemented())?
         } else {
@@ -306,7 +306,7 @@ impl Session {
     }
 }
 
-/// RabbitMQ takes line breaks out of names.
+/// RabbitMQ takes line breaks out of names where they are declared, deleted or bound; not where one reads or purges.
 fn strip(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '\r' | '\n')).collect()
 }

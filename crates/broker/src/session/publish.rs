@@ -504,16 +504,12 @@ pub(super) fn sender_selected<'a>(headers: Option<RawTable<'a>>) -> Result<Selec
         selected.hidden |= name == BCC;
         let bad = |kind: &str| {
             let name = String::from_utf8_lossy(name);
-            let text = format!("invalid message: {{unacceptable_type_in_header,<<\"{name}\">>,{kind}}}");
+            let text = format!("invalid message: {{unacceptable_type_in_header,\"{name}\",{kind}}}");
             Err(refusal::precondition(text))
         };
         let Some(list) = value.as_array() else { return bad(tag_name(value.tag)) };
-        for item in list {
-            match item.as_longstr() {
-                Some(key) => selected.keys.push(key),
-                None => return bad(tag_name(item.tag)),
-            }
-        }
+        // What is no string is passed over.
+        selected.keys.extend(list.filter_map(|item| item.as_longstr()));
     }
     Ok(selected)
 }
