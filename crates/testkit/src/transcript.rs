@@ -2,18 +2,18 @@
 //! expectation of what the server says. The format is described in `tests/transcripts/README.md`. Nothing here uses the codec
 //! of the broker, so that a transcript is a judge of it.
 
-mod codec;
-mod connection;
+pub(crate) mod codec;
+pub(crate) mod connection;
 mod conversation;
 mod corpus;
-mod parse;
+pub(crate) mod parse;
 mod peer;
-mod received;
+pub(crate) mod received;
 mod run;
-mod scan;
-mod spec;
-mod step;
-mod value;
+pub(crate) mod scan;
+pub(crate) mod spec;
+pub(crate) mod step;
+pub(crate) mod value;
 mod variables;
 
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub use run::{Mismatch, run_transcript};
 pub use step::Target;
 
 /// How long a server may take for what a line expects. RabbitMQ waits 3 s before it closes a socket on some mistakes.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How a client's bytes are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

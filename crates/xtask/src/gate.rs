@@ -8,7 +8,7 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::tally::Tally;
-use crate::{command, counts, fuzz, interop, layers, report, sim, tidy};
+use crate::{command, counts, differential, fuzz, interop, layers, report, sim, tidy};
 
 /// Which steps of the gate run.
 #[derive(Args)]
@@ -35,7 +35,7 @@ struct Step {
     run: fn(&Path) -> Tally,
 }
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step { name: "fmt", about: "source is formatted by rustfmt", run: fmt },
     Step { name: "clippy", about: "no warning of clippy in any target", run: clippy },
     Step { name: "test", about: "unit, property, transcript and black-box tests", run: test },
@@ -47,6 +47,11 @@ const STEPS: [Step; 11] = [
         name: "sim",
         about: "broker, clients and disk simulated: 2,000 seeds, all short histories",
         run: sim::gate,
+    },
+    Step {
+        name: "differential",
+        about: "500 random scripts on RabbitMQ and on WarrenMQ, compared in all that a client sees",
+        run: differential::gate,
     },
     Step { name: "counts", about: "instructions per message are what they were", run: counts::gate },
     Step { name: "fuzz", about: "each fuzz target for some seconds", run: fuzz::run },

@@ -3,10 +3,12 @@
 mod bench;
 mod command;
 mod counts;
+mod differential;
 mod fuzz;
 mod gate;
 mod interop;
 mod layers;
+mod rabbitmq;
 mod sim;
 mod tally;
 mod tidy;
@@ -37,6 +39,8 @@ enum Task {
     Counts(counts::Selection),
     /// Benchmarks: WarrenMQ beside the floor and other brokers; writes docs/benchmarks.md.
     Bench(bench::Selection),
+    /// Random scripts played to RabbitMQ and to WarrenMQ, and compared step by step.
+    Differential(differential::Selection),
     /// The transcripts against a broker that runs already.
     Transcripts(transcripts::Selection),
 }
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Task::Sim(selection) => sim::run(&root, &selection),
         Task::Counts(selection) => counts::run(&root, &selection),
         Task::Bench(selection) => bench::run(&root, &selection),
+        Task::Differential(selection) => differential::run(&root, &selection),
         Task::Transcripts(selection) => transcripts::run(&root, &selection),
     };
     if green { ExitCode::SUCCESS } else { ExitCode::FAILURE }

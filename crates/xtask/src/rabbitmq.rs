@@ -1,5 +1,5 @@
 //! A RabbitMQ of the system's own package, started beside everything else: node name, ports and folder are its own, and so is
-//! the port mapper that it needs. Between its rows the process is stopped, so that it takes no time from the others.
+//! the port mapper that it needs. Between the rows of a benchmark the process is stopped, so that it takes no time from others.
 
 use std::fs::{self, File};
 use std::io;
@@ -53,7 +53,7 @@ impl RabbitMq {
         if !in_path && !Path::new(DEBIAN_SCRIPT).is_file() {
             return Ok(None);
         }
-        let folder = tempfile::Builder::new().prefix("warrenmq-bench-rabbitmq-").tempdir()?;
+        let folder = tempfile::Builder::new().prefix("warrenmq-rabbitmq-").tempdir()?;
         Ok(Some(Self { folder, port: free_port()?, mapper_port: free_port()?, running: None }))
     }
 
@@ -97,7 +97,7 @@ impl RabbitMq {
         let mut command = Command::new(script);
         command
             .env("HOME", folder)
-            .env("RABBITMQ_NODENAME", format!("bench{}@localhost", self.port))
+            .env("RABBITMQ_NODENAME", format!("warrenmq{}@localhost", self.port))
             .env("RABBITMQ_MNESIA_BASE", folder.join("data"))
             .env("RABBITMQ_LOG_BASE", folder.join("log"))
             .env("RABBITMQ_CONFIG_FILE", configuration)

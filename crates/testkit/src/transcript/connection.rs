@@ -110,6 +110,28 @@ impl Connection {
         }
     }
 
+    /// All methods that are there after at most `wait`, in their order on each channel; `None` when the server has closed the
+    /// socket. An error says what came that is no frame.
+    pub(crate) fn arrived(&mut self, wait: Duration) -> Result<Option<Vec<Message>>, String> {
+        let deadline = Instant::now() + wait;
+        loop {
+            let mut messages = Vec::new();
+            self.received.sort(self.frame_max)?;
+            while let Some(message) = self.received.take_any()? {
+                self.note(&message);
+                messages.push(message);
+            }
+            if !messages.is_empty() {
+                return Ok(Some(messages));
+            }
+            match self.receive(deadline) {
+                Arrival::Bytes(bytes) => self.received.add(&bytes),
+                Arrival::Closed => return Ok(None),
+                Arrival::Nothing => return Ok(Some(messages)),
+            }
+        }
+    }
+
     /// Waits until the server has closed the socket; an error when it says something more before.
     pub(crate) fn expect_close(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + ANSWER_TIME_MAX;

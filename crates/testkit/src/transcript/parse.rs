@@ -190,7 +190,7 @@ fn frame(mut scanner: Scanner<'_>) -> Result<Action, String> {
 }
 
 /// `METHOD CHANNEL VALUE… FIELD=VALUE… | PROPERTY=VALUE… | body=VALUE`.
-fn method_line(mut scanner: Scanner<'_>) -> Result<MethodLine, String> {
+pub(crate) fn method_line(mut scanner: Scanner<'_>) -> Result<MethodLine, String> {
     let name = scanner.word()?;
     let method = spec::method_by_name(name).ok_or(format!("there is no method `{name}`"))?;
     let channel = scanner.number()?;

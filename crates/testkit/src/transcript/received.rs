@@ -64,6 +64,17 @@ impl Received {
         Ok(Some(message))
     }
 
+    /// Takes the next method of any channel once its content is complete, channel by channel.
+    pub(crate) fn take_any(&mut self) -> Result<Option<Message>, String> {
+        let channels: Vec<u16> = self.channels.keys().copied().collect();
+        for channel in channels {
+            if let Some(message) = self.take_message(channel)? {
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether the server has closed the connection by a method that waits on channel 0.
     pub(crate) fn has_connection_close(&self) -> bool {
         self.channels

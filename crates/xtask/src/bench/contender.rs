@@ -14,8 +14,8 @@ use std::time::Duration;
 use amq_protocol::uri::AMQPUri;
 use warrenmq_testkit::process::{BrokerHome, BrokerProcess};
 
-use super::rabbitmq::RabbitMq;
 use super::results::{Broker, Kind};
+use crate::rabbitmq::RabbitMq;
 
 /// How long a broker may take to greet.
 const GREETING_TIME_MAX: Duration = Duration::from_secs(10);

@@ -10,7 +10,6 @@ mod machine;
 mod measure;
 mod page;
 mod plan;
-mod rabbitmq;
 mod results;
 mod rows;
 mod table;

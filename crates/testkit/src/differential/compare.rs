@@ -1,0 +1,187 @@
+//! Two brokers beside each other, step by step. Each view is brought into a form in which everything that the protocol leaves to
+//! the broker looks the same; what is left must be equal. The freedoms, each with its reason, are in [`lines_of`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::known::{self, Known};
+use super::script::text_of;
+use super::view::{Event, Played, View};
+use crate::transcript::received::Message;
+use crate::transcript::value::{Typed, Value};
+
+/// How two brokers have played one script.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Verdict {
+    /// As far as it was compared, the same. What is known to differ was seen in these steps.
+    Same(BTreeSet<&'static str>),
+    /// The first step that differs, and how: lines that only the first has, and those that only the second has.
+    Differs { step: usize, only: [Vec<String>; 2] },
+}
+
+/// Compares what `reference` and `judged` have shown.
+pub(crate) fn compare(reference: &Played, judged: &Played, is_3_10: bool) -> Verdict {
+    let mut seen = BTreeSet::new();
+    for (step, (reference, judged)) in reference.views.iter().zip(&judged.views).enumerate() {
+        let (mut reference, mut judged) = (reference.clone(), judged.clone());
+        if is_3_10 {
+            seen.extend(known::equalise(&mut reference, &mut judged));
+        }
+        let [left, right] = [lines_of(&reference), lines_of(&judged)];
+        if left == right {
+            continue;
+        }
+        if is_3_10 && let Some(Known { name, .. }) = known::parting(&left, &right) {
+            // From here on the two are in different states: nothing more can be compared.
+            seen.insert(*name);
+            return Verdict::Same(seen);
+        }
+        return Verdict::Differs { step, only: difference(&left, &right) };
+    }
+    Verdict::Same(seen)
+}
+
+/// What one has and the other has not; all of both when it is a matter of order.
+fn difference(left: &[String], right: &[String]) -> [Vec<String>; 2] {
+    let without = |these: &[String], those: &[String]| -> Vec<String> {
+        these.iter().filter(|line| !those.contains(line)).cloned().collect()
+    };
+    let only = [without(left, right), without(right, left)];
+    if only.iter().all(Vec::is_empty) { [left.to_vec(), right.to_vec()] } else { only }
+}
+
+/// A view as lines, in which two brokers may not differ.
+///
+/// - The order between channels is lost in the network, and that between connections in the clients.
+/// - On one channel, deliveries of different queues, confirms, cancels by the server and answers come from different actors of the
+///   broker: each kind is a list of its own. Tags of deliveries of several queues are compared as a set, for the same reason.
+/// - Confirms may be grouped or not, and come in any order: what counts is which tags were confirmed and which refused.
+pub(crate) fn lines_of(view: &View) -> Vec<String> {
+    let mut lists: BTreeMap<(u32, u16, String), Vec<&Message>> = BTreeMap::new();
+    let mut lines = Vec::new();
+    for (connection, event) in &view.events {
+        match event {
+            // Both clients say what the script says: what they say more is what they have heard.
+            Event::Said(_) => {}
+            Event::Heard(message, source) => {
+                let list = match message.method.name {
+                    "basic.deliver" => format!("d{source}"),
+                    "basic.cancel" => format!("c{}", text_of(message, "consumer-tag")),
+                    _ => String::new(),
+                };
+                lists.entry((*connection, message.channel, list)).or_default().push(message);
+            }
+            Event::Closed(error) => lines.push(format!("{connection}: S <close> {error}")),
+            Event::Silent(what) => lines.push(format!("{connection}: {what}")),
+        }
+    }
+    let mut tags: BTreeMap<(u32, u16), (usize, BTreeSet<String>)> = BTreeMap::new();
+    for (connection, channel, list) in lists.keys().filter(|(_, _, list)| list.starts_with('d')) {
+        let (queues, tags) = tags.entry((*connection, *channel)).or_default();
+        *queues += 1;
+        let deliveries = &lists[&(*connection, *channel, list.clone())];
+        tags.extend(deliveries.iter().map(|message| message.fields[1].to_string()));
+    }
+    for ((connection, channel, list), messages) in &lists {
+        let is_mixed = list.starts_with('d')
+            && tags.get(&(*connection, *channel)).is_some_and(|(queues, _)| *queues > 1);
+        for message in messages {
+            let mut shown = without_times(message);
+            if is_mixed {
+                shown.fields[1] = Value::Number(0);
+            }
+            lines.push(format!("{connection}: S {shown}"));
+        }
+    }
+    for ((connection, channel), (queues, tags)) in &tags {
+        if *queues > 1 {
+            lines.push(format!(
+                "{connection}: deliveries of {queues} queues on channel {channel} have the tags {tags:?}"
+            ));
+        }
+    }
+    for ((connection, channel), confirms) in &view.confirms {
+        for (tag, refused) in confirms {
+            let kind = if *refused { "basic.nack" } else { "basic.ack" };
+            lines.push(format!("{connection}: S {kind} {channel} {tag}, confirmed alone or with others"));
+        }
+    }
+    lines.extend(view.objects.iter().map(|(object, state)| format!("{object}: {state}")));
+    lines
+}
+
+/// Two brokers play at different times: the time of a death is not compared.
+fn without_times(message: &Message) -> Message {
+    let mut message = message.clone();
+    let Some(content) = &mut message.content else { return message };
+    for property in content.properties.iter_mut().flatten() {
+        let Value::Table(headers) = property else { continue };
+        for (_, death) in headers.iter_mut().filter(|(key, _)| key == b"x-death") {
+            forget_times(death);
+        }
+    }
+    message
+}
+
+fn forget_times(typed: &mut Typed) {
+    match &mut typed.value {
+        Value::Array(items) => items.iter_mut().for_each(forget_times),
+        Value::Table(entries) => {
+            for (key, entry) in entries {
+                if key == b"time" && entry.tag == b'T' {
+                    entry.value = Value::Number(0);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::method;
+    use super::*;
+
+    fn heard(lines: &[(&str, &str)]) -> View {
+        let events = lines
+            .iter()
+            .map(|(line, source)| (1, Event::Heard(method(line), (*source).to_owned())))
+            .collect();
+        View { events, ..View::default() }
+    }
+
+    fn are_same(left: View, right: View) -> bool {
+        let played = |view| Played { views: vec![view], was_slow: false };
+        matches!(compare(&played(left), &played(right), false), Verdict::Same(_))
+    }
+
+    #[test]
+    fn queues_may_overtake_each_other_and_no_message_its_own() {
+        let (a, b) = (("basic.deliver 1 c 1 | | body=a", "q"), ("basic.deliver 1 c 2 | | body=b", "q"));
+        let (a2, b1) = (("basic.deliver 1 c 2 | | body=a", "q"), ("basic.deliver 1 c 1 | | body=b", "q"));
+        assert!(are_same(heard(&[a, b]), heard(&[a, b])));
+        assert!(!are_same(heard(&[a, b]), heard(&[b1, a2])), "one queue");
+        let (b, b1) = ((b.0, "r"), (b1.0, "r"));
+        assert!(are_same(heard(&[a, b]), heard(&[b1, a2])), "two queues");
+        assert!(!are_same(heard(&[a, b]), heard(&[a])), "one is missing");
+    }
+
+    #[test]
+    fn an_answer_differs_in_each_field() {
+        let close = |text: &str| heard(&[(&format!("channel.close 1 406 \"{text}\" by=basic.ack"), "")]);
+        assert!(are_same(close("a"), close("a")));
+        assert!(!are_same(close("a"), close("b")));
+    }
+
+    #[test]
+    fn the_time_of_a_death_is_not_compared() {
+        let death = |time| {
+            heard(&[(
+                &format!(
+                    "basic.get-ok 1 1 | headers={{x-death:array:[table:{{time:timestamp:{time},n:int8:1}}]}} | body=a"
+                ),
+                "",
+            )])
+        };
+        assert!(are_same(death(1), death(2)));
+    }
+}

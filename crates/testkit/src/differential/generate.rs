@@ -1,0 +1,336 @@
+//! From a seed to a script. What has been declared, consumed and selected so far is remembered, so that most steps make sense; a
+//! few in a hundred do not, on purpose. A seed gives the same script on every machine.
+//!
+//! A theme, chosen by the seed, says which steps come often: the depth of one feature is reached by doing much of the same.
+
+mod declare;
+mod hostile;
+mod publish;
+mod settle;
+
+use std::collections::BTreeMap;
+
+use super::script::{Action, Script, Step, method};
+use crate::random::Random;
+
+/// Steps of a script, before the declarations that it begins with.
+const STEPS: std::ops::Range<u64> = 6..28;
+/// What expires in a script does so after this time, or at once.
+pub(crate) const EXPIRY_MS: u64 = 600;
+/// How long a script waits for that.
+pub(crate) const WAIT_MS: u64 = 850;
+/// Waits of one script.
+const WAITS_MAX: u32 = 2;
+
+/// The script of a seed.
+#[must_use]
+pub fn script(seed: u64) -> Script {
+    let mut generator = Generator::new(seed);
+    generator.begin();
+    let count = STEPS.start + generator.random.below(STEPS.end - STEPS.start);
+    for _ in 0..count {
+        generator.step();
+    }
+    let mut script = Script { seed, steps: generator.steps };
+    if script.is_timed() {
+        // Whether an answer comes to a mistake is waited for longer than a message may take to expire.
+        script.steps.retain(|step| matches!(step.action, Action::Say(_) | Action::Leave | Action::Wait(_)));
+    }
+    script
+}
+
+/// What a script is about: how often each kind of step comes, in parts.
+#[derive(Debug, Clone, Copy)]
+struct Theme {
+    declare: u64,
+    bind: u64,
+    publish: u64,
+    consume: u64,
+    get: u64,
+    settle: u64,
+    mode: u64,
+    life: u64,
+    wait: u64,
+    hostile: u64,
+}
+
+const THEMES: [Theme; 7] = [
+    // Something of everything.
+    Theme {
+        declare: 12,
+        bind: 10,
+        publish: 25,
+        consume: 10,
+        get: 8,
+        settle: 20,
+        mode: 6,
+        life: 8,
+        wait: 2,
+        hostile: 2,
+    },
+    // Declarations.
+    Theme {
+        declare: 60,
+        bind: 10,
+        publish: 8,
+        consume: 6,
+        get: 2,
+        settle: 2,
+        mode: 2,
+        life: 10,
+        wait: 3,
+        hostile: 2,
+    },
+    // Routing.
+    Theme {
+        declare: 10,
+        bind: 35,
+        publish: 35,
+        consume: 4,
+        get: 8,
+        settle: 4,
+        mode: 2,
+        life: 4,
+        wait: 1,
+        hostile: 1,
+    },
+    // Consumers.
+    Theme {
+        declare: 3,
+        bind: 2,
+        publish: 30,
+        consume: 25,
+        get: 4,
+        settle: 30,
+        mode: 3,
+        life: 8,
+        wait: 1,
+        hostile: 0,
+    },
+    // Acknowledgements, confirms, transactions.
+    Theme {
+        declare: 3,
+        bind: 2,
+        publish: 30,
+        consume: 6,
+        get: 10,
+        settle: 35,
+        mode: 12,
+        life: 6,
+        wait: 1,
+        hostile: 1,
+    },
+    // Time and limits.
+    Theme {
+        declare: 8,
+        bind: 4,
+        publish: 40,
+        consume: 8,
+        get: 10,
+        settle: 18,
+        mode: 4,
+        life: 2,
+        wait: 8,
+        hostile: 0,
+    },
+    // Ends and mistakes.
+    Theme {
+        declare: 14,
+        bind: 8,
+        publish: 18,
+        consume: 14,
+        get: 6,
+        settle: 10,
+        mode: 8,
+        life: 25,
+        wait: 1,
+        hostile: 12,
+    },
+];
+
+/// Adds steps of one kind.
+type Make = fn(&mut Generator);
+
+/// How a channel treats publishes, as far as the generator can know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Way {
+    #[default]
+    Plain,
+    Confirm,
+    Transaction,
+}
+
+/// A script in the making.
+struct Generator {
+    random: Random,
+    theme: Theme,
+    steps: Vec<Step>,
+    /// Names that were declared.
+    queues: Vec<String>,
+    /// Names and types.
+    exchanges: Vec<(String, &'static str)>,
+    /// Bindings as they were written, to be undone or repeated.
+    bindings: Vec<String>,
+    /// Consumer tags by connection and channel.
+    consumers: BTreeMap<(u32, u16), Vec<String>>,
+    ways: BTreeMap<(u32, u16), Way>,
+    /// Messages so far: their bodies are numbered.
+    published: u32,
+    waits: u32,
+    /// Something may expire.
+    has_expiry: bool,
+}
+
+impl Generator {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let theme = random.pick(&THEMES).copied().unwrap_or(THEMES[0]);
+        Generator {
+            random,
+            theme,
+            steps: Vec::new(),
+            queues: Vec::new(),
+            exchanges: Vec::new(),
+            bindings: Vec::new(),
+            consumers: BTreeMap::new(),
+            ways: BTreeMap::new(),
+            published: 0,
+            waits: 0,
+            has_expiry: false,
+        }
+    }
+
+    /// What nearly every script needs: a queue or two, perhaps an exchange with bindings.
+    fn begin(&mut self) {
+        for _ in 0..1 + self.random.below(2) {
+            self.declare_queue();
+        }
+        if self.random.chance(400) {
+            self.declare_exchange();
+            self.bind_queue();
+        }
+        if self.random.chance(250) {
+            self.select();
+        }
+    }
+
+    fn step(&mut self) {
+        let theme = self.theme;
+        let kinds: [(u64, Make); 10] = [
+            (theme.declare, Self::declare),
+            (theme.bind, Self::bind),
+            (theme.publish, Self::publish),
+            (theme.consume, Self::consume_or_cancel),
+            (theme.get, Self::get),
+            (theme.settle, Self::settle),
+            (theme.mode, Self::mode),
+            (theme.life, Self::end_something),
+            (theme.wait, Self::wait),
+            (theme.hostile, Self::misbehave),
+        ];
+        let total = kinds.iter().map(|(weight, _)| weight).sum();
+        let mut at = self.random.below(total);
+        for (weight, make) in kinds {
+            if at < weight {
+                return make(self);
+            }
+            at -= weight;
+        }
+    }
+
+    fn push(&mut self, connection: u32, action: Action) {
+        self.steps.push(Step { connection, action });
+    }
+
+    /// A method on a channel; `{}` of the text is the channel's number.
+    fn say(&mut self, (connection, channel): (u32, u16), text: &str) {
+        let message = method(&text.replacen("{}", &channel.to_string(), 1));
+        self.push(connection, Action::Say(message));
+    }
+
+    /// Mostly the first channel of the first connection.
+    fn place(&mut self) -> (u32, u16) {
+        match self.random.below(10) {
+            0..=5 => (1, 1),
+            6 | 7 => (1, 2),
+            8 => (2, 1),
+            _ => (2, 1 + self.random.below(2) as u16),
+        }
+    }
+
+    /// One of some texts.
+    fn one_of(&mut self, texts: &[&str]) -> String {
+        self.random.pick(texts).map(|text| (*text).to_owned()).unwrap_or_default()
+    }
+
+    /// A text in `permille` of 1000 cases, else nothing.
+    fn perhaps(&mut self, permille: u64, text: &str) -> String {
+        if self.random.chance(permille) { text.to_owned() } else { String::new() }
+    }
+
+    /// Mostly a queue that was declared.
+    fn queue(&mut self) -> String {
+        if self.random.chance(40) {
+            return self.one_of(&["@missing", "\"\"", "amq.missing", "%g0", "@q1", "@q2"]);
+        }
+        self.random.pick(&self.queues).cloned().unwrap_or_else(|| "@q1".to_owned())
+    }
+
+    /// Mostly an exchange that was declared.
+    fn exchange(&mut self) -> String {
+        if self.random.chance(60) {
+            return self.one_of(&["@missing", "\"\"", "amq.direct", "amq.topic", "@e1", "@e2"]);
+        }
+        self.random.pick(&self.exchanges).map_or_else(|| "@e1".to_owned(), |(name, _)| name.clone())
+    }
+
+    fn key(&mut self) -> String {
+        self.one_of(&["@k", "@k", "@k.a", "@k.b", "@k.a.b", "@q1", "\"\"", "@k..a", "@K"])
+    }
+
+    fn wait(&mut self) {
+        if self.has_expiry && self.waits < WAITS_MAX {
+            self.waits += 1;
+            self.push(1, Action::Wait(WAIT_MS));
+        } else {
+            self.publish();
+        }
+    }
+
+    /// Notes that a channel has ended with all that belonged to it.
+    fn forget_channel(&mut self, place: (u32, u16)) {
+        self.consumers.remove(&place);
+        self.ways.remove(&place);
+    }
+
+    fn forget_connection(&mut self, connection: u32) {
+        self.consumers.retain(|place, _| place.0 != connection);
+        self.ways.retain(|place, _| place.0 != connection);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_seed_is_one_script_and_all_methods_come() {
+        assert_eq!(script(7), script(7));
+        let mut methods = BTreeSet::new();
+        for seed in 0..2000 {
+            let script = script(seed);
+            assert!(script.steps.len() as u64 >= STEPS.start, "{seed}");
+            for step in &script.steps {
+                if let Action::Say(message) = &step.action {
+                    methods.insert(message.method.name);
+                }
+            }
+        }
+        for name in
+            ["exchange.unbind", "queue.purge", "tx.rollback", "basic.nack", "basic.qos", "connection.close"]
+        {
+            assert!(methods.contains(name), "{name} of {methods:?}");
+        }
+    }
+}

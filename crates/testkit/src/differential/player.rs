@@ -1,0 +1,291 @@
+//! Playing a script on one broker, step by step; after each step it is waited until nothing more comes of it.
+//!
+//! How that is known: a method that is answered goes through each channel behind the step, then a passive declare through each
+//! queue, then again one through each channel, which comes behind what the queues have sent. That is done until a round brings
+//! nothing new, twice at least, because a passive declare may overtake a publish on its way to the queue.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::aliases::Aliases;
+use super::client::Client;
+use super::onlooker::Onlooker;
+use super::script::{Action, Script, Step, field, is_set, method};
+use super::view::{Event, Played, View};
+use crate::transcript::codec::{Frame, hex};
+use crate::transcript::received::Message;
+use crate::transcript::value::Value;
+
+/// How long an answer may take.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long it is waited for an answer to what may have none: a frame that is not whole, say.
+const DOUBT_TIME: Duration = Duration::from_millis(400);
+/// How long one read waits.
+const READ_WAIT: Duration = Duration::from_millis(200);
+/// Rounds after a step: at least, and at most where messages go in circles.
+const ROUNDS: std::ops::Range<u32> = 2..40;
+/// What expires in scripts does so after 600 ms, and they wait for 850 ms: steps between waits must be much faster.
+const SEGMENT_TIME_MAX: Duration = Duration::from_millis(180);
+
+/// Whoever plays scripts on one broker, one after the other.
+pub(crate) struct Player {
+    address: SocketAddr,
+    onlooker: Option<Onlooker>,
+}
+
+/// One script that is being played.
+struct Play<'a> {
+    address: SocketAddr,
+    onlooker: &'a mut Onlooker,
+    aliases: Aliases,
+    clients: BTreeMap<u32, Client>,
+    view: View,
+    /// Waited for after each round, where haste has been seen to matter.
+    patience: Duration,
+}
+
+impl Player {
+    /// For the broker at `address`; it is connected to when the first script is played.
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Player { address, onlooker: None }
+    }
+
+    /// Plays a script. `prefix` stands for `@`.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached or does not answer the onlooker.
+    pub(crate) fn play(
+        &mut self,
+        script: &Script,
+        prefix: &str,
+        patience: Duration,
+    ) -> Result<Played, String> {
+        let mut onlooker = match self.onlooker.take() {
+            Some(onlooker) => onlooker,
+            None => Onlooker::connect(self.address)?,
+        };
+        let mut play = Play {
+            address: self.address,
+            onlooker: &mut onlooker,
+            aliases: Aliases::new(prefix),
+            clients: BTreeMap::new(),
+            view: View::default(),
+            patience,
+        };
+        let played = play.all(script)?;
+        play.clients.into_values().for_each(Client::finish);
+        onlooker.clear()?;
+        self.onlooker = Some(onlooker);
+        Ok(played)
+    }
+}
+
+impl Play<'_> {
+    fn all(&mut self, script: &Script) -> Result<Played, String> {
+        let mut played = Played::default();
+        let mut begun = Instant::now();
+        for step in &script.steps {
+            if matches!(step.action, Action::Wait(_)) {
+                played.was_slow |= script.is_timed() && begun.elapsed() > SEGMENT_TIME_MAX;
+            }
+            self.step(step)?;
+            played.views.push(std::mem::take(&mut self.view));
+            if matches!(step.action, Action::Wait(_)) {
+                begun = Instant::now();
+            }
+        }
+        played.was_slow |= script.is_timed() && begun.elapsed() > SEGMENT_TIME_MAX;
+        Ok(played)
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        let number = step.connection;
+        match &step.action {
+            Action::Say(message) => {
+                if message.channel != 0 && message.method.name != "channel.open" {
+                    self.open(number, message.channel)?;
+                }
+                self.say(number, message)?;
+            }
+            Action::Blurt(message) => self.say(number, message)?,
+            Action::Frame { kind, channel, payload } => {
+                let frame = Frame { kind: *kind, channel: *channel, payload: payload.clone() };
+                let line = format!("C frame {kind} {channel} {}", Value::Text(payload.clone()));
+                self.open(number, *channel)?;
+                if let Some(client) = self.clients.get_mut(&number) {
+                    client.channels.entry(*channel).or_default().is_busy = true;
+                }
+                self.send(number, &frame.encode(), line)?;
+            }
+            Action::Bytes(bytes) => self.send(number, bytes, format!("C <bytes {}>", hex(bytes)))?,
+            Action::Leave => {
+                if let Some(client) = self.clients.get_mut(&number).filter(|client| client.is_alive) {
+                    client.leave(&mut self.view);
+                }
+            }
+            Action::Wait(milliseconds) => thread::sleep(Duration::from_millis(*milliseconds)),
+        }
+        self.settle()
+    }
+
+    /// The client of a connection, which is made anew when it has ended.
+    fn client(&mut self, number: u32) -> Result<&mut Client, String> {
+        if self.clients.get(&number).is_none_or(|client| !client.is_alive) {
+            self.clients.insert(number, Client::connect(number, self.address)?);
+            self.view.events.push((number, Event::Said("open".to_owned())));
+        }
+        self.clients.get_mut(&number).ok_or_else(|| "invariant: it was just made".to_owned())
+    }
+
+    fn open(&mut self, number: u32, channel: u16) -> Result<(), String> {
+        if !self.client(number)?.has_open(channel) {
+            self.say(number, &method(&format!("channel.open {channel}")))?;
+        }
+        Ok(())
+    }
+
+    /// Says a method and waits until it has been looked at.
+    fn say(&mut self, number: u32, message: &Message) -> Result<(), String> {
+        let channel = message.channel;
+        self.client(number)?;
+        let mut message = message.clone();
+        self.resolve_tag(number, &mut message);
+        self.mind(&message);
+        let Some(client) = self.clients.get_mut(&number) else { return Ok(()) };
+        let was_open = client.has_open(channel);
+        client.say(&message, &self.aliases, &mut self.view);
+        match message.method.name {
+            "channel.open" if !was_open => {
+                self.wait(number, |client| client.has_open(channel), ANSWER_TIME_MAX)
+            }
+            "channel.close" if was_open => {
+                self.wait(number, |client| !client.has_open(channel), ANSWER_TIME_MAX)
+            }
+            "connection.close" => self.wait(number, |_| false, ANSWER_TIME_MAX),
+            _ if was_open && client.channels.get(&channel).is_some_and(|state| !state.is_busy) => {
+                client.synchronise(channel);
+                let is_done =
+                    |client: &Client| client.channels.get(&channel).is_none_or(|state| state.syncs_due == 0);
+                self.wait(number, is_done, ANSWER_TIME_MAX);
+            }
+            _ => self.wait(number, |_| false, DOUBT_TIME),
+        }
+        Ok(())
+    }
+
+    /// A negative delivery tag counts what the channel holds.
+    fn resolve_tag(&self, number: u32, message: &mut Message) {
+        let settles = ["basic.ack", "basic.nack", "basic.reject"].contains(&message.method.name);
+        let channel = self.clients.get(&number).and_then(|client| client.channels.get(&message.channel));
+        if let (true, Some(Value::Number(tag)), Some(channel)) =
+            (settles, field(message, "delivery-tag"), channel)
+        {
+            let resolved = channel.resolve(*tag, is_set(message, "multiple"));
+            if let Some(value) = super::script::field_mut(message, "delivery-tag") {
+                *value = Value::Number(resolved.max(0));
+            }
+        }
+    }
+
+    /// What this method may create is looked at from now on.
+    fn mind(&mut self, message: &Message) {
+        let name = |field| super::script::text_of(message, field);
+        let object = match message.method.name {
+            "queue.declare" => format!("queue {}", name("queue")),
+            "exchange.declare" => format!("exchange {}", name("exchange")),
+            _ => return,
+        };
+        // Other names are not the script's own: all scripts share them.
+        if object.contains(" @") {
+            let own = self.aliases.to_broker(object.as_bytes());
+            self.onlooker.mind(&String::from_utf8_lossy(&own));
+        }
+    }
+
+    fn send(&mut self, number: u32, bytes: &[u8], line: String) -> Result<(), String> {
+        self.client(number)?;
+        if let Some(client) = self.clients.get_mut(&number) {
+            client.send(bytes, line, &mut self.view);
+        }
+        self.wait(number, |_| false, DOUBT_TIME);
+        Ok(())
+    }
+
+    /// Hears one client until it is done or has ended. That nothing comes is seen, too, when something was due.
+    fn wait(&mut self, number: u32, is_done: impl Fn(&Client) -> bool, time_max: Duration) {
+        let deadline = Instant::now() + time_max;
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        while client.is_alive && !is_done(client) {
+            if Instant::now() > deadline {
+                if time_max == ANSWER_TIME_MAX {
+                    self.view.events.push((number, Event::Silent("no answer".to_owned())));
+                }
+                return;
+            }
+            client.hear(READ_WAIT.min(time_max), &mut self.aliases, &mut self.view);
+        }
+    }
+
+    /// Waits until nothing more comes of what was said.
+    fn settle(&mut self) -> Result<(), String> {
+        for round in 0..ROUNDS.end {
+            let changes = self.onlooker.look()?;
+            let mut news = changes.len();
+            for (object, state) in changes {
+                let object = self.aliases.to_script(object.as_bytes());
+                self.view.objects.insert(String::from_utf8_lossy(&object).into_owned(), state);
+            }
+            thread::sleep(self.patience);
+            news += self.synchronise();
+            if round + 1 >= ROUNDS.start && news == 0 {
+                break;
+            }
+        }
+        self.await_confirms();
+        for channel in self.clients.values_mut().flat_map(|client| client.channels.values_mut()) {
+            channel.end_step();
+        }
+        Ok(())
+    }
+
+    /// One answered method through every channel; returns how much came besides the answers.
+    fn synchronise(&mut self) -> usize {
+        let mut news = 0;
+        for client in self.clients.values_mut().filter(|client| client.is_alive) {
+            let open: Vec<u16> = client
+                .channels
+                .iter()
+                .filter(|(_, state)| state.is_open)
+                .map(|(channel, _)| *channel)
+                .collect();
+            open.into_iter().for_each(|channel| client.synchronise(channel));
+        }
+        let deadline = Instant::now() + ANSWER_TIME_MAX;
+        for (number, client) in &mut self.clients {
+            while client.is_alive && client.channels.values().any(|channel| channel.syncs_due > 0) {
+                news += client.hear(READ_WAIT, &mut self.aliases, &mut self.view);
+                if Instant::now() > deadline {
+                    self.view.events.push((*number, Event::Silent("no answer to channel.flow".to_owned())));
+                    client.channels.values_mut().for_each(|channel| channel.syncs_due = 0);
+                }
+            }
+        }
+        news
+    }
+
+    /// A confirm may have to wait for a disk.
+    fn await_confirms(&mut self) {
+        let deadline = Instant::now() + ANSWER_TIME_MAX;
+        for (number, client) in &mut self.clients {
+            while client.is_alive && client.channels.values().any(|channel| channel.awaits_confirms()) {
+                client.hear(READ_WAIT, &mut self.aliases, &mut self.view);
+                if Instant::now() > deadline {
+                    self.view.events.push((*number, Event::Silent("no confirm".to_owned())));
+                    return;
+                }
+            }
+        }
+    }
+}
