@@ -36,7 +36,7 @@ pub enum Ask {
     Commit,
     /// tx.rollback.
     Rollback,
-    /// exchange.declare of a fanout exchange.
+    /// exchange.declare.
     Exchange(usize),
     /// queue.declare.
     Declare(Name),
@@ -88,7 +88,7 @@ pub enum Ask {
 pub enum To {
     /// The default exchange, to one queue.
     Queue(Name),
-    /// A fanout exchange.
+    /// An exchange, to its queues.
     Exchange(usize),
 }
 
@@ -122,7 +122,8 @@ impl Op {
             Ask::Commit => (ids::TX_COMMIT, none()),
             Ask::Rollback => (ids::TX_ROLLBACK, none()),
             Ask::Exchange(exchange) => {
-                let arguments = none().short(0).shortstr(&exchange_name(*exchange)).shortstr("fanout");
+                let kind = topology.exchange_type(*exchange);
+                let arguments = none().short(0).shortstr(&exchange_name(*exchange)).shortstr(kind);
                 (ids::EXCHANGE_DECLARE, arguments.octet(2).longstr(&[]))
             }
             Ask::Declare(name) => {

@@ -31,7 +31,7 @@ pub struct Kind {
 pub struct Topology {
     /// Queues by name.
     pub queues: Vec<Kind>,
-    /// The queues that are bound to each fanout exchange.
+    /// The queues that are bound to each exchange.
     pub exchanges: Vec<Vec<Name>>,
 }
 
@@ -74,6 +74,16 @@ impl Topology {
         });
         let exchanges = exchanges.collect();
         Topology { queues, exchanges }
+    }
+
+    /// The type of an exchange: all of its queues get each message. Of one queue that is true of types that choose one, too,
+    /// and with them each message is routed by itself.
+    pub fn exchange_type(&self, exchange: usize) -> &'static str {
+        match (self.exchanges[exchange].len(), exchange) {
+            (1, 0) => "x-random",
+            (1, _) => "x-modulus-hash",
+            _ => "fanout",
+        }
     }
 }
 
