@@ -8,5 +8,6 @@ mod exchanges;
 mod gathering;
 mod late_commits;
 mod node;
+mod recent_history;
 mod transcripts;
 mod waits;

@@ -97,6 +97,14 @@ impl Node {
         Ok(Node { state: Rc::new(RefCell::new(state)), failures })
     }
 
+    /// Other connections to a broker that runs, for another thread.
+    pub(crate) fn beside(broker: &Arc<Broker>) -> Node {
+        let broker = Arc::clone(broker);
+        let (links, spare) = (Vec::new(), Vec::new());
+        let state = State { broker, in_steps: false, more_input: false, now: 1_000, links, spare };
+        Node { state: Rc::new(RefCell::new(state)), failures: Arc::default() }
+    }
+
     /// What the session of the last connection says about its input.
     pub(crate) fn octets_at_once(&self) -> usize {
         let state = self.state.borrow();
