@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 
 use warrenmq_protocol::{Exception, Millis};
 use warrenmq_queue::{
-    ConsumeError, Consumer, ConsumerSlot, Credit, Effects, Get, Position, Queue, Rare, Run, Settings,
+    ConsumeError, Consumer, ConsumerSlot, Credit, Effects, Get, Kind, Position, Queue, Rare, Run, Settings,
 };
 use warrenmq_routing::QueueId;
 use warrenmq_wire::method::FieldTable;
@@ -56,6 +56,8 @@ pub(crate) struct QueueCell {
     expires: Option<Millis>,
     dead_letters: Option<Arc<DeadLetters>>,
     may_reject: bool,
+    kind: Kind,
+    single_active: bool,
     timers: Arc<Timers>,
     me: Weak<QueueCell>,
     state: Ranked<State>,
@@ -160,6 +162,8 @@ impl QueueCell {
             expires,
             dead_letters,
             may_reject: settings.may_reject(),
+            kind: settings.kind,
+            single_active: settings.single_active,
             timers: Arc::clone(timers),
             me: Weak::clone(me),
             state: Ranked::new(Rank::Queue, state),
@@ -188,6 +192,16 @@ impl QueueCell {
     /// Whether it may refuse messages: then they are published one by one, so that each gets its own answer.
     pub(crate) fn may_reject(&self) -> bool {
         self.may_reject
+    }
+
+    /// The name of its type, as `x-queue-type` spells it.
+    pub(crate) fn type_name(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    /// Whether one consumer at a time gets messages (`x-single-active-consumer`).
+    pub(crate) fn is_single_active(&self) -> bool {
+        self.single_active
     }
 
     /// Appends a run.

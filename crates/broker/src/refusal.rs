@@ -62,6 +62,15 @@ pub(crate) fn locked(what: Named<'_>) -> Exception {
     Exception::new(ReplyCode::ResourceLocked, text)
 }
 
+/// basic.get where one consumer at a time gets messages.
+pub(crate) fn single_active(what: Named<'_>, queue_type: &str) -> Exception {
+    let text = format!(
+        "cannot obtain access to locked {what}. basic.get operations are not supported by {queue_type} queues with single \
+         active consumer"
+    );
+    Exception::new(ReplyCode::ResourceLocked, text)
+}
+
 pub(crate) fn reserved(kind: &str, name: &str) -> Exception {
     refused(format!("{kind} name '{name}' contains reserved prefix 'amq.*'"))
 }

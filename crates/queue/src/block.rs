@@ -3,6 +3,7 @@
 //! Invariants: positions in `pieces` ascend and lie between `first` and `last`; `ready <= live <= count`; a block without a body
 //! has a place. Which of its messages are live is said by the sets of its level, not here. A block whose `live` is 0 is dead.
 
+use crate::ledger::Weight;
 use crate::page::{PageId, Place};
 use crate::run::Run;
 use crate::{Millis, Position};
@@ -37,12 +38,14 @@ pub(crate) struct Block {
     /// Messages that are not gone: ready, unacked or doomed.
     pub(crate) live: u32,
     pub(crate) ready: u32,
-    /// Octets of the ready ones: exact with a body, estimated without.
+    /// What the ready ones weigh: exact with a body, estimated without.
     pub(crate) ready_size: u64,
     /// Messages that it was made with, gone or not.
     pub(crate) count: u32,
     /// Octets of their records.
     pub(crate) octets: u64,
+    /// What they weigh.
+    pub(crate) weight: u64,
     /// One of them at least outlives a restart.
     pub(crate) persistent: bool,
     /// Its body was asked for.
@@ -97,6 +100,20 @@ impl Piece {
         ttl.map(|ttl| self.arrived.saturating_add(ttl))
     }
 
+    /// What `count` records weigh that stand from `offset` to the octet `end`.
+    #[inline]
+    pub(crate) fn weigh(&self, weight: Weight, offset: u32, end: u32, count: u32) -> u64 {
+        match weight {
+            Weight::Records => u64::from(end - offset),
+            Weight::Bodies => self.run.bodies(offset, count) + u64::from(count),
+        }
+    }
+
+    /// What all of it weighs.
+    pub(crate) fn weight(&self, weight: Weight) -> u64 {
+        self.weigh(weight, self.offset, self.offset + self.size, self.count)
+    }
+
     /// The octet behind `count` records from the one at `position`, which starts at `offset`.
     #[inline]
     pub(crate) fn end_of(&self, position: Position, offset: u32, count: u32) -> u32 {
@@ -140,12 +157,14 @@ impl Body {
 
 impl Block {
     /// Messages that were just published: all of them are ready.
-    pub(crate) fn of_piece(piece: Piece) -> Block {
+    pub(crate) fn of_piece(piece: Piece, weight: Weight) -> Block {
         let (first, last, count) = (piece.first, piece.last(), piece.count);
-        let octets = u64::from(piece.size);
+        let (octets, weight) = (u64::from(piece.size), piece.weight(weight));
         Block {
             persistent: piece.run.persistent_of(piece.offset, count) > 0,
             body: Body::One(piece),
+            ready_size: weight,
+            weight,
             ..Block::stored(PageId(first), (first, last), count, octets)
         }
     }
@@ -161,6 +180,7 @@ impl Block {
             ready_size: octets,
             count,
             octets,
+            weight: octets,
             persistent: false,
             loading: false,
             place: None,
@@ -218,21 +238,23 @@ impl Block {
         self.marks[which] = Mark { position, offset };
     }
 
-    /// Octets of the live messages from `first` to `last`, all of which are in the block.
-    pub(crate) fn measure(&mut self, first: Position, last: Position) -> u64 {
+    /// What the live messages from `first` to `last` weigh, all of which are in the block.
+    pub(crate) fn measure(&mut self, first: Position, last: Position, weight: Weight) -> u64 {
         if self.is_stored() {
-            return (last - first + 1) * self.octets / u64::from(self.count);
+            let count = last - first + 1;
+            return (count * self.weight / u64::from(self.count)).max(count);
         }
-        let mut octets = 0;
+        let mut sum = 0;
         let mut from = first;
         while from <= last {
             let (at, offset) = self.locate(from);
             let piece = &self.body.pieces()[at];
             let end = last.min(piece.last());
-            octets += u64::from(piece.end_of(from, offset, (end - from + 1) as u32) - offset);
+            let count = (end - from + 1) as u32;
+            sum += piece.weigh(weight, offset, piece.end_of(from, offset, count), count);
             from = end + 1;
         }
-        octets
+        sum
     }
 
     /// The position at which a record starts, when it expires. Only for live positions of a block with a body.

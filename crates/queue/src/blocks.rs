@@ -159,13 +159,14 @@ impl Blocks {
             let block = &mut self.list[at];
             let end = last.min(block.last);
             let count = (end - from + 1) as u32;
-            let size = if count == block.ready { block.ready_size } else { block.measure(from, end) };
+            let size =
+                if count == block.ready { block.ready_size } else { block.measure(from, end, ledger.weight) };
             self.take(at, count, size, ledger);
             from = end + 1;
         }
     }
 
-    /// So many ready messages of one block, with so many octets, are not ready any more.
+    /// So many ready messages of one block, which weigh `size`, are not ready any more.
     #[inline]
     pub(crate) fn take(&mut self, at: usize, count: u32, size: u64, ledger: &mut Ledger) {
         let block = &mut self.list[at];
@@ -190,7 +191,7 @@ impl Blocks {
             let at = self.find(from, Search::Settled).expect("invariant: live messages are in a block");
             let block = &mut self.list[at];
             let end = last.min(block.last);
-            let size = block.measure(from, end);
+            let size = block.measure(from, end, ledger.weight);
             self.ready += usize::from(block.ready == 0);
             block.ready += (end - from + 1) as u32;
             block.ready_size += size;

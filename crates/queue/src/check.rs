@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::Position;
 use crate::block::Block;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Weight};
 use crate::level::Level;
 use crate::page::{PageId, Place};
 use crate::positions::Positions;
@@ -15,11 +15,12 @@ use crate::queue::Queue;
 impl Queue {
     /// Panics when an invariant does not hold; for tests.
     pub fn check(&self) {
-        let mut sum = Ledger { recorded: self.settings.recorded, ..Ledger::default() };
+        let Ledger { recorded, weight, .. } = self.ledger;
+        let mut sum = Ledger { recorded, weight, ..Ledger::default() };
         let mut places: BTreeMap<Place, u32> = BTreeMap::new();
         let mut all = Positions::new();
         for (at, level) in self.levels.iter().enumerate() {
-            check_level(level);
+            check_level(level, weight);
             for set in [&level.ready, &level.unacked, &*level.doomed] {
                 let before = all.count();
                 set.ranges().for_each(|(first, last)| all.insert(first, last));
@@ -79,7 +80,7 @@ impl Queue {
     }
 }
 
-fn check_level(level: &Level) {
+fn check_level(level: &Level, weight: Weight) {
     let mut end = None;
     let mut live = 0;
     let mut names: Vec<PageId> = Vec::new();
@@ -100,7 +101,7 @@ fn check_level(level: &Level) {
         assert!(block.live <= block.count);
         assert!((block.ready == 0) == (block.ready_size == 0));
         live += u64::from(block.live);
-        check_body(level, block);
+        check_body(level, block, weight);
     }
     assert!(names.is_sorted_by(|a, b| a < b), "names");
     let gathered = level.gathered().map_or(0, |builder| u64::from(builder.count()));
@@ -111,7 +112,7 @@ fn check_level(level: &Level) {
 }
 
 /// A block is on disk, or every live message has its place in a body; then sizes are exact.
-fn check_body(level: &Level, block: &Block) {
+fn check_body(level: &Level, block: &Block, weight: Weight) {
     if block.is_stored() {
         assert!(block.place.is_some(), "a block that is nowhere");
         return;
@@ -128,7 +129,8 @@ fn check_body(level: &Level, block: &Block) {
                 offset += octets;
                 continue;
             }
-            size += if level.ready.contains(position) { u64::from(octets) } else { 0 };
+            let weighs = piece.weigh(weight, offset, offset + octets, 1);
+            size += if level.ready.contains(position) { weighs } else { 0 };
             covered += u32::from(level.live_within(position, position).is_some());
             offset += octets;
         }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::rare::Empty;
+use crate::single_active::SingleActive;
 
 /// Names a consumer of this queue; reused after the consumer was cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +35,17 @@ pub struct Consumer {
     pub credit: Credit,
     /// Octets that may be on their way to it; the message that crosses the limit still goes.
     pub window: i64,
+}
+
+/// Which of the consumers of a queue get messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turns {
+    /// Those that can take something, in turn.
+    All,
+    /// One, for as long as it is there.
+    Single,
+    /// One, until somebody of a higher priority comes.
+    SingleTakenOver,
 }
 
 #[derive(Debug)]
@@ -83,6 +95,8 @@ pub(crate) struct Consumers {
     pulling: u32,
     /// Which of them is told first: they take turns too.
     told_first: usize,
+    /// Only one of them gets messages.
+    single: Option<Box<SingleActive>>,
 }
 
 impl Empty for Consumers {
@@ -95,6 +109,7 @@ impl Empty for Consumers {
         exclusive: 0,
         pulling: 0,
         told_first: 0,
+        single: None,
     };
 }
 
@@ -111,7 +126,7 @@ impl Consumers {
         self.exclusive > 0
     }
 
-    pub(crate) fn add(&mut self, consumer: Consumer) -> ConsumerSlot {
+    pub(crate) fn add(&mut self, consumer: Consumer, rule: Turns) -> ConsumerSlot {
         let (credit, pull) = match consumer.credit {
             Credit::Messages(credit) => (credit, false),
             Credit::Pull => (Some(0), true),
@@ -139,6 +154,7 @@ impl Consumers {
                 ConsumerSlot(self.slots.len() as u32 - 1)
             }
         };
+        self.join(slot, consumer.priority, rule);
         self.enqueue(slot);
         slot
     }
@@ -149,6 +165,7 @@ impl Consumers {
         self.exclusive -= u32::from(active.exclusive);
         self.pulling -= u32::from(active.pull);
         if self.count == 0 {
+            self.single = None;
             self.slots.clear();
             self.free.clear();
             self.turns.clear();
@@ -158,7 +175,47 @@ impl Consumers {
         } else {
             self.free.insert(slot.0);
         }
+        if let Some(served) = self.single.as_mut().and_then(|single| single.leave(slot)) {
+            self.enqueue(served);
+        }
         true
+    }
+
+    /// Whether a consumer has to wait until another one has gone.
+    pub(crate) fn is_waiting(&self, slot: ConsumerSlot) -> bool {
+        self.single.as_ref().is_some_and(|single| !single.serves(slot))
+    }
+
+    /// Whether another consumer is to take over once nothing is out.
+    pub(crate) fn yields(&self) -> bool {
+        self.single.as_ref().is_some_and(|single| single.yields())
+    }
+
+    /// The one that was to take over does.
+    pub(crate) fn take_over(&mut self) {
+        if let Some(next) = self.single.as_mut().map(|single| single.take_over()) {
+            self.enqueue(next);
+        }
+    }
+
+    fn join(&mut self, slot: ConsumerSlot, priority: i32, rule: Turns) {
+        match (&mut self.single, rule) {
+            (_, Turns::All) => {}
+            (Some(single), _) => {
+                single.join(slot, priority);
+                if single.yields() {
+                    let active = single.active();
+                    self.turns.retain(|other| *other != active);
+                    if let Some(active) = self.get_mut(active) {
+                        active.in_turn = false;
+                    }
+                }
+            }
+            (None, rule) => {
+                self.single =
+                    Some(Box::new(SingleActive::new(slot, priority, rule == Turns::SingleTakenOver)));
+            }
+        }
     }
 
     /// Forgets the places of consumers that have gone. To be called before [`Consumers::next`] and its like.
@@ -197,6 +254,9 @@ impl Consumers {
     /// Lets a consumer take its place at the end of the turns if it may receive and is not there yet.
     pub(crate) fn enqueue(&mut self, slot: ConsumerSlot) {
         self.sweep();
+        if self.is_waiting(slot) {
+            return;
+        }
         if let Some(active) = self.slots.get_mut(slot.0 as usize).and_then(Option::as_mut)
             && active.may_receive()
             && !active.in_turn
@@ -304,6 +364,9 @@ impl Consumers {
         let count = self.slots.len();
         for step in 0..count {
             let at = (self.told_first + step) % count;
+            if self.is_waiting(ConsumerSlot(at as u32)) {
+                continue;
+            }
             if let Some(active) = self.slots.get_mut(at).and_then(Option::as_mut)
                 && active.pull
                 && active.window > 0

@@ -21,6 +21,9 @@ impl Queue {
         let mut flows = self.consumers.count() > 0;
         if flows {
             self.consumers.sweep();
+            if self.consumers.yields() && self.unacked() == 0 {
+                self.consumers.take_over();
+            }
         }
         while flows && self.ledger.ready > 0 && self.consumers.any_in_turn() {
             flows = if self.consumers.one_in_turn() {

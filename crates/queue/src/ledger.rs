@@ -9,13 +9,26 @@ use crate::Position;
 use crate::delivery::Effects;
 use crate::page::Place;
 use crate::rare::Rare;
+use crate::settings::Settings;
+
+/// What messages weigh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// The octets of their records.
+    #[default]
+    Records,
+    /// The octets of their bodies, and one more each, so that nothing weighs nothing: what a limit in octets counts.
+    Bodies,
+}
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ledger {
     /// Messages ready for delivery.
     pub(crate) ready: u64,
-    /// Octets of their records; estimated for blocks that are not in memory.
+    /// What they weigh; estimated for blocks that are not in memory.
     pub(crate) ready_size: u64,
+    /// What counts as weight.
+    pub(crate) weight: Weight,
     /// Octets of bodies in memory.
     pub(crate) resident: u64,
     /// Those of them that are being written.
@@ -28,7 +41,23 @@ pub(crate) struct Ledger {
     pub(crate) shared: Rare<BTreeMap<Place, u32>>,
 }
 
+impl Weight {
+    /// What counts in a queue with these settings.
+    pub(crate) fn of(settings: &Settings) -> Weight {
+        if settings.max_length_bytes.is_some() { Weight::Bodies } else { Weight::Records }
+    }
+}
+
 impl Ledger {
+    pub(crate) fn new(settings: &Settings) -> Ledger {
+        Ledger { recorded: settings.recorded, weight: Weight::of(settings), ..Ledger::default() }
+    }
+
+    /// Octets of the bodies of ready messages, where these are what counts.
+    pub(crate) fn ready_bodies(&self) -> u64 {
+        self.ready_size - self.ready
+    }
+
     /// A block does not need its place any more.
     pub(crate) fn release(&mut self, place: Place, effects: &mut Effects) {
         if !self.shared.is_empty()

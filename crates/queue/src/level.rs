@@ -8,7 +8,7 @@
 use crate::block::{Block, Piece};
 use crate::blocks::{Blocks, Search};
 use crate::delivery::{Dead, Delivery, Effects, Picks, Reason};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Weight};
 use crate::positions::Positions;
 use crate::rare::Rare;
 use crate::redelivered::Redelivered;
@@ -71,12 +71,12 @@ impl Level {
     pub(crate) fn push(&mut self, piece: Piece, gather: bool, ledger: &mut Ledger) {
         self.ready.insert(piece.first, piece.last());
         ledger.ready += u64::from(piece.count);
-        ledger.ready_size += u64::from(piece.size);
+        ledger.ready_size += piece.weight(ledger.weight);
         if gather && self.blocks.with_ready() >= BACKLOG_BLOCKS && piece.size as usize <= SMALL_RUN_OCTETS {
             self.gather(&piece, ledger);
         } else {
             self.seal(ledger);
-            self.blocks.push(Block::of_piece(piece), ledger);
+            self.blocks.push(Block::of_piece(piece, ledger.weight), ledger);
         }
     }
 
@@ -114,7 +114,8 @@ impl Level {
         self.ready.remove(slice.first, slice.last(), |_, _| {});
         self.unacked.insert(slice.first, slice.last());
         self.blocks.get_mut(slice.block).mark(slice.last() + 1, end);
-        self.blocks.take(slice.block, slice.count, u64::from(end - slice.offset), ledger);
+        let size = self.piece(slice).weigh(ledger.weight, slice.offset, end, slice.count);
+        self.blocks.take(slice.block, slice.count, size, ledger);
     }
 
     /// Ready messages from `first` to `last` are gone; with `told` that is reported.
@@ -251,8 +252,30 @@ impl Level {
         if let Some(open) = &mut self.open {
             ledger.resident -= open.builder.len() as u64;
             if let Some(run) = open.builder.finish() {
-                self.blocks.push(Block::of_piece(Piece::of_run(run, open.first, open.arrived)), ledger);
+                let piece = Piece::of_run(run, open.first, open.arrived);
+                self.blocks.push(Block::of_piece(piece, ledger.weight), ledger);
             }
+        }
+    }
+
+    /// Weighs everything anew; nothing is open. What is only on disk weighs next to nothing until it is loaded.
+    pub(crate) fn reweigh(&mut self, ledger: &mut Ledger) {
+        for at in 0..self.blocks.len() {
+            let block = self.blocks.get_mut(at);
+            if block.is_dead() {
+                continue;
+            }
+            block.weight = match ledger.weight {
+                Weight::Records => block.octets,
+                Weight::Bodies if block.is_stored() => u64::from(block.count),
+                Weight::Bodies => block.body.pieces().iter().map(|piece| piece.weight(ledger.weight)).sum(),
+            };
+            let (mut size, mut next, last) = (0, block.first, block.last);
+            while let Some((from, to)) = self.ready.range_within(next, last) {
+                size += block.measure(from, to, ledger.weight);
+                next = to + 1;
+            }
+            self.blocks.set_ready_size(at, size, ledger);
         }
     }
 

@@ -28,6 +28,7 @@ mod check;
 mod chunk;
 mod consumers;
 mod delivery;
+mod expiries;
 mod hand_out;
 mod ledger;
 mod level;
@@ -41,6 +42,7 @@ mod redelivered;
 mod restore;
 mod run;
 mod settings;
+mod single_active;
 mod unsettled;
 
 pub use consumers::{Consumer, ConsumerSlot, Credit};

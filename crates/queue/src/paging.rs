@@ -48,7 +48,7 @@ impl Queue {
         let blocks = &mut levels[draft.level].blocks;
         let bounds = (blocks.get(from).first, blocks.get(to).last);
         let mut merged = Block::stored(id, bounds, draft.count, draft.octets);
-        (merged.live, merged.ready, merged.ready_size) = (0, 0, 0);
+        (merged.live, merged.ready, merged.ready_size, merged.weight) = (0, 0, 0, 0);
         merged.place = Some(place);
         let mut pieces = Vec::new();
         let mut wanted = false;
@@ -60,6 +60,7 @@ impl Queue {
             merged.live += block.live;
             merged.ready += block.ready;
             merged.ready_size += block.ready_size;
+            merged.weight += block.weight * u64::from(block.live) / u64::from(block.count);
             merged.persistent |= block.persistent;
             wanted |= block.loading;
             if let Some(old) = block.place.take() {
@@ -159,13 +160,15 @@ impl Queue {
         let (first, last) = (block.first, block.last);
         let (mut size, mut next) = (0, first);
         while let Some((from, to)) = level.ready.range_within(next, last) {
-            size += block.measure(from, to);
+            size += block.measure(from, to, ledger.weight);
             next = to + 1;
         }
         level.blocks.set_ready_size(index, size, ledger);
         self.bury(at, first, last, effects);
+        self.watch(at, first, last);
         if self.expirable {
             self.drop_expired(effects);
+            self.drop_expired_anywhere(effects);
         }
         self.hand_out(effects);
         self.drop_overflow(effects);

@@ -4,23 +4,24 @@
 
 use crate::block::Piece;
 use crate::blocks::ranges_of;
-use crate::consumers::{Consumer, ConsumerSlot, Consumers, Credit};
+use crate::consumers::{Consumer, ConsumerSlot, Consumers, Credit, Turns};
 use crate::delivery::{Dead, Delivery, Effects, Pick, Picks, Reason};
+use crate::expiries::Expiries;
 use crate::hand_out::Next;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Weight};
 use crate::level::Level;
 use crate::paging::Writing;
 use crate::rare::Rare;
 use crate::redelivered::Redelivered;
 use crate::restore::Restoring;
 use crate::run::Run;
-use crate::settings::{Overflow, Settings};
+use crate::settings::{Kind, Overflow, Settings};
 use crate::{Millis, Position};
 
 /// Why a consumer was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConsumeError {
-    /// There is an exclusive consumer, or this one asks to be exclusive beside others.
+    /// There is an exclusive consumer, or this one asks to be exclusive beside others or where only one is active anyway.
     ExclusiveUse,
 }
 
@@ -64,6 +65,8 @@ pub struct Queue {
     pub(crate) round: Vec<(ConsumerSlot, Vec<Pick>)>,
     /// Whether what is on disk since a restart may expire is not known: the heads have to be looked at.
     pub(crate) unsure: bool,
+    /// Where expired messages are looked for, if they leave wherever they stand.
+    pub(crate) expiries: Rare<Expiries>,
     /// A basic.get had to wait for the disk, and there was something for it ever since.
     pub(crate) fetched: bool,
     /// Pages on their way to the disk.
@@ -77,7 +80,7 @@ impl Queue {
     pub fn new(settings: Settings) -> Queue {
         Queue {
             levels: (0..=settings.max_priority).map(|_| Level::default()).collect(),
-            ledger: Ledger { recorded: settings.recorded, ..Ledger::default() },
+            ledger: Ledger::new(&settings),
             redelivered: Redelivered::default(),
             consumers: Rare::default(),
             next: 0,
@@ -87,6 +90,7 @@ impl Queue {
             fresh: Position::MAX,
             round: Vec::new(),
             unsure: false,
+            expiries: Rare::default(),
             fetched: false,
             writing: Writing::default(),
             restoring: None,
@@ -100,12 +104,21 @@ impl Queue {
         let Settings { kind, max_priority, single_active, recorded, .. } = before;
         self.settings = Settings { kind, max_priority, single_active, recorded, ..settings };
         self.expirable |= settings.message_ttl.is_some();
+        let weight = Weight::of(&self.settings);
+        if weight != self.ledger.weight {
+            let Queue { levels, ledger, .. } = self;
+            levels.iter_mut().for_each(|level| level.seal(ledger));
+            ledger.weight = weight;
+            levels.iter_mut().for_each(|level| level.reweigh(ledger));
+        }
         if settings.message_ttl != before.message_ttl {
             self.levels.iter_mut().for_each(|level| level.blocks.forget_soonest());
             self.unsure |= self.expirable && self.ledger.stored > 0;
+            self.watch_all();
         }
         if self.expirable {
             self.drop_expired(effects);
+            self.drop_expired_anywhere(effects);
         }
         self.hand_out(effects);
         self.drop_overflow(effects);
@@ -116,7 +129,8 @@ impl Queue {
         self.ledger.ready
     }
 
-    /// Octets of their records: exact where they are in memory, by the average of their block where they are not.
+    /// Octets of their records, or of their bodies where these are limited: exact where they are in memory, by the average of their
+    /// block where they are not.
     pub fn ready_size(&self) -> u64 {
         self.ledger.ready_size
     }
@@ -142,13 +156,14 @@ impl Queue {
         self.now = self.now.max(now);
         if self.expirable {
             self.drop_expired(effects);
+            self.drop_expired_anywhere(effects);
         }
     }
 
     /// Appends the messages of a run, in order, and hands out what consumers can take. Returns the position of the first; the
     /// others follow. A full queue that rejects takes the whole run or nothing of it: then it returns `None`.
     pub fn publish(&mut self, run: Run, effects: &mut Effects) -> Option<Position> {
-        if self.rejects() {
+        if self.rejects(&run) {
             if self.settings.overflow == Overflow::RejectPublishDlx && self.settings.dead_letters {
                 let count = run.count();
                 let picks = Picks::Range { offset: 0, count };
@@ -164,7 +179,7 @@ impl Queue {
         self.expirable |= run.has_ttl();
         let piece = Piece::of_run(run, first, self.now);
         if self.levels.len() == 1 {
-            self.levels[0].push(piece, !self.expirable, &mut self.ledger);
+            self.levels[0].push(piece, self.gathers(), &mut self.ledger);
         } else {
             self.publish_by_priority(piece);
         }
@@ -173,7 +188,9 @@ impl Queue {
         self.hand_out(effects);
         self.fresh = Position::MAX;
         if self.expirable {
+            (0..self.levels.len()).for_each(|level| self.watch(level, first, self.next - 1));
             self.drop_expired(effects);
+            self.drop_expired_anywhere(effects);
         }
         self.drop_overflow(effects);
         Some(first)
@@ -185,15 +202,23 @@ impl Queue {
         consumer: Consumer,
         effects: &mut Effects,
     ) -> Result<ConsumerSlot, ConsumeError> {
-        if self.consumers.any_exclusive() || (consumer.exclusive && self.consumers.count() > 0) {
+        let Settings { kind, single_active, .. } = self.settings;
+        let shared = single_active || self.consumers.count() > 0;
+        if self.consumers.any_exclusive() || (consumer.exclusive && shared) {
             return Err(ConsumeError::ExclusiveUse);
         }
-        let slot = self.consumers.add(consumer);
+        let turns = match (single_active, kind) {
+            (false, _) => Turns::All,
+            (true, Kind::Classic) => Turns::Single,
+            (true, Kind::Quorum) => Turns::SingleTakenOver,
+        };
+        let slot = self.consumers.add(consumer, turns);
         self.hand_out(effects);
         Ok(slot)
     }
 
-    /// Removes a consumer; what it has not settled stays unacked. Says whether it was there.
+    /// Removes a consumer; what it has not settled stays unacked. Says whether it was there. Where another one is to get messages
+    /// in its place, that begins with the next [`Queue::hand_out`], so that what comes back stands in its place before.
     pub fn cancel(&mut self, slot: ConsumerSlot) -> bool {
         let was_here = self.consumers.count() > 0 && self.consumers.remove(slot);
         if self.consumers.count() == 0 {
@@ -228,6 +253,9 @@ impl Queue {
         match self.consumers.get_mut(slot) {
             Some(active) if active.pull => active.told = false,
             _ => return 0,
+        }
+        if self.consumers.is_waiting(slot) {
+            return 0;
         }
         while given < limit && self.consumers.get_mut(slot).is_some_and(|c| c.window > 0) {
             let Next::Here(level, mut slice) = self.next(effects) else { break };
@@ -315,6 +343,7 @@ impl Queue {
                 }
             });
         }
+        (0..self.levels.len()).for_each(|level| self.watch(level, first, last));
     }
 
     /// Removes all ready messages and says how many there were.
@@ -336,15 +365,16 @@ impl Queue {
     /// reported: the whole queue goes, on disk too.
     pub fn delete(&mut self) {
         self.levels.fill_with(Level::default);
-        self.ledger = Ledger { recorded: self.settings.recorded, ..Ledger::default() };
+        self.ledger = Ledger::new(&self.settings);
         self.redelivered = Redelivered::default();
         self.consumers = Rare::default();
         self.writing = Writing::default();
+        self.expiries = Rare::default();
     }
 
     fn publish_by_priority(&mut self, mut rest: Piece) {
         let highest = (self.levels.len() - 1) as u8;
-        let gather = !self.expirable;
+        let gather = self.gathers();
         loop {
             let (same, size) = same_priority(&rest, highest);
             let level = &mut self.levels[rest.run.priority_at(rest.offset).min(highest) as usize];
@@ -356,9 +386,13 @@ impl Queue {
         }
     }
 
-    fn rejects(&self) -> bool {
-        self.settings.overflow != Overflow::DropHead
-            && self.settings.max_length.is_some_and(|max| self.ledger.ready >= max)
+    /// Whether small runs may be copied together: not where each message counts by itself.
+    fn gathers(&self) -> bool {
+        !self.expirable && self.ledger.weight == Weight::Records
+    }
+
+    fn rejects(&self, run: &Run) -> bool {
+        self.settings.may_reject() && self.is_above_limit(u64::from(run.count()), run.bodies(0, run.count()))
     }
 }
 

@@ -5,7 +5,7 @@
 //! their place.
 
 use crate::block::{Block, Piece};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Weight};
 use crate::level::Level;
 use crate::page::{PageId, PageRange, Place};
 use crate::positions::Positions;
@@ -122,6 +122,7 @@ impl Queue {
             level.seal(&mut self.ledger);
         }
         self.unsure = self.ledger.stored > 0;
+        self.watch_all();
     }
 }
 
@@ -165,7 +166,11 @@ fn put(level: &mut Level, together: Vec<Found>, gather: bool, ledger: &mut Ledge
                 level.seal(ledger);
                 let mut block = Block::stored(PageId(*first), (*first, *last), *count, *octets);
                 (block.live, block.ready, block.persistent, block.place) = (own, own, true, Some(*place));
-                block.ready_size = block.measure(*first, *first) * u64::from(own);
+                if ledger.weight == Weight::Bodies {
+                    // Not known yet: nothing may be dropped for what is only guessed.
+                    block.weight = u64::from(*count);
+                }
+                block.ready_size = block.measure(*first, *first, ledger.weight) * u64::from(own);
                 ledger.ready += u64::from(own);
                 ledger.ready_size += block.ready_size;
                 level.blocks.push(block, ledger);

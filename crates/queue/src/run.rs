@@ -214,6 +214,17 @@ impl Run {
         offset
     }
 
+    /// Octets of the bodies of `count` records from `offset` on.
+    pub(crate) fn bodies(&self, mut offset: u32, count: u32) -> u64 {
+        let mut octets = 0;
+        for _ in 0..count {
+            let at = offset as usize;
+            octets += Head::read(&self.bytes[at..at + HEAD]).body_len as u64;
+            offset += self.size_at(offset);
+        }
+        octets
+    }
+
     /// Octets of the record at `offset`.
     #[inline]
     pub(crate) fn size_at(&self, offset: u32) -> u32 {

@@ -77,6 +77,16 @@ pub enum RetryWhen {
     Returned,
 }
 
+impl Kind {
+    /// What `x-queue-type` calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Classic => "classic",
+            Kind::Quorum => "quorum",
+        }
+    }
+}
+
 impl Settings {
     /// Whether messages may be refused.
     pub fn may_reject(&self) -> bool {

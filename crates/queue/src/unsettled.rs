@@ -5,7 +5,7 @@
 use crate::delivery::{Dead, Effects, Reason};
 use crate::level::{Head, Level, Slice};
 use crate::queue::Queue;
-use crate::settings::Overflow;
+use crate::settings::{Overflow, Settings};
 use crate::{Millis, Position};
 
 impl Queue {
@@ -23,7 +23,8 @@ impl Queue {
                 (!block.loading && block.soonest < Millis::MAX).then_some(block.soonest)
             }
         };
-        levels.iter_mut().filter_map(expires).min()
+        let at_heads = levels.iter_mut().filter_map(expires).min();
+        self.next_look().into_iter().chain(at_heads).min()
     }
 
     /// Takes expired messages off the heads, as RabbitMQ does: one that stands behind a living one waits.
@@ -37,7 +38,7 @@ impl Queue {
                             && (self.levels[at].piece(&slice).expires(slice.offset, ttl))
                                 .is_some_and(|expires| expires <= now) =>
                     {
-                        self.drop_first(at, &slice, Reason::Expired, effects);
+                        self.drop_one(at, &slice, Reason::Expired, effects);
                     }
                     Head::Stored(block) if self.levels[at].blocks.get(block).soonest <= now => {
                         self.want(at, block, effects);
@@ -51,14 +52,13 @@ impl Queue {
 
     /// A full queue loses its oldest messages of the lowest priority. Dead letters that are on disk stay until they are loaded.
     pub(crate) fn drop_overflow(&mut self, effects: &mut Effects) {
-        let Some(max) = self.settings.max_length else { return };
         if self.settings.overflow != Overflow::DropHead {
             return;
         }
-        while self.ledger.ready > max {
+        while self.is_above_limit(0, 0) {
             let Some(lowest) = self.levels.iter().position(|level| !level.ready.is_empty()) else { return };
             match self.levels[lowest].head(&mut self.ledger) {
-                Some(Head::Here(slice)) => self.drop_first(lowest, &slice, Reason::Maxlen, effects),
+                Some(Head::Here(slice)) => self.drop_one(lowest, &slice, Reason::Maxlen, effects),
                 Some(Head::Stored(block)) if self.settings.dead_letters => {
                     return self.want(lowest, block, effects);
                 }
@@ -71,6 +71,13 @@ impl Queue {
         }
     }
 
+    /// Whether with so many messages more, and so many octets of bodies, more would be ready than may be.
+    pub(crate) fn is_above_limit(&self, messages: u64, octets: u64) -> bool {
+        let Settings { max_length, max_length_bytes, .. } = self.settings;
+        max_length.is_some_and(|max| self.ledger.ready + messages > max)
+            || max_length_bytes.is_some_and(|max| self.ledger.ready_bodies() + octets > max)
+    }
+
     /// What is doomed in a level and in memory becomes dead letters.
     pub(crate) fn bury(&mut self, at: usize, first: Position, last: Position, effects: &mut Effects) {
         let Queue { levels, ledger, redelivered, .. } = self;
@@ -81,7 +88,7 @@ impl Queue {
     }
 
     /// The first message of a slice leaves unsettled.
-    fn drop_first(&mut self, at: usize, slice: &Slice, reason: Reason, effects: &mut Effects) {
+    pub(crate) fn drop_one(&mut self, at: usize, slice: &Slice, reason: Reason, effects: &mut Effects) {
         let (slice, level) = (Slice { count: 1, ..*slice }, &mut self.levels[at]);
         if self.settings.dead_letters {
             let delivery = level.delivery(&slice, &self.redelivered);

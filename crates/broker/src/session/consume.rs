@@ -195,6 +195,9 @@ impl Session {
 
     fn get(&mut self, number: u16, name: &str, no_ack: bool) -> Result<(), Exception> {
         let queue = self.readable_queue(number, name)?;
+        if queue.is_single_active() {
+            return Err(refusal::single_active(queue.named(), queue.type_name()));
+        }
         self.fetch(Fetch { channel: number, queue, no_ack });
         Ok(())
     }

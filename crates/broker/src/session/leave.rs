@@ -28,9 +28,7 @@ impl Session {
         if self.sources.get(key).is_some_and(|source| source.unacked == 0) {
             self.forget_source(key);
         }
-        if left == Left::Unused {
-            self.delete_unused(&queue);
-        }
+        self.let_others(vec![(queue, left)]);
     }
 
     /// The queue of a consumer is gone: RabbitMQ tells clients that can hear it.
@@ -53,14 +51,12 @@ impl Session {
     /// Forgets a channel: its consumers end, what is outstanding comes back.
     pub(super) fn leave_channel(&mut self, number: u16) {
         let keys = self.sources.keys_of(number);
-        let unused = self.end_consumers(&keys);
+        let (ended, _) = self.detach(&keys);
         self.return_outstanding(number);
         for key in keys {
             self.forget_source(key);
         }
-        for queue in unused {
-            self.delete_unused(&queue);
-        }
+        self.let_others(ended);
     }
 
     /// Forgets a channel; what is outstanding on it comes back to its queues.
@@ -83,12 +79,13 @@ impl Session {
             return;
         }
         self.flush();
-        let unused = self.end_consumers(&self.sources.keys());
+        let (ended, _) = self.detach(&self.sources.keys());
         for number in self.channels.numbers() {
             self.return_outstanding(number);
         }
         self.sources = Sources::default();
-        for queue in unused.into_iter().chain(std::mem::take(&mut self.exclusive_queues).into_values()) {
+        self.let_others(ended);
+        for queue in std::mem::take(&mut self.exclusive_queues).into_values() {
             self.delete_unused(&queue);
         }
         if let Some(Wait::Queue { queue, .. }) = self.waits.take() {
@@ -109,11 +106,17 @@ impl Session {
         }
     }
 
-    /// Ends consumers whose channels are leaving; returns auto-delete queues that are unused now. They are deleted after
-    /// what is outstanding has come back, so that the order is the same for all queues.
-    fn end_consumers(&mut self, keys: &[ConsumerKey]) -> Vec<Arc<QueueCell>> {
-        let (ended, _) = self.detach(keys);
-        ended.into_iter().filter_map(|(queue, left)| (left == Left::Unused).then_some(queue)).collect()
+    /// Consumers have left these queues, and what was outstanding has come back, so that the order is the same for all queues:
+    /// where one consumer is active the next one gets its messages, and auto-delete queues that are unused now go.
+    fn let_others(&mut self, ended: Vec<(Arc<QueueCell>, Left)>) {
+        let window = self.window();
+        for (queue, left) in ended {
+            if left == Left::Unused {
+                self.delete_unused(&queue);
+            } else if queue.is_single_active() {
+                queue.with(window, &mut self.scratch, |_, _| {});
+            }
+        }
     }
 
     /// Takes consumers off their queues and gives back what was not encoded. Returns the queues of those that were still

@@ -10,7 +10,7 @@ use model::START;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use subject::{Command, Draft, Subject};
-use warrenmq_queue::{Consumer, Credit, Effects, Overflow, Position, Queue, Settings};
+use warrenmq_queue::{Consumer, Credit, Effects, Kind, Overflow, Position, Queue, Settings};
 
 /// No window at all, but for the tests of windows.
 const WIDE: i64 = i64::MAX / 2;
@@ -41,6 +41,14 @@ fn every_small_history_with_limits() {
         Settings { message_ttl: Some(2), max_length: Some(2), dead_letters: true, ..Settings::default() };
     every_history_of(settings, &READERS[..2]);
     every_history_of(Settings { overflow: Overflow::RejectPublishDlx, ..settings }, &READERS[1..2]);
+    every_history_of(Settings { expire_anywhere: true, ..settings }, &READERS[..1]);
+}
+
+#[test]
+fn every_small_history_with_a_single_active_consumer() {
+    let settings = Settings { single_active: true, ..Settings::default() };
+    every_history_of(settings, &[READERS[0], READERS[2]]);
+    every_history_of(Settings { kind: Kind::Quorum, ..settings }, &[READERS[0], READERS[4]]);
 }
 
 /// Three messages on a disk in one page or in three, and everything that may follow.
@@ -165,7 +173,8 @@ proptest! {
     /// The same with a disk: pages are written, loaded, dropped, written again and restored at any moment.
     #[test]
     fn random_histories_on_a_disk(settings in settings(), numbers in vec(any::<u16>(), 0..400)) {
-        let settings = Settings { recorded: true, ..settings };
+        // What is on the disk alone weighs what can be guessed, so limits in octets are not exact there.
+        let settings = Settings { recorded: true, max_length_bytes: None, ..settings };
         let mut subject = Subject::new(settings);
         let mut numbers = numbers.into_iter();
         while numbers.len() > 0 {
@@ -210,16 +219,24 @@ fn settings() -> impl Strategy<Value = Settings> {
         1 => Just(Overflow::RejectPublish),
         1 => Just(Overflow::RejectPublishDlx),
     ];
-    let limits = (proptest::option::of(0..20u64), proptest::option::of(0..30u64), overflow, any::<bool>());
-    let limits = prop_oneof![Just((None, None, Overflow::DropHead, false)), limits];
-    (0..4u8, limits).prop_map(|(max_priority, (message_ttl, max_length, overflow, dead_letters))| Settings {
-        max_priority,
-        message_ttl,
-        max_length,
-        overflow,
-        dead_letters,
-        recorded: max_priority % 2 == 0,
-        ..Settings::default()
+    let lengths = (proptest::option::of(0..30u64), proptest::option::of(0..600u64));
+    let limits = (proptest::option::of(0..20u64), lengths, overflow, any::<bool>());
+    let limits = prop_oneof![Just((None, (None, None), Overflow::DropHead, false)), limits];
+    let flags = (any::<bool>(), proptest::bool::weighted(0.25));
+    (0..4u8, limits, flags).prop_map(|(max_priority, limits, (expire_anywhere, single_active))| {
+        let (message_ttl, (max_length, max_length_bytes), overflow, dead_letters) = limits;
+        Settings {
+            max_priority,
+            message_ttl,
+            max_length,
+            max_length_bytes,
+            overflow,
+            dead_letters,
+            expire_anywhere: expire_anywhere && message_ttl.is_some(),
+            single_active,
+            recorded: max_priority % 2 == 0 && max_length_bytes.is_none(),
+            ..Settings::default()
+        }
     })
 }
 
@@ -252,8 +269,26 @@ fn large_command(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> C
                 let (first, last) = range(subject, choose);
                 Command::Discard(first, last)
             }
+            9 => Command::Configure(changed(subject, choose)),
             _ => Command::Get(true),
         },
+    }
+}
+
+/// Other settings, as a policy may make them. Times to live come only where there were some before: for other messages the queue
+/// does not know so exactly when they came.
+fn changed(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> Settings {
+    let settings = subject.model.settings;
+    let overflow = [Overflow::DropHead, Overflow::RejectPublish, Overflow::RejectPublishDlx][choose(3)];
+    let mut maybe = |most: usize| (choose(2) == 0).then(|| choose(most) as u64);
+    let message_ttl = settings.message_ttl.map(|_| maybe(30).unwrap_or(10));
+    Settings {
+        message_ttl,
+        max_length: maybe(30),
+        max_length_bytes: maybe(600).filter(|_| !settings.recorded),
+        overflow,
+        dead_letters: !settings.dead_letters,
+        ..settings
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use warrenmq_queue::{Consumer, Credit, Overflow, Position, Reason, Settings};
+use warrenmq_queue::{Consumer, Credit, Kind, Overflow, Position, Reason, Settings};
 
 /// Position of the first message: what follows soon crosses the edge between two parts of the queue's sets.
 pub(crate) const START: Position = 4093;
@@ -19,14 +19,43 @@ pub(crate) struct Message {
     pub(crate) priority: u8,
     /// Octets of its record.
     pub(crate) size: u64,
+    /// Octets of its body.
+    pub(crate) body: u64,
     pub(crate) redelivered: bool,
-    /// When it expires.
-    pub(crate) expires: Option<u64>,
+    /// When it came.
+    pub(crate) arrived: u64,
+    /// Its own time to live.
+    pub(crate) ttl: Option<u64>,
 }
 
 impl Message {
+    /// When it expires: the shorter time to live counts.
+    fn expires(&self, settings: &Settings) -> Option<u64> {
+        let ttl = self.ttl.into_iter().chain(settings.message_ttl).min();
+        ttl.map(|ttl| self.arrived + ttl)
+    }
+
     pub(crate) fn is_persistent(&self) -> bool {
         self.number.is_multiple_of(2)
+    }
+}
+
+/// A message before it has a place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Published {
+    pub(crate) number: u64,
+    pub(crate) priority: u8,
+    pub(crate) ttl: Option<u64>,
+    /// Octets of its record.
+    pub(crate) size: u64,
+    /// Octets of its body.
+    pub(crate) body: u64,
+}
+
+impl Published {
+    fn at(&self, position: Position, arrived: u64) -> Message {
+        let Published { number, priority, ttl, size, body } = *self;
+        Message { position, number, priority, size, body, redelivered: false, arrived, ttl }
     }
 }
 
@@ -53,7 +82,7 @@ pub(crate) struct Caused {
 
 #[derive(Debug, Default)]
 pub(crate) struct Model {
-    settings: Settings,
+    pub(crate) settings: Settings,
     now: u64,
     /// The next to leave stands first.
     pub(crate) ready: Vec<Message>,
@@ -68,6 +97,8 @@ pub(crate) struct Model {
     /// Who may receive, the next one first.
     turns: Vec<usize>,
     told_first: usize,
+    /// Where one consumer is active: all of them, the active one first, the others in the order in which they came.
+    line: Vec<usize>,
     pub(crate) published: u64,
     /// Everything below was deleted with its queue.
     deleted: u64,
@@ -83,44 +114,54 @@ impl Model {
     pub(crate) fn advance(&mut self, now: u64, caused: &mut Caused) {
         self.now = now;
         self.drop_expired(Position::MAX, caused);
+        self.drop_expired_anywhere(caused);
     }
 
-    /// Those that stand first in their priority and may expire: position and time.
+    /// Those that stand first in their priority, or anywhere, and may expire: position and time.
     pub(crate) fn deadlines(&self) -> Vec<(Position, u64)> {
         let heads = (0..=self.settings.max_priority).filter_map(|priority| self.head(priority));
-        heads.filter_map(|at| Some((self.ready[at].position, self.ready[at].expires?))).collect()
+        let looked_at: Vec<usize> =
+            if self.settings.expire_anywhere { (0..self.ready.len()).collect() } else { heads.collect() };
+        let time = |at: usize| Some((self.ready[at].position, self.ready[at].expires(&self.settings)?));
+        looked_at.into_iter().filter_map(time).collect()
+    }
+
+    /// Other settings, for what may change.
+    pub(crate) fn configure(&mut self, settings: Settings, caused: &mut Caused) {
+        self.settings = settings;
+        self.drop_expired(Position::MAX, caused);
+        self.drop_expired_anywhere(caused);
+        self.serve(Position::MAX, caused);
+        self.drop_overflow(caused);
     }
 
     /// Messages of one run, each with number, priority, time to live and size; says whether they were taken.
-    pub(crate) fn publish(&mut self, run: &[(u64, u8, Option<u64>, u64)], caused: &mut Caused) -> bool {
-        let Settings { max_length, overflow, dead_letters, .. } = self.settings;
-        let is_full = max_length.is_some_and(|max| self.ready.len() as u64 >= max);
-        if is_full && overflow != Overflow::DropHead {
+    pub(crate) fn publish(&mut self, run: &[Published], caused: &mut Caused) -> bool {
+        let Settings { overflow, dead_letters, .. } = self.settings;
+        let octets = run.iter().map(|message| message.body).sum();
+        if overflow != Overflow::DropHead && self.is_above_limit(run.len() as u64, octets) {
             if overflow == Overflow::RejectPublishDlx && dead_letters {
                 // They get positions, since whoever buries them reports those.
-                for (number, priority, _, size) in run.iter().copied() {
+                for published in run {
                     let position = self.published;
                     self.published += 1;
                     self.refused.insert(position);
-                    caused.dead.push((number, Reason::Maxlen));
-                    let (redelivered, expires) = (false, None);
-                    self.done.push(Message { position, number, priority, size, redelivered, expires });
+                    caused.dead.push((published.number, Reason::Maxlen));
+                    self.done.push(published.at(position, self.now));
                 }
             }
             return false;
         }
         let first = self.published;
-        for (number, priority, own_ttl, size) in run.iter().copied() {
-            let position = self.published;
+        for published in run {
+            let message = published.at(self.published, self.now);
             self.published += 1;
-            let priority = priority.min(self.settings.max_priority);
-            // The shorter time to live counts, from now on.
-            let ttl = own_ttl.into_iter().chain(self.settings.message_ttl).min();
-            let expires = ttl.map(|ttl| self.now + ttl);
-            self.place(Message { position, number, priority, size, redelivered: false, expires });
+            let priority = message.priority.min(self.settings.max_priority);
+            self.place(Message { priority, ..message });
         }
         self.serve(first, caused);
         self.drop_expired(Position::MAX, caused);
+        self.drop_expired_anywhere(caused);
         self.drop_overflow(caused);
         true
     }
@@ -129,6 +170,7 @@ impl Model {
     pub(crate) fn loaded(&mut self, caused: &mut Caused) {
         self.bury(caused);
         self.drop_expired(Position::MAX, caused);
+        self.drop_expired_anywhere(caused);
         self.serve(Position::MAX, caused);
         self.drop_overflow(caused);
     }
@@ -168,7 +210,8 @@ impl Model {
     /// Whether the consumer was taken, and its slot.
     pub(crate) fn consume(&mut self, consumer: Consumer) -> Option<usize> {
         let mut others = self.readers.iter().flatten().peekable();
-        if consumer.exclusive && others.peek().is_some() || others.any(|other| other.consumer.exclusive) {
+        let is_shared = others.peek().is_some() || self.settings.single_active;
+        if consumer.exclusive && is_shared || others.any(|other| other.consumer.exclusive) {
             return None;
         }
         let slot = self.readers.iter().position(Option::is_none).unwrap_or(self.readers.len());
@@ -178,17 +221,51 @@ impl Model {
         let window = consumer.window;
         self.readers[slot] =
             Some(Reader { consumer, told: false, credit: Some(0), window, granted: 0, received: 0 });
+        self.line.push(slot);
         self.recredit(slot, consumer.credit);
+        if self.yields() {
+            self.turns.clear();
+        }
         Some(slot)
     }
 
     pub(crate) fn cancel(&mut self, slot: usize) -> bool {
         let was_there = self.readers.get_mut(slot).and_then(Option::take).is_some();
         self.turns.retain(|other| *other != slot);
+        if self.line.first() == Some(&slot) {
+            self.line.remove(0);
+            self.promote();
+        }
+        self.line.retain(|other| *other != slot);
+        if let Some(active) = self.line.first() {
+            self.take_place(*active);
+        }
         while matches!(self.readers.last(), Some(None)) {
             self.readers.pop();
         }
         was_there
+    }
+
+    /// The next in line comes to the front: the first of the highest priority.
+    fn promote(&mut self) {
+        let priority = |slot: &usize| self.readers[*slot].as_ref().map(|reader| reader.consumer.priority);
+        let highest = self.line.iter().map(priority).max();
+        if let Some(at) = self.line.iter().position(|slot| Some(priority(slot)) == highest) {
+            let next = self.line.remove(at);
+            self.line.insert(0, next);
+        }
+    }
+
+    /// Whether somebody of a higher priority waits for the active one to have nothing out any more.
+    fn yields(&self) -> bool {
+        let priority = |slot: &usize| self.readers[*slot].as_ref().map(|reader| reader.consumer.priority);
+        let active = self.line.first().and_then(priority);
+        let takes_over = self.settings.single_active && self.settings.kind == Kind::Quorum;
+        takes_over && self.line.iter().any(|slot| priority(slot) > active)
+    }
+
+    fn may_be_served(&self, slot: usize) -> bool {
+        !self.settings.single_active || (self.line.first() == Some(&slot) && !self.yields())
     }
 
     pub(crate) fn credit(&mut self, slot: usize, messages: u32, octets: u64) {
@@ -215,9 +292,13 @@ impl Model {
     }
 
     pub(crate) fn pull(&mut self, slot: usize, limit: u32, caused: &mut Caused) -> u32 {
+        let may = self.may_be_served(slot);
         let reader = self.reader(slot).filter(|reader| reader.consumer.credit == Credit::Pull);
         let Some(reader) = reader else { return 0 };
         reader.told = false;
+        if !may {
+            return 0;
+        }
         let mut given = 0;
         while given < limit && self.reader(slot).is_some_and(|r| r.window > 0) {
             let Some(message) = self.pop(Position::MAX, caused) else { break };
@@ -279,6 +360,7 @@ impl Model {
         self.readers.clear();
         self.turns.clear();
         self.told_first = 0;
+        self.line.clear();
     }
 
     /// What is ready goes to those who may have it; then those who pull are told of the rest.
@@ -289,6 +371,12 @@ impl Model {
     /// One message to each in turn, as long as there is one and somebody may have it. Messages from `fresh` on do not expire
     /// before they had this chance.
     fn serve(&mut self, fresh: Position, caused: &mut Caused) {
+        if self.yields() && self.unacked.is_empty() {
+            let active = self.line.remove(0);
+            self.promote();
+            self.line.push(active);
+            self.take_place(self.line[0]);
+        }
         while !self.ready.is_empty() && !self.turns.is_empty() {
             let Some(message) = self.pop(fresh, caused) else { break };
             let slot = self.turns.remove(0);
@@ -300,6 +388,7 @@ impl Model {
         for slot in (0..count).map(|step| (first + step) % count) {
             if !self.ready.is_empty()
                 && !self.stalls()
+                && self.may_be_served(slot)
                 && let Some(reader) = self.reader(slot)
                 && reader.consumer.credit == Credit::Pull
                 && reader.window > 0
@@ -343,8 +432,8 @@ impl Model {
 
     /// The oldest of the lowest priority leave a queue that is too long.
     fn drop_overflow(&mut self, caused: &mut Caused) {
-        let Settings { max_length, overflow, dead_letters, .. } = self.settings;
-        while overflow == Overflow::DropHead && max_length.is_some_and(|max| self.ready.len() as u64 > max) {
+        let Settings { overflow, dead_letters, .. } = self.settings;
+        while overflow == Overflow::DropHead && self.is_above_limit(0, 0) {
             let lowest = (0..=self.settings.max_priority).find_map(|priority| self.head(priority));
             let lowest = lowest.expect("some message is ready");
             if dead_letters && self.stored.contains(&self.ready[lowest].position) {
@@ -354,13 +443,37 @@ impl Model {
         }
     }
 
+    /// Whether with so many messages more, and so many octets of bodies, more would be ready than may be.
+    fn is_above_limit(&self, messages: u64, octets: u64) -> bool {
+        let Settings { max_length, max_length_bytes, .. } = self.settings;
+        let bodies: u64 = self.ready.iter().map(|message| message.body).sum();
+        max_length.is_some_and(|max| self.ready.len() as u64 + messages > max)
+            || max_length_bytes.is_some_and(|max| bodies + octets > max)
+    }
+
+    /// All that have expired, where the queue looks everywhere.
+    fn drop_expired_anywhere(&mut self, caused: &mut Caused) {
+        if !self.settings.expire_anywhere {
+            return;
+        }
+        let expired = |message: &Message| {
+            !self.stored.contains(&message.position)
+                && message.expires(&self.settings).is_some_and(|expires| expires <= self.now)
+        };
+        let expired: Vec<Position> = self.ready.iter().filter(|m| expired(m)).map(|m| m.position).collect();
+        for position in expired {
+            let at = self.ready.iter().position(|message| message.position == position);
+            self.drop_at(at.expect("it was just seen"), Reason::Expired, caused);
+        }
+    }
+
     /// Those that stand first in their priority and have expired.
     fn drop_expired(&mut self, fresh: Position, caused: &mut Caused) {
         for priority in 0..=self.settings.max_priority {
             while let Some(at) = self.head(priority)
                 && self.ready[at].position < fresh
                 && !self.stored.contains(&self.ready[at].position)
-                && self.ready[at].expires.is_some_and(|expires| expires <= self.now)
+                && self.ready[at].expires(&self.settings).is_some_and(|expires| expires <= self.now)
             {
                 self.drop_at(at, Reason::Expired, caused);
             }
@@ -405,6 +518,9 @@ impl Model {
 
     /// The end of the turns of its priority, if it may receive and has no place yet.
     fn take_place(&mut self, slot: usize) {
+        if !self.may_be_served(slot) {
+            return;
+        }
         let Some(reader) = self.reader(slot) else { return };
         let may = reader.consumer.credit != Credit::Pull && reader.window > 0 && reader.credit != Some(0);
         let priority = reader.consumer.priority;
