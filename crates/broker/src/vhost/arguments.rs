@@ -314,10 +314,10 @@ mod tests {
     #[test]
     fn retry_needs_its_bounds() {
         let int = AMQPValue::LongInt;
-        let kind = ("x-delayed-retry-type", text("all"));
-        assert!(read(&[kind.clone()]).unwrap_err().contains("delayed-retry-min is required"));
-        let crossed = [kind, ("x-delayed-retry-min", int(10)), ("x-delayed-retry-max", int(9))];
-        assert!(read(&crossed).unwrap_err().contains("must not be smaller"));
+        let kind = [("x-delayed-retry-type", text("all"))];
+        assert!(read(&kind).unwrap_err().contains("delayed-retry-min is required"));
+        let crossed = [("x-delayed-retry-min", int(10)), ("x-delayed-retry-max", int(9))];
+        assert!(read(&[&kind[..], &crossed].concat()).unwrap_err().contains("must not be smaller"));
         assert_eq!(read(&[("x-delayed-retry-type", text("disabled"))]), Ok(QueueArguments::default()));
     }
 }

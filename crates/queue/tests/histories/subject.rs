@@ -129,25 +129,11 @@ impl Subject {
         let Subject { queue, model, .. } = self;
         match command {
             Command::Publish(runs) => runs.iter().for_each(|drafts| self.publish(drafts, effects, caused)),
-            Command::Consume(consumer) => {
-                let slot = queue.consume(*consumer, effects).ok().map(|slot| slot.0 as usize);
-                assert_eq!(slot, model.consume(*consumer));
-            }
-            Command::Cancel(slot) => {
-                assert_eq!(queue.cancel(ConsumerSlot(*slot)), model.cancel(*slot as usize));
-            }
-            Command::Credit(slot, messages, octets) => {
-                queue.credit(ConsumerSlot(*slot), *messages, *octets, effects);
-                model.credit(*slot as usize, *messages, *octets);
-            }
-            Command::Recredit(slot, credit) => {
-                queue.recredit(ConsumerSlot(*slot), *credit, effects);
-                model.recredit(*slot as usize, *credit);
-            }
-            Command::Pull(slot, limit) => {
-                let given = queue.pull(ConsumerSlot(*slot), *limit, effects);
-                assert_eq!(given, model.pull(*slot as usize, *limit, caused));
-            }
+            Command::Consume(_)
+            | Command::Cancel(_)
+            | Command::Credit(..)
+            | Command::Recredit(..)
+            | Command::Pull(..) => self.of_consumers(command, effects, caused),
             Command::Get(ack) => self.get(*ack, effects, caused),
             Command::Settle(first, last) => {
                 settle(queue, *first, *last, effects);
@@ -199,6 +185,32 @@ impl Subject {
             Command::Answer(..) | Command::Load(_) | Command::Restart(..) => {
                 self.disk_answers(command, effects, caused)
             }
+        }
+    }
+
+    fn of_consumers(&mut self, command: &Command, effects: &mut Effects, caused: &mut Caused) {
+        let Subject { queue, model, .. } = self;
+        match command {
+            Command::Consume(consumer) => {
+                let slot = queue.consume(*consumer, effects).ok().map(|slot| slot.0 as usize);
+                assert_eq!(slot, model.consume(*consumer));
+            }
+            Command::Cancel(slot) => {
+                assert_eq!(queue.cancel(ConsumerSlot(*slot)), model.cancel(*slot as usize));
+            }
+            Command::Credit(slot, messages, octets) => {
+                queue.credit(ConsumerSlot(*slot), *messages, *octets, effects);
+                model.credit(*slot as usize, *messages, *octets);
+            }
+            Command::Recredit(slot, credit) => {
+                queue.recredit(ConsumerSlot(*slot), *credit, effects);
+                model.recredit(*slot as usize, *credit);
+            }
+            Command::Pull(slot, limit) => {
+                let given = queue.pull(ConsumerSlot(*slot), *limit, effects);
+                assert_eq!(given, model.pull(*slot as usize, *limit, caused));
+            }
+            _ => {}
         }
     }
 
