@@ -3,7 +3,7 @@
 //! Invariant: it starts nothing and waits for nothing by itself; connections are driven from outside, through
 //! [`Session`]s.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +21,7 @@ use crate::alarm::Alarms;
 use crate::changes::Journalist;
 use crate::dead_letter;
 use crate::definitions;
+use crate::delayed::{self, Delays, is_slot};
 use crate::directory::Directory;
 use crate::failure::{Failure, OnFailure};
 use crate::inbox::{Inbox, Notice};
@@ -31,7 +32,7 @@ use crate::queue_ids::QueueIds;
 use crate::restore::{self, RestoreError};
 use crate::session::Session;
 use crate::storage::{self, Inside, Point, Progress, Storage, Threads, Waiting};
-use crate::timers::Timers;
+use crate::timers::{Due, Timers};
 use crate::vhost::{Deletion, Vhost};
 
 /// How a node is set up.
@@ -113,6 +114,7 @@ pub struct Broker {
     next_connection: AtomicU64,
     timers: Arc<Timers>,
     queue_ids: Arc<QueueIds>,
+    delays: Arc<Delays>,
     alarms: Alarms,
 }
 
@@ -135,11 +137,16 @@ impl Broker {
         let queue_ids = Arc::new(QueueIds::default());
         queue_ids.start_above(restore::highest_queue(&records)?);
         queue_ids.start_above(scan.highest_queue);
-        queue_ids.start_above(segments.queues()?.into_iter().max().unwrap_or(0));
+        let in_segments = segments.queues()?;
+        queue_ids.start_above(in_segments.iter().copied().filter(|id| !is_slot(*id)).max().unwrap_or(0));
         let journal = Journal::begin(Arc::clone(&disk), journal_options(&options), &scan)?;
         let waiting = Arc::new(Waiting::default());
         let storage =
             Storage::new(journal, segments, Arc::clone(&waiting), &options.limits, options.epoch_ms);
+        let (timers, storage) = (Arc::default(), Arc::new(storage));
+        let delays = Delays::new(&timers, &storage, &options);
+        let named: BTreeSet<u64> = delayed::in_journal(&scan).chain(in_segments).collect();
+        delays.start_above(restore::highest_exchange(&records, &named)?);
         let broker = Broker {
             settings: Arc::new(settings(&options.limits)),
             limits: options.limits.clone(),
@@ -147,19 +154,22 @@ impl Broker {
             directory: Directory::new(LoopbackUsers::new(options.loopback_users.clone())),
             vhosts: RwLock::default(),
             journalist: Journalist::new(definition_writer(store, commits, waiting, &on_failure)),
-            storage: Arc::new(storage),
+            storage,
             commits,
             threads: Mutex::default(),
             on_failure,
             connections: Mutex::default(),
             next_connection: AtomicU64::new(1),
-            timers: Arc::default(),
+            timers,
             queue_ids,
+            delays: Arc::new(delays),
             alarms: Alarms::default(),
             options,
         };
         restore::records(&broker, records)?;
+        broker.delays.restore_buckets(named.into_iter());
         broker.recover(&scan)?;
+        broker.delays.begin(broker.started_at());
         restore::defaults(&broker, &broker.options)?;
         let broker = Arc::new(broker);
         if commits == Commits::Threaded {
@@ -273,7 +283,18 @@ impl Broker {
         let mut scratch = Scratch { now, ..Scratch::default() };
         let _inside = self.enter(&mut scratch);
         let window = self.limits.queue_window_octets;
-        while let Some(queue) = self.timers.take_due(now) {
+        for due in self.timers.take_due(now) {
+            let queue = match due {
+                Due::Queue(queue) => queue,
+                Due::Delayed(delayed) => {
+                    if let Some(delayed) = delayed.upgrade() {
+                        let next = delayed.turn(self, &mut scratch);
+                        self.finish(&mut scratch);
+                        delayed.end_turn(next);
+                    }
+                    continue;
+                }
+            };
             let Some(queue) = queue.upgrade() else { continue };
             if queue.deadline(window, &mut scratch)
                 && let Some(vhost) = self.vhost(&queue.info.vhost)
@@ -321,6 +342,10 @@ impl Broker {
             tracing::info!("recovered {} messages in {} queues", recovered.messages, recovered.queues);
         }
         Ok(())
+    }
+
+    pub(crate) fn delays(&self) -> &Delays {
+        &self.delays
     }
 
     /// The time at which it was opened.
@@ -397,7 +422,13 @@ impl Broker {
         if let Some(vhost) = vhosts.get(&definition.name) {
             return (Arc::clone(vhost), false);
         }
-        let vhost = Arc::new(Vhost::new(definition.clone(), &self.timers, &self.queue_ids, &self.storage));
+        let vhost = Arc::new(Vhost::new(
+            definition.clone(),
+            &self.timers,
+            &self.queue_ids,
+            &self.storage,
+            &self.delays,
+        ));
         vhosts.insert(definition.name.clone(), Arc::clone(&vhost));
         (vhost, true)
     }

@@ -85,11 +85,12 @@ pub(crate) fn exchange_record(vhost: &str, exchange: &Exchange) -> Record {
     Record::Exchange(definitions::Exchange {
         name: exchange.name.to_string(),
         vhost: vhost.to_owned(),
-        kind: exchange.kind.name().to_owned(),
+        kind: exchange.type_name().to_owned(),
         durable: exchange.durable,
         auto_delete: exchange.auto_delete,
         internal: exchange.internal,
         arguments: exchange.arguments.clone(),
+        number: exchange.delayed.map_or(0, |id| id.0),
     })
 }
 

@@ -14,6 +14,7 @@ use warrenmq_wire::content;
 
 use crate::broker::Broker;
 use crate::chance::Chance;
+use crate::delayed;
 use crate::queue_cell::{QueueCell, Scratch};
 use crate::vhost::keep;
 use death::Death;
@@ -95,8 +96,10 @@ fn publish_one(
     let mut route = Vec::new();
     basic::put_route(&mut route, from.exchange.as_bytes(), keys.first().copied().unwrap_or_default());
     let record = Record { route: &route, header: &new_header, ttl: None, dead: true, ..record };
+    let headers = parsed.headers();
+    let delay = delayed::delay(headers.as_ref()).ok().flatten();
     let mut message =
-        Message { keys: &keys, headers: parsed.headers(), properties: Some(&parsed), chance: 0 };
+        Message { keys: &keys, headers, properties: Some(&parsed), chance: 0, waits: delay.is_some() };
     if picture.topology.route_dependence(&from.exchange) == Dependence::Message {
         message.chance = Chance::new(&broker.names).next();
         if picture.keeps_histories() {
@@ -105,9 +108,13 @@ fn publish_one(
             picture = vhost.picture();
         }
     }
-    let mut targets = Vec::new();
-    if picture.topology.route(&from.exchange, &message, &mut targets).is_err() {
+    let (mut targets, mut held) = (Vec::new(), Vec::new());
+    if picture.topology.route_or_hold(&from.exchange, &message, &mut held, &mut targets).is_err() {
         return;
+    }
+    for delayed in held.into_iter().filter_map(|id| picture.delayed(id)) {
+        let delay = delay.unwrap_or_default().min(broker.limits().delay_max_ms);
+        delayed.put(delayed.waiting(record, delayed.stamp(scratch.now, delay)), scratch);
     }
     let mut builder = RunBuilder::new();
     builder.push(record);

@@ -11,6 +11,7 @@ mod chance;
 mod changes;
 mod dead_letter;
 pub mod definitions;
+mod delayed;
 mod directory;
 mod failure;
 mod inbox;
@@ -29,6 +30,7 @@ mod vhost;
 
 pub use alarm::Alarms;
 pub use broker::{Broker, Commits, Durability, Options, Worker};
+pub use delayed::{DelayedExchange, PendingMessage};
 pub use failure::{Failure, OnFailure};
 pub use inbox::Inbox;
 pub use limits::Limits;

@@ -49,6 +49,14 @@ pub struct Limits {
     pub queue_memory_octets: u64,
     /// Octets of the messages that an exchange of type `x-recent-history` keeps.
     pub recent_history_octets: usize,
+    /// Longest delay of a message at an exchange that delays.
+    pub delay_max_ms: u64,
+    /// Octets of delayed messages in memory while none of them is near, over all exchanges; as few as 4 KiB for each of their slots.
+    pub delayed_memory_octets: u64,
+    /// Messages of one slot of an exchange that are sorted in memory shortly before they are due; a slot with more is parted.
+    pub delayed_loaded_max: u64,
+    /// Octets of them.
+    pub delayed_loaded_octets: u64,
     /// Size of a file of the journal.
     pub journal_file_octets: u64,
     /// Octets that are written, and synced, at once.
@@ -96,6 +104,10 @@ impl Default for Limits {
             message_memory_octets: 64 * 1024 * 1024,
             queue_memory_octets: 4 * 1024 * 1024,
             recent_history_octets: 16 * 1024 * 1024,
+            delay_max_ms: 365 * 24 * 60 * 60 * 1000,
+            delayed_memory_octets: 8 * 1024 * 1024,
+            delayed_loaded_max: 4096,
+            delayed_loaded_octets: 1024 * 1024,
             journal_file_octets: 32 * 1024 * 1024,
             journal_group_octets: 1024 * 1024,
             journal_pending_octets_max: 4 * 1024 * 1024,

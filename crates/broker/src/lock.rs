@@ -3,6 +3,8 @@
 //! | rank | lock | protects | longest hold |
 //! |---|---|---|---|
 //! | definitions | [`Rank::Definitions`] | exchanges, bindings and names of one vhost; users | one declare, bind or delete |
+//! | wheel | [`Rank::Wheel`] | which delayed messages of one exchange come next | one turn |
+//! | buckets | [`Rank::Buckets`] | where delayed messages of one exchange wait | looking one up, making or deleting one |
 //! | queue | [`Rank::Queue`] | one queue | handing out one run |
 //! | inbox | [`Rank::Inbox`] | what waits for one connection | one push or swap |
 //!
@@ -16,6 +18,8 @@ use parking_lot::{Mutex, MutexGuard};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
     Definitions,
+    Wheel,
+    Buckets,
     Queue,
     Inbox,
 }

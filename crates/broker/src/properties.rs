@@ -3,6 +3,7 @@
 //! Invariant: everything that is not changed passes through byte for byte. The header has been checked before.
 
 use warrenmq_wire::content::{ContentHeader, FIXED, flag};
+use warrenmq_wire::table::RawTable;
 
 /// The properties of a content header, taken one after the other.
 #[derive(Debug)]
@@ -39,6 +40,17 @@ impl<'a> Properties<'a> {
         self.rest = rest;
         property
     }
+}
+
+/// The value of an `expiration` that was checked, in ms.
+pub(crate) fn expires_after(expiration: &[u8]) -> Option<u64> {
+    std::str::from_utf8(expiration).ok()?.parse().ok()
+}
+
+/// The routing keys in a header (CC or BCC) that was checked.
+pub(crate) fn selected<'a>(headers: &RawTable<'a>, name: &[u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let list = headers.get(name).and_then(|value| value.as_array());
+    list.into_iter().flatten().filter_map(|item| item.as_longstr())
 }
 
 /// The header with another `reply-to`; `name` is at most 255 octets.

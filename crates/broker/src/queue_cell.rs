@@ -15,11 +15,12 @@ use warrenmq_routing::QueueId;
 use warrenmq_wire::method::FieldTable;
 
 use crate::dead_letter::{DeadLetters, Dying};
+use crate::delayed::Bucket;
 use crate::inbox::{ConsumerKey, Inbox, Notice, Touched};
 use crate::lock::{Guard, Rank, Ranked};
 use crate::refusal;
 use crate::storage::Work;
-use crate::timers::Timers;
+use crate::timers::{Due, Timers};
 
 /// Number of a connection, never reused while the node runs.
 pub(crate) type ConnectionId = u64;
@@ -60,6 +61,8 @@ pub(crate) struct QueueCell {
     single_active: bool,
     timers: Arc<Timers>,
     me: Weak<QueueCell>,
+    /// Its messages wait to be published.
+    bucket: Option<Box<Bucket>>,
     state: Ranked<State>,
 }
 
@@ -144,6 +147,27 @@ pub(crate) enum Left {
 impl QueueCell {
     /// A queue that was declared at `now`.
     pub(crate) fn new(info: QueueInfo, traits: Traits, timers: &Arc<Timers>, now: Millis) -> Arc<QueueCell> {
+        QueueCell::make(info, traits, None, timers, now)
+    }
+
+    /// A queue of messages that wait at an exchange.
+    pub(crate) fn new_bucket(
+        info: QueueInfo,
+        traits: Traits,
+        bucket: Bucket,
+        timers: &Arc<Timers>,
+        now: Millis,
+    ) -> Arc<QueueCell> {
+        QueueCell::make(info, traits, Some(Box::new(bucket)), timers, now)
+    }
+
+    fn make(
+        info: QueueInfo,
+        traits: Traits,
+        bucket: Option<Box<Bucket>>,
+        timers: &Arc<Timers>,
+        now: Millis,
+    ) -> Arc<QueueCell> {
         let Traits { mut settings, expires, dead_letters } = traits;
         settings.recorded = info.durable;
         let state = State {
@@ -166,6 +190,7 @@ impl QueueCell {
             single_active: settings.single_active,
             timers: Arc::clone(timers),
             me: Weak::clone(me),
+            bucket,
             state: Ranked::new(Rank::Queue, state),
         });
         cell.arm(&mut cell.state.lock());
@@ -174,6 +199,16 @@ impl QueueCell {
 
     pub(crate) fn named(&self) -> refusal::Named<'_> {
         refusal::queue(&self.info.name, &self.info.vhost)
+    }
+
+    /// What makes it one, if it is a bucket.
+    pub(crate) fn bucket(&self) -> Option<&Bucket> {
+        self.bucket.as_deref()
+    }
+
+    /// Looks at the queue, or does what nobody else has to hear of.
+    pub(crate) fn peek<T>(&self, verb: impl FnOnce(&mut Queue) -> T) -> T {
+        verb(&mut self.state.lock().queue)
     }
 
     /// Refuses connections other than the owner of an exclusive queue.
@@ -219,6 +254,9 @@ impl QueueCell {
         let first = state.queue.publish(run, &mut scratch.effects);
         self.finish(&mut state, window, scratch);
         let Some(first) = first else { return Published::Rejected };
+        if let Some(bucket) = &self.bucket {
+            bucket.tell(scratch.now);
+        }
         let full = state.queue.ready_size() > window && state.queue.consumers() > 0 && !state.backlog;
         match waiter {
             Some(inbox) if full => {
@@ -427,7 +465,7 @@ impl QueueCell {
             && state.armed.is_none_or(|armed| at < armed)
         {
             state.armed = Some(at);
-            self.timers.arm(at, Weak::clone(&self.me));
+            self.timers.arm(at, Due::Queue(Weak::clone(&self.me)));
         }
     }
 

@@ -2,12 +2,12 @@
 //!
 //! Invariant: everything that cannot be taken over is named, either in an error or in a warning.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use thiserror::Error;
 use warrenmq_protocol::Exception;
-use warrenmq_routing::{Binding, Destination, Exchange, ExchangeKind};
+use warrenmq_routing::{Binding, Destination, Exchange};
 use warrenmq_store::{Change, DefinitionError, DefinitionStore, StoreError};
 
 use crate::access::{Permissions, SALT_LENGTH};
@@ -16,9 +16,9 @@ use crate::changes;
 use crate::definitions::{
     self, Definitions, DestinationType, QueueNumbers, Record, RecordError, UserPermissions,
 };
+use crate::delayed::{EXCHANGE_MAX, Slot};
 use crate::queue_cell::Scratch;
-use crate::refusal;
-use crate::vhost::{Asker, ExchangeDeclare, QueueDeclare, is_durable};
+use crate::vhost::{Asker, ExchangeDeclare, ExchangeType, QueueDeclare, is_durable};
 
 /// Why definitions could not be brought back.
 #[derive(Debug, Error)]
@@ -82,6 +82,28 @@ pub(crate) fn highest_queue(records: &[Record]) -> Result<u64, RestoreError> {
     Ok(seen.into_keys().max().unwrap_or(0))
 }
 
+/// The highest number of an exchange that delays, in its record or in the numbers of what is on disk.
+pub(crate) fn highest_exchange(records: &[Record], named: &BTreeSet<u64>) -> Result<u64, RestoreError> {
+    let mut seen = HashMap::new();
+    for record in records {
+        let Record::Exchange(exchange) = record else { continue };
+        if exchange.number != 0
+            && let Some(other) = seen.insert(exchange.number, exchange)
+        {
+            return Err(RestoreError::Refused(format!(
+                "exchange '{}' in vhost '{}' and exchange '{}' in vhost '{}' are stored under one number, {}",
+                other.name, other.vhost, exchange.name, exchange.vhost, exchange.number
+            )));
+        }
+    }
+    let named = named.iter().filter_map(|id| Slot::of_number(*id)).map(|(exchange, _)| exchange);
+    let highest = seen.into_keys().chain(named).max().unwrap_or(0);
+    if highest > EXCHANGE_MAX {
+        return Err(RestoreError::Refused(format!("an exchange is stored under the number {highest}")));
+    }
+    Ok(highest)
+}
+
 /// Rebuilds the node from its records. Written again are only queues of the time before they had numbers, with the one they
 /// get here.
 pub(crate) fn records(broker: &Broker, records: Vec<Record>) -> Result<(), RestoreError> {
@@ -97,7 +119,9 @@ pub(crate) fn records(broker: &Broker, records: Vec<Record>) -> Result<(), Resto
             }
             Record::Exchange(exchange) => {
                 let vhost = vhost(broker, &exchange.vhost)?;
-                vhost.restore_exchange(routing_exchange(&exchange)?);
+                let restored = vhost.restore_exchange(exchange_declare(&exchange)?, exchange.number)?;
+                // A record of before exchanges had numbers, or one that was made up.
+                changes.extend(restored.filter(|_| exchange.number == 0));
             }
             Record::Queue(queue) => {
                 let cell = vhost(broker, &queue.vhost)?.restore_queue(
@@ -226,15 +250,7 @@ fn resources(broker: &Broker, all: &Definitions, warnings: &mut Vec<String>) -> 
     let journalist = broker.journalist();
     let nobody = Asker { connection: 0 };
     for exchange in &all.exchanges {
-        let Ok(asked) = routing_exchange(exchange) else { continue };
-        let asked = ExchangeDeclare {
-            name: exchange.name.clone(),
-            kind: asked.kind,
-            durable: asked.durable,
-            auto_delete: asked.auto_delete,
-            internal: asked.internal,
-            arguments: asked.arguments,
-        };
+        let Ok(asked) = exchange_declare(exchange) else { continue };
         vhost(broker, &exchange.vhost)?.declare_exchange(asked, journalist)?;
     }
     for queue in &all.queues {
@@ -272,19 +288,17 @@ fn permissions_change(user: &str, vhost: &str, permissions: &Permissions) -> Cha
     changes::put(&Record::Permissions(UserPermissions { user, vhost, configure, write, read }))
 }
 
-fn routing_exchange(exchange: &definitions::Exchange) -> Result<Exchange, RestoreError> {
-    let Some(kind) = ExchangeKind::from_name(&exchange.kind) else {
+fn exchange_declare(exchange: &definitions::Exchange) -> Result<ExchangeDeclare, RestoreError> {
+    let Some(kind) = ExchangeType::from_name(&exchange.kind) else {
         return Err(RestoreError::Refused(format!("unknown exchange type '{}'", exchange.kind)));
     };
-    let alternate = exchange.arguments.inner().get("alternate-exchange").and_then(refusal::string);
-    Ok(Exchange {
-        name: exchange.name.as_str().into(),
+    Ok(ExchangeDeclare {
+        name: exchange.name.clone(),
         kind,
         durable: exchange.durable,
         auto_delete: exchange.auto_delete,
         internal: exchange.internal,
         arguments: exchange.arguments.clone(),
-        alternate: alternate.map(Into::into),
     })
 }
 

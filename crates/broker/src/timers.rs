@@ -1,6 +1,6 @@
-//! The deadlines of queues: messages that expire at the head, queues that expire unused.
+//! The deadlines of queues and exchanges: messages that expire at the head, queues that expire unused, messages whose delay is over.
 //!
-//! Invariant: a queue stands here at most once per deadline that it has armed, and not at all when nothing of it can expire; so
+//! Invariant: a queue, or an exchange that delays, stands here at most once per deadline that it has armed, and not at all when nothing of it can expire; so
 //! quiet queues cost nothing, and there is no timer per message.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,17 @@ use std::task::Waker;
 use parking_lot::Mutex;
 use warrenmq_protocol::Millis;
 
+use crate::delayed::Delayed;
 use crate::queue_cell::QueueCell;
+
+/// Whose deadline it is.
+#[derive(Clone, Debug)]
+pub(crate) enum Due {
+    /// Something of it expires.
+    Queue(Weak<QueueCell>),
+    /// Messages of it are to be moved.
+    Delayed(Weak<Delayed>),
+}
 
 /// Armed deadlines, soonest first. Its lock is a leaf.
 #[derive(Debug, Default)]
@@ -21,19 +31,19 @@ pub(crate) struct Timers {
 #[derive(Debug, Default)]
 struct State {
     /// By time, then by a number that tells equal times apart.
-    armed: BTreeMap<(Millis, u64), Weak<QueueCell>>,
+    armed: BTreeMap<(Millis, u64), Due>,
     next_number: u64,
     waker: Option<Waker>,
 }
 
 impl Timers {
-    /// Notes that a queue has something to do at `at`, and wakes who waits if that is the soonest now.
-    pub(crate) fn arm(&self, at: Millis, queue: Weak<QueueCell>) {
+    /// Notes that there is something to do at `at`, and wakes who waits if that is the soonest now.
+    pub(crate) fn arm(&self, at: Millis, due: Due) {
         let mut state = self.state.lock();
         let number = state.next_number;
         state.next_number += 1;
         let soonest = state.armed.first_key_value().is_none_or(|((first, _), _)| at < *first);
-        state.armed.insert((at, number), queue);
+        state.armed.insert((at, number), due);
         let waker = if soonest { state.waker.take() } else { None };
         drop(state);
         if let Some(waker) = waker {
@@ -51,10 +61,10 @@ impl Timers {
         self.state.lock().armed.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Takes out a queue whose deadline has come.
-    pub(crate) fn take_due(&self, now: Millis) -> Option<Weak<QueueCell>> {
+    /// Takes out all whose deadline has come. What they arm is not among them, so this ends.
+    pub(crate) fn take_due(&self, now: Millis) -> Vec<Due> {
         let mut state = self.state.lock();
-        let entry = state.armed.first_entry()?;
-        (entry.key().0 <= now).then(|| entry.remove())
+        let later = state.armed.split_off(&(now.saturating_add(1), 0));
+        std::mem::replace(&mut state.armed, later).into_values().collect()
     }
 }

@@ -169,6 +169,7 @@ fn run_of(count: u32) -> Run {
             priority: 0,
             ttl: None,
             dead: false,
+            due: None,
         });
     }
     builder.finish().expect("at least one message")

@@ -32,6 +32,7 @@ mod expiries;
 mod hand_out;
 mod ledger;
 mod level;
+mod look;
 mod page;
 mod page_out;
 mod paging;
@@ -47,6 +48,7 @@ mod unsettled;
 
 pub use consumers::{Consumer, ConsumerSlot, Credit};
 pub use delivery::{Dead, Delivery, Effects, Pick, Picks, Reason};
+pub use look::{Look, read_block};
 pub use page::{Page, PageId, PageRange, Place};
 pub use positions::Positions;
 pub use queue::{ConsumeError, Get, Got, Queue};

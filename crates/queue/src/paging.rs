@@ -194,7 +194,7 @@ impl Queue {
             }
         }
         let mut gone = Vec::new();
-        let mut from = 0;
+        let mut from = self.floor;
         for (first, last) in live.ranges().take_while(|(first, _)| *first <= end) {
             if from < first {
                 gone.push((from, first - 1));

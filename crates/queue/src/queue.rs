@@ -54,6 +54,8 @@ pub struct Queue {
     pub(crate) redelivered: Redelivered,
     pub(crate) consumers: Rare<Consumers>,
     pub(crate) next: Position,
+    /// The lowest position that could be here.
+    pub(crate) floor: Position,
     pub(crate) settings: Settings,
     /// The time, as far as the queue was told.
     pub(crate) now: Millis,
@@ -84,6 +86,7 @@ impl Queue {
             redelivered: Redelivered::default(),
             consumers: Rare::default(),
             next: 0,
+            floor: 0,
             settings,
             now: 0,
             expirable: settings.message_ttl.is_some(),

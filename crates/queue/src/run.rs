@@ -5,9 +5,9 @@
 //!
 //! ```text
 //! 0        4      8       9          10          12
-//! ├ header ├ body ├ flags ├ priority ├ route len ├ (ttl, 8) ├ route (len, exchange, len, key) ├ content header ├ body ┤
+//! ├ header ├ body ├ flags ├ priority ├ route len ├ (ttl, 8) ├ (due, 8) ├ route (len, exchange, len, key) ├ content header ├ body ┤
 //! ```
-//! The ttl is there only with its flag.
+//! The ttl and the due number are there only with their flags.
 
 use bytes::{Buf, Bytes};
 use warrenmq_wire::same;
@@ -17,9 +17,12 @@ const HEAD: usize = 12;
 const PERSISTENT: u8 = 1;
 const EXPIRES: u8 = 2;
 const DEAD: u8 = 4;
-const FLAGS: u8 = PERSISTENT | EXPIRES | DEAD;
+const DUE: u8 = 8;
+const FLAGS: u8 = PERSISTENT | EXPIRES | DEAD | DUE;
 /// Octets of the ttl.
 const TTL: usize = 8;
+/// Octets of the due number.
+const DUE_OCTETS: usize = 8;
 /// Two short strings with their lengths.
 const ROUTE_MAX: usize = 512;
 
@@ -40,9 +43,11 @@ pub struct Record<'a> {
     pub ttl: Option<u64>,
     /// The broker has dead-lettered it: the `x-death` header is the broker's own.
     pub dead: bool,
+    /// What the message waits for, in a queue of messages that wait; means nothing here.
+    pub due: Option<u64>,
 }
 
-/// What there is to a record besides its octets.
+/// What there is to a record besides its octets, but for the due number, which no message has that comes from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     route_len: usize,
@@ -58,7 +63,7 @@ impl Record<'_> {
     /// All but the octets.
     #[inline]
     pub fn layout(&self) -> Layout {
-        let Record { route, header, body, persistent, priority, ttl, dead } = *self;
+        let Record { route, header, body, persistent, priority, ttl, dead, due: _ } = *self;
         let (route_len, header_len, body_len) = (route.len(), header.len(), body.len());
         Layout { route_len, header_len, body_len, persistent, priority, ttl, dead }
     }
@@ -120,7 +125,7 @@ impl Run {
         let mut at = 0;
         while at < run.bytes.len() {
             let head = Head::read(run.bytes.get(at..at + HEAD)?);
-            let route_at = at.checked_add(HEAD + head.ttl_len())?;
+            let route_at = at.checked_add(HEAD + head.extra_len())?;
             let header_at = route_at.checked_add(head.route_len)?;
             at = header_at.checked_add(head.header_len)?.checked_add(head.body_len)?;
             if at > run.bytes.len()
@@ -166,7 +171,7 @@ impl Run {
     pub fn record(&self, offset: u32) -> (Record<'_>, u32) {
         let at = offset as usize;
         let head = Head::read(&self.bytes[at..at + HEAD]);
-        let route_at = at + HEAD + head.ttl_len();
+        let route_at = at + HEAD + head.extra_len();
         let header_at = route_at + head.route_len;
         let body_at = header_at + head.header_len;
         let end = body_at + head.body_len;
@@ -178,6 +183,7 @@ impl Run {
             priority: head.priority,
             ttl: self.ttl_at(offset),
             dead: head.flags & DEAD != 0,
+            due: self.due_at(offset),
         };
         (record, end as u32)
     }
@@ -192,7 +198,7 @@ impl Run {
             return None;
         }
         let head = Head::read(b);
-        let front = HEAD + head.ttl_len() + head.route_len + head.header_len;
+        let front = HEAD + head.extra_len() + head.route_len + head.header_len;
         if !same(model.get(HEAD..front)?, at.get(HEAD..front)?) {
             return None;
         }
@@ -230,7 +236,7 @@ impl Run {
     pub(crate) fn size_at(&self, offset: u32) -> u32 {
         let at = offset as usize;
         let head = Head::read(&self.bytes[at..at + HEAD]);
-        (HEAD + head.ttl_len() + head.route_len + head.header_len + head.body_len) as u32
+        (HEAD + head.extra_len() + head.route_len + head.header_len + head.body_len) as u32
     }
 
     /// Time to live of the record at `offset`, in milliseconds.
@@ -240,6 +246,19 @@ impl Run {
             return None;
         }
         let octets = self.bytes[at + HEAD..].first_chunk::<TTL>()?;
+        Some(u64::from_le_bytes(*octets))
+    }
+
+    /// The due number of the record at `offset`.
+    #[inline]
+    fn due_at(&self, offset: u32) -> Option<u64> {
+        let at = offset as usize;
+        let flags = self.bytes[at + 8];
+        if flags & DUE == 0 {
+            return None;
+        }
+        let before = if flags & EXPIRES == 0 { 0 } else { TTL };
+        let octets = self.bytes[at + HEAD + before..].first_chunk::<DUE_OCTETS>()?;
         Some(u64::from_le_bytes(*octets))
     }
 
@@ -336,23 +355,28 @@ impl RunBuilder {
 
     /// Whether a record of these parts still fits: offsets in a run are 32 bits wide.
     pub fn has_room(&self, octets: usize) -> bool {
-        self.bytes.len() + HEAD + ROUTE_MAX + octets < u32::MAX as usize
+        self.bytes.len() + HEAD + DUE_OCTETS + ROUTE_MAX + octets < u32::MAX as usize
     }
 
     /// Appends one message. `record.route` is at most 512 octets by construction of short strings.
     #[inline]
     pub fn push(&mut self, record: Record<'_>) {
-        let Record { route, header, body, persistent, ttl, .. } = record;
+        let Record { route, header, body, persistent, ttl, due, .. } = record;
         debug_assert!(route.len() <= ROUTE_MAX && body.len() <= u32::MAX as usize);
         if self.bytes.capacity() == 0 {
             self.bytes.reserve_exact(self.expected.max(HEAD + route.len() + header.len() + body.len()));
         }
-        self.bytes.reserve(HEAD + TTL + route.len() + header.len() + body.len());
+        self.bytes.reserve(HEAD + TTL + DUE_OCTETS + route.len() + header.len() + body.len());
         self.last = self.bytes.len() as u32;
         self.bytes.extend_from_slice(&record.layout().head());
         if let Some(ttl) = ttl {
             self.has_ttl = true;
             self.bytes.extend_from_slice(&ttl.to_le_bytes());
+        }
+        if let Some(due) = due {
+            let flags = self.last as usize + 8;
+            self.bytes[flags] |= DUE;
+            self.bytes.extend_from_slice(&due.to_le_bytes());
         }
         self.bytes.extend_from_slice(route);
         self.bytes.extend_from_slice(header);
@@ -419,8 +443,11 @@ struct Head {
 }
 
 impl Head {
-    fn ttl_len(&self) -> usize {
-        if self.flags & EXPIRES == 0 { 0 } else { TTL }
+    /// Octets of what is there only with its flag. The two flags are such that it takes no branch.
+    #[inline]
+    fn extra_len(&self) -> usize {
+        const { assert!(EXPIRES << 2 == TTL as u8 && DUE == DUE_OCTETS as u8) }
+        usize::from(((self.flags & EXPIRES) << 2) + (self.flags & DUE))
     }
 
     #[inline]
@@ -456,6 +483,7 @@ mod tests {
                 priority: 0,
                 ttl: None,
                 dead: false,
+                due: None,
             },
             Record {
                 route: b"\x01x\x02rk",
@@ -465,6 +493,7 @@ mod tests {
                 priority: 7,
                 ttl: Some(5),
                 dead: true,
+                due: None,
             },
             Record {
                 route: b"\x00\x00",
@@ -474,8 +503,30 @@ mod tests {
                 priority: 255,
                 ttl: None,
                 dead: false,
+                due: None,
             },
         ]
+    }
+
+    #[test]
+    fn a_due_number_stands_beside_the_ttl() {
+        for ttl in [None, Some(7)] {
+            for due in [None, Some(u64::MAX - 3)] {
+                let message = Record { ttl, due, ..sample()[1] };
+                let mut builder = RunBuilder::new();
+                builder.push(message);
+                assert!(builder.push_like(b"BODY"));
+                builder.push(sample()[0]);
+                let run = builder.finish().unwrap();
+                let records: Vec<_> = run.records().map(|(_, record)| record).collect();
+                assert_eq!(records, [message, Record { body: b"BODY", ..message }, sample()[0]]);
+                assert_eq!(Run::from_bytes(run.bytes().clone()), Some(run.clone()));
+                assert_eq!(run.skip(0, 3) as usize, run.len());
+                let plain = 12 + message.route.len() + message.header.len() + message.body.len();
+                let more = [ttl, due].iter().flatten().count() * 8;
+                assert_eq!(run.size_at(0) as usize, plain + more);
+            }
+        }
     }
 
     #[test]

@@ -64,6 +64,13 @@ impl ExchangeKind {
     }
 }
 
+/// The `type` of an exchange that holds messages back for a time before it routes them as its kind does.
+pub const DELAYED_TYPE: &str = "x-delayed-message";
+
+/// Names what an exchange holds back. Means nothing here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DelayId(pub u64);
+
 /// An exchange as it was declared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exchange {
@@ -81,9 +88,16 @@ pub struct Exchange {
     pub arguments: FieldTable,
     /// Where messages go for which it finds no destination; that exchange need not exist.
     pub alternate: Option<Name>,
+    /// It is of the type [`DELAYED_TYPE`], and holds messages back under this number.
+    pub delayed: Option<DelayId>,
 }
 
 impl Exchange {
+    /// The `type` of its exchange.declare.
+    pub fn type_name(&self) -> &'static str {
+        if self.delayed.is_some() { DELAYED_TYPE } else { self.kind.name() }
+    }
+
     /// The default exchange and the `amq.` ones that a vhost has from its start (`rabbit_vhost`).
     pub(crate) fn predeclared() -> impl Iterator<Item = Self> {
         [
@@ -104,6 +118,7 @@ impl Exchange {
             internal,
             arguments: FieldTable::default(),
             alternate: None,
+            delayed: None,
         })
     }
 }

@@ -31,7 +31,7 @@ mod value;
 
 pub use binding::{Binding, Destination, QueueId};
 pub use check::{check_binding, check_exchange, history_length};
-pub use exchange::{Exchange, ExchangeKind, Name};
+pub use exchange::{DELAYED_TYPE, DelayId, Exchange, ExchangeKind, Name};
 pub use message::{Dependence, Message};
 pub use route::NoExchange;
 pub use topology::{Removed, Topology};

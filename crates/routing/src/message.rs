@@ -15,6 +15,8 @@ pub struct Message<'a> {
     /// A number drawn for this message, by which exchanges choose that leave it to chance. The same number gives the same
     /// route in the same picture.
     pub chance: u64,
+    /// It has a delay: exchanges that hold such messages back do.
+    pub waits: bool,
 }
 
 impl<'a> Message<'a> {

@@ -2,7 +2,7 @@
 //! the alternate of an exchange that has no destination for it (`rabbit_exchange:route`).
 
 use crate::binding::{Destination, QueueId, Target};
-use crate::exchange::{Exchange, ExchangeKind, Name};
+use crate::exchange::{DelayId, Exchange, ExchangeKind, Name};
 use crate::message::{Dependence, Message};
 use crate::topology::{ExchangeEntry, Topology};
 use smallvec::SmallVec;
@@ -30,11 +30,25 @@ impl Topology {
         message: &Message<'_>,
         out: &mut Vec<QueueId>,
     ) -> Result<(), NoExchange> {
+        self.route_or_hold(exchange, message, &mut Vec::new(), out)
+    }
+
+    /// The same for a message that may wait: the exchanges that hold it back are added to `held`.
+    ///
+    /// # Errors
+    /// [`NoExchange`]; nothing is added.
+    pub fn route_or_hold(
+        &self,
+        exchange: &str,
+        message: &Message<'_>,
+        held: &mut Vec<DelayId>,
+        out: &mut Vec<QueueId>,
+    ) -> Result<(), NoExchange> {
         let before = out.len();
         if exchange.is_empty() {
             out.extend(message.keys.iter().filter_map(|key| self.queue(std::str::from_utf8(key).ok()?)));
         } else {
-            self.travel(exchange, message, |_| (), |id| out.push(id))?;
+            self.travel(exchange, message, |id| held.push(id), |_| (), |id| out.push(id))?;
         }
         if let Some(added) = out.get_mut(before..)
             && added.len() > 1
@@ -53,7 +67,7 @@ impl Topology {
             }
         };
         // Without an exchange there is no way.
-        let _ = self.travel(exchange, message, pass, |_| ());
+        let _ = self.travel(exchange, message, |_| (), pass, |_| ());
     }
 
     /// What the routes from this exchange depend on, through any bindings and alternates. As far as that goes they may be
@@ -62,6 +76,9 @@ impl Topology {
         let mut dependence = Dependence::Keys;
         let Ok(mut walk) = Walk::new(self, exchange) else { return dependence };
         while let Some(entry) = walk.next() {
+            if entry.exchange.delayed.is_some() {
+                dependence = dependence.max(Dependence::Headers);
+            }
             dependence = dependence.max(match entry.exchange.kind {
                 ExchangeKind::RecentHistory => Dependence::Message,
                 _ => entry.index.dependence(),
@@ -76,17 +93,25 @@ impl Topology {
         dependence
     }
 
-    /// The way of a message: calls `pass` with each exchange, `arrive` with the queues, one perhaps more than once.
+    /// The way of a message: calls `hold` with those that hold it back, where it goes no further, `pass` with each other exchange,
+    /// `arrive` with the queues, one perhaps more than once.
     fn travel<'a>(
         &'a self,
         exchange: &str,
         message: &Message<'a>,
+        mut hold: impl FnMut(DelayId),
         mut pass: impl FnMut(&'a Exchange),
         mut arrive: impl FnMut(QueueId),
     ) -> Result<(), NoExchange> {
         let mut walk = Walk::new(self, exchange)?;
         let mut chance = message.chance;
         while let Some(entry) = walk.next() {
+            if message.waits
+                && let Some(id) = entry.exchange.delayed
+            {
+                hold(id);
+                continue;
+            }
             pass(&entry.exchange);
             let mut matched = false;
             entry.index.matches(message, &mut chance, |target| {

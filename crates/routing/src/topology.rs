@@ -328,6 +328,7 @@ mod tests {
                     internal: false,
                     arguments: FieldTable::default(),
                     alternate: None,
+                    delayed: None,
                 });
             }
             for ends in bindings {

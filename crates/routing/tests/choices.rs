@@ -27,6 +27,7 @@ fn topology(kind: ExchangeKind, arguments: FieldTable) -> Topology {
         internal: false,
         arguments,
         alternate: Some("amq.fanout".into()),
+        delayed: None,
     });
     for id in 0..QUEUES {
         topology.add_queue(queue(id).into(), QueueId(id));
@@ -229,6 +230,7 @@ fn hashed(topology: &Topology, what: &str, value: Option<u64>, other: u64) -> Ve
         headers: Some(RawTable::parse(&wire).expect("just written").0),
         properties: Some(&header),
         chance: other,
+        waits: false,
     };
     let mut out = Vec::new();
     topology.route("x", &message, &mut out).expect("it is there");

@@ -39,6 +39,7 @@ fn binds_and_unbinds_by_the_thousand() {
                 internal: false,
                 arguments: FieldTable::default(),
                 alternate: None,
+                delayed: None,
             });
         }
         for id in 0..COUNT {

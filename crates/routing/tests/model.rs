@@ -55,6 +55,7 @@ impl Model {
                         internal: false,
                         arguments: FieldTable::default(),
                         alternate: alternate.clone(),
+                        delayed: None,
                     };
                     self.exchanges.push(exchange.clone());
                     topology.declare_exchange(exchange);

@@ -1,6 +1,6 @@
 //! The task that tells the broker when deadlines of queues have come.
 //!
-//! Invariant: it sleeps until the soonest one, and for ever when there is none.
+//! Invariant: it sleeps until the soonest one, and for ever when there is none; others get their turn between two of its own.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -33,7 +33,8 @@ impl Future for Timers {
             this.broker.handle_timers(this.clock.now());
             let Some(next) = this.broker.next_timer(cx.waker()) else { return Poll::Pending };
             if next <= this.clock.now() {
-                continue;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             this.sleep.as_mut().reset(tokio::time::Instant::from_std(this.clock.at(next)));
             if this.sleep.as_mut().poll(cx).is_pending() {

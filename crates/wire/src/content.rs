@@ -272,6 +272,29 @@ pub fn without_header_key(raw_header_payload: &[u8], key: &[u8]) -> Vec<u8> {
     kept.unwrap_or_else(|| raw_header_payload.to_vec())
 }
 
+/// A copy of a content-header payload in which the first entry of this key in its headers has another value: its type octet and what
+/// follows that. Everything else stays byte for byte. A payload without such an entry, or one that cannot be read, is copied whole.
+pub fn with_header_value(raw_header_payload: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
+    let changed = parse_header(raw_header_payload).ok().and_then(|header| {
+        let table = header.headers()?;
+        let mut rest = table.entries();
+        let from_value = loop {
+            let (name, old) = rest.next()?;
+            if name == key {
+                break rest.as_bytes().len() + old.raw.len() + 1;
+            }
+        };
+        let old_octets = from_value - rest.as_bytes().len();
+        let length = table.as_bytes().len() - old_octets + value.len();
+        let from_table = header.at(flag::HEADERS)?.len();
+        let before = raw_header_payload.get(..raw_header_payload.len() - from_table)?;
+        let kept = table.as_bytes().get(..table.as_bytes().len() - from_value)?;
+        let after = raw_header_payload.get(before.len() + 4 + kept.len() + old_octets..)?;
+        Some([before, &(length as u32).to_be_bytes(), kept, value, after].concat())
+    });
+    changed.unwrap_or_else(|| raw_header_payload.to_vec())
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     ShortString,

@@ -14,7 +14,7 @@ pub struct Exchange {
     /// Its vhost.
     #[serde(default, deserialize_with = "name::deserialize")]
     pub vhost: String,
-    /// The name of its type: `direct`, `fanout`, `topic`, `headers`, or one that WarrenMQ does not have.
+    /// The name of its type: `direct`, `x-delayed-message`, or one that WarrenMQ does not have.
     #[serde(rename = "type", deserialize_with = "name::deserialize")]
     pub kind: String,
     /// Whether it survives a restart.
@@ -29,6 +29,10 @@ pub struct Exchange {
     /// `alternate-exchange` and others.
     #[serde(default, with = "arguments")]
     pub arguments: FieldTable,
+    /// Names what it holds back on disk, if it delays messages: node-wide, never reused. 0 is none. The node's own affair: not in a
+    /// definitions.json.
+    #[serde(skip)]
+    pub number: u64,
 }
 
 /// RabbitMQ's default when a definitions file does not say.

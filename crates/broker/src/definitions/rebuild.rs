@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use warrenmq_routing::ExchangeKind;
+use warrenmq_routing::{DELAYED_TYPE, ExchangeKind};
 use warrenmq_store::KeyValue;
 
 use super::{Definitions, DestinationType, QueueNumbers, Record, Vhost};
@@ -120,7 +120,7 @@ fn fit_together(records: &mut Vec<Record>, notes: &mut Vec<String>) {
     }
     records.retain(|record| {
         let Record::Exchange(exchange) = record else { return true };
-        let known = ExchangeKind::from_name(&exchange.kind).is_some();
+        let known = exchange.kind == DELAYED_TYPE || ExchangeKind::from_name(&exchange.kind).is_some();
         if !known {
             let (name, vhost, kind) = (&exchange.name, &exchange.vhost, &exchange.kind);
             notes.push(format!("exchange '{name}' in vhost '{vhost}' is of the unknown type '{kind}'"));
@@ -286,6 +286,7 @@ mod tests {
             auto_delete: false,
             internal: false,
             arguments: Default::default(),
+            number: 0,
         });
         let all = [queue("a", 1), queue("b", 1), odd, binding("x", "a"), binding("amq.direct", "gone")];
         let rebuilt = rebuild(&all, &[], None);

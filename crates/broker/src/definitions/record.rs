@@ -6,11 +6,11 @@
 //! vhost        description, tags, default queue type ("" for none), limits (JSON)
 //! user         algorithm (1 octet: 0 none, 1 SHA-256, 2 SHA-512, 3 MD5), salt and digest, tags
 //! permissions  configure, write, read
-//! exchange     type, flags (1 octet: 1 durable, 2 auto-delete, 4 internal), arguments (wire form)
+//! exchange     type, flags (1 octet: 1 durable, 2 auto-delete, 4 internal), number (u64), arguments (wire form)
 //! queue        flags (1 octet: 1 durable, 2 auto-delete), number (u64), arguments (wire form)
 //! binding      nothing
 //! ```
-//! The version is 2 for queues, whose version 1 has no number, and 1 for everything else.
+//! The version is 2 for exchanges and queues, whose version 1 has no number, and 1 for everything else.
 //! Texts and octets stand behind their length (u32), lists of texts behind their number (u32).
 //!
 //! Invariant: decoding gives back the record that was encoded, and anything else is an error.
@@ -22,10 +22,10 @@ use super::codec::{Reader, put_octets, put_table, put_text, put_texts, put_u64};
 use super::{Binding, DestinationType, Exchange, Key, Queue, UserPermissions, Vhost, key};
 use crate::access::{HashingAlgorithm, PasswordHash, Pattern, PatternError, User};
 
-/// The version of the values that are written, but for queues.
+/// The version of the values that are written, but for exchanges and queues.
 const VERSION: u8 = 1;
-/// The version of queues: with their number.
-const QUEUE_VERSION: u8 = 2;
+/// The version of exchanges and queues: with their number.
+const NUMBERED_VERSION: u8 = 2;
 
 const DURABLE: u8 = 1;
 const AUTO_DELETE: u8 = 2;
@@ -97,7 +97,8 @@ impl Record {
 
     /// The octets of its value.
     pub fn encode_value(&self) -> Vec<u8> {
-        let mut out = vec![if matches!(self, Self::Queue(_)) { QUEUE_VERSION } else { VERSION }];
+        let is_numbered = matches!(self, Self::Exchange(_) | Self::Queue(_));
+        let mut out = vec![if is_numbered { NUMBERED_VERSION } else { VERSION }];
         match self {
             Self::Vhost(vhost) => {
                 put_text(&mut out, &vhost.description);
@@ -126,6 +127,7 @@ impl Record {
                     (exchange.auto_delete, AUTO_DELETE),
                     (exchange.internal, INTERNAL),
                 ]));
+                put_u64(&mut out, exchange.number);
                 put_table(&mut out, &exchange.arguments);
             }
             Self::Queue(queue) => {
@@ -146,14 +148,15 @@ impl Record {
         let (mut key, mut value) = (Reader::new(key), Reader::new(value));
         let kind = key.octet()?;
         let version = value.octet()?;
-        if version != VERSION && (kind, version) != (key::QUEUE, QUEUE_VERSION) {
+        let is_numbered = version == NUMBERED_VERSION && matches!(kind, key::EXCHANGE | key::QUEUE);
+        if version != VERSION && !is_numbered {
             return Err(RecordError::UnknownVersion(version));
         }
         let record = match kind {
             key::VHOST => Self::Vhost(vhost(&mut key, &mut value)?),
             key::USER => Self::User(user(&mut key, &mut value)?),
             key::PERMISSIONS => Self::Permissions(permissions(&mut key, &mut value)?),
-            key::EXCHANGE => Self::Exchange(exchange(&mut key, &mut value)?),
+            key::EXCHANGE => Self::Exchange(exchange(&mut key, &mut value, version)?),
             key::QUEUE => Self::Queue(queue(&mut key, &mut value, version)?),
             key::BINDING => Self::Binding(binding(&mut key)?),
             kind => return Err(RecordError::UnknownKind(kind)),
@@ -197,9 +200,10 @@ fn permissions(key: &mut Reader<'_>, value: &mut Reader<'_>) -> Result<UserPermi
     })
 }
 
-fn exchange(key: &mut Reader<'_>, value: &mut Reader<'_>) -> Result<Exchange, RecordError> {
+fn exchange(key: &mut Reader<'_>, value: &mut Reader<'_>, version: u8) -> Result<Exchange, RecordError> {
     let kind = value.text()?;
     let flags = known_flags(value.octet()?, DURABLE | AUTO_DELETE | INTERNAL)?;
+    let number = number(value, version)?;
     Ok(Exchange {
         vhost: key.text()?,
         name: key.text()?,
@@ -208,12 +212,13 @@ fn exchange(key: &mut Reader<'_>, value: &mut Reader<'_>) -> Result<Exchange, Re
         auto_delete: flags & AUTO_DELETE != 0,
         internal: flags & INTERNAL != 0,
         arguments: value.table()?,
+        number,
     })
 }
 
 fn queue(key: &mut Reader<'_>, value: &mut Reader<'_>, version: u8) -> Result<Queue, RecordError> {
     let flags = known_flags(value.octet()?, DURABLE | AUTO_DELETE)?;
-    let id = if version == QUEUE_VERSION { value.u64()? } else { 0 };
+    let id = number(value, version)?;
     Ok(Queue {
         vhost: key.text()?,
         name: key.text()?,
@@ -222,6 +227,10 @@ fn queue(key: &mut Reader<'_>, value: &mut Reader<'_>, version: u8) -> Result<Qu
         arguments: value.table()?,
         id,
     })
+}
+
+fn number(value: &mut Reader<'_>, version: u8) -> Result<u64, RecordError> {
+    if version == NUMBERED_VERSION { value.u64() } else { Ok(0) }
 }
 
 fn binding(key: &mut Reader<'_>) -> Result<Binding, RecordError> {
@@ -342,8 +351,8 @@ mod tests {
                     Record::Permissions(UserPermissions { user, vhost, configure, write, read })
                 }
             ),
-            (text(), text(), text(), any::<[bool; 3]>(), table()).prop_map(
-                |(name, vhost, kind, [durable, auto_delete, internal], arguments)| {
+            (text(), text(), text(), any::<[bool; 3]>(), table(), any::<u64>()).prop_map(
+                |(name, vhost, kind, [durable, auto_delete, internal], arguments, number)| {
                     Record::Exchange(Exchange {
                         name,
                         vhost,
@@ -352,6 +361,7 @@ mod tests {
                         auto_delete,
                         internal,
                         arguments,
+                        number,
                     })
                 }
             ),
@@ -432,8 +442,27 @@ mod tests {
             let Record::Queue(queue) = Record::decode(key, value).unwrap() else { panic!("not a queue") };
             assert_eq!((queue.durable, queue.auto_delete, queue.id), (true, true, *id));
             let written = Record::Queue(queue).encode_value();
-            assert_eq!(written[0], QUEUE_VERSION);
-            if value[0] == QUEUE_VERSION {
+            assert_eq!(written[0], NUMBERED_VERSION);
+            if value[0] == NUMBERED_VERSION {
+                assert_eq!(written, *value);
+            }
+        }
+    }
+
+    #[test]
+    fn exchanges_of_version_1_have_no_number() {
+        let key = b"\x04\0\0\0\x01/\0\0\0\x01x";
+        // (value, number)
+        let cases: &[(&[u8], u64)] = &[
+            (b"\x01\0\0\0\x05topic\x05\0\0\0\0", 0),
+            (b"\x02\0\0\0\x05topic\x05\0\0\0\0\0\0\x01\x02\0\0\0\0", 258),
+        ];
+        for (value, number) in cases {
+            let Record::Exchange(x) = Record::decode(key, value).unwrap() else { panic!("not an exchange") };
+            assert_eq!((x.kind.as_str(), x.durable, x.internal, x.number), ("topic", true, true, *number));
+            let written = Record::Exchange(x).encode_value();
+            assert_eq!(written[0], NUMBERED_VERSION);
+            if value[0] == NUMBERED_VERSION {
                 assert_eq!(written, *value);
             }
         }

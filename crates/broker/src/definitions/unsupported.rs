@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use warrenmq_routing::ExchangeKind;
+use warrenmq_routing::{DELAYED_TYPE, ExchangeKind};
 
 use super::{Definitions, Exchange, Password, Queue};
 
@@ -33,7 +33,7 @@ impl Definitions {
             lines.push(format!("policy '{}' in vhost '{}'", text(policy, "name"), text(policy, "vhost")));
         }
         for Exchange { name, vhost, kind, .. } in &self.exchanges {
-            if ExchangeKind::from_name(kind).is_none() {
+            if kind != DELAYED_TYPE && ExchangeKind::from_name(kind).is_none() {
                 lines.push(format!("exchange '{name}' in vhost '{vhost}': type '{kind}'"));
             }
         }

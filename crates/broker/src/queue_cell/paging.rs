@@ -9,6 +9,7 @@ use warrenmq_protocol::Millis;
 use warrenmq_queue::{Effects, Page, PageId, PageRange, Place, Position, Positions, Queue, Run};
 
 use super::{QueueCell, Scratch, State};
+use crate::delayed::Delays;
 use crate::inbox::{Inbox, Notice};
 use crate::storage::Load;
 
@@ -55,6 +56,9 @@ impl QueueCell {
         let mut whole = true;
         self.with(window, scratch, |queue, effects| whole = queue.loaded(id, place, ranges, body, effects));
         self.tell_fetchers(scratch);
+        if let Some(bucket) = self.bucket() {
+            bucket.tell(scratch.now);
+        }
         whole
     }
 
@@ -145,6 +149,10 @@ impl QueueCell {
     pub(crate) fn restored(&self, next: Position, delivered_below: Option<Position>, scratch: &mut Scratch) {
         let mut state = self.state.lock();
         state.queue.restored(next, delivered_below);
+        if self.bucket.is_some() {
+            let floor = Delays::floor_of(state.queue.end());
+            state.queue.begin_at(floor);
+        }
         self.keep_books(&mut state, scratch);
     }
 
@@ -157,7 +165,7 @@ impl QueueCell {
     #[inline]
     pub(super) fn keep_books(&self, state: &mut State, scratch: &mut Scratch) {
         self.note_gone(&mut scratch.effects, scratch.work.entries.as_mut());
-        if state.queue.staying() > scratch.work.share {
+        if state.queue.staying() > scratch.work.share || self.bucket.is_some() {
             self.page_out(&mut state.queue, scratch);
         }
         if !scratch.effects.loads.is_empty() || !scratch.effects.freed.is_empty() {
@@ -185,8 +193,15 @@ impl QueueCell {
     }
 
     fn page_out(&self, queue: &mut Queue, scratch: &mut Scratch) {
+        let (share, keep) = match &self.bucket {
+            Some(bucket) => bucket.share(scratch.work.share),
+            None => (scratch.work.share, scratch.work.share / 2),
+        };
+        if queue.staying() <= share {
+            return;
+        }
         let Some(me) = self.me.upgrade() else { return };
-        let pages = queue.page_out(scratch.work.share / 2, scratch.work.block_octets);
+        let pages = queue.page_out(keep, scratch.work.block_octets);
         if !pages.is_empty() {
             scratch.work.pages.push((me, pages));
         }

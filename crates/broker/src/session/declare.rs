@@ -6,14 +6,14 @@
 use std::sync::Arc;
 
 use warrenmq_protocol::Exception;
-use warrenmq_routing::{Binding, Destination, ExchangeKind};
+use warrenmq_routing::{Binding, Destination};
 use warrenmq_wire::method::{FieldTable, Method, ShortString, exchange, queue};
 
 use super::Session;
 use crate::access::{Access, Resource};
 use crate::queue_cell::{Counts, QueueCell};
 use crate::refusal::{self, default_exchange, not_found, precondition};
-use crate::vhost::{Deletion, ExchangeDeclare, QueueDeclare};
+use crate::vhost::{Deletion, ExchangeDeclare, ExchangeType, QueueDeclare};
 
 impl Session {
     pub(super) fn exchange_method(
@@ -96,7 +96,7 @@ impl Session {
             let exists = vhost.picture().topology.exchange(&name).is_some();
             return if exists { Ok(()) } else { Err(not_found(refusal::exchange(&name, &vhost.name))) };
         }
-        let Some(kind) = ExchangeKind::from_name(declare.kind.as_str()) else {
+        let Some(kind) = ExchangeType::from_name(declare.kind.as_str()) else {
             return Err(precondition(format!("unknown exchange type '{}'", declare.kind)));
         };
         if name.is_empty() {

@@ -38,7 +38,13 @@ impl Session {
         let (_, key) = basic::split_route(record.route);
         let selected = sender_selected(headers).unwrap_or_default();
         let keys: Vec<&[u8]> = std::iter::once(key).chain(selected.keys.iter().copied()).collect();
-        let message = Message { keys: &keys, headers, properties: Some(&header), chance: self.draw_chance() };
+        let message = Message {
+            keys: &keys,
+            headers,
+            properties: Some(&header),
+            chance: self.draw_chance(),
+            waits: false,
+        };
         keep(picture, exchange, &message, record, self.limits().recent_history_octets);
         let mut ids = Vec::new();
         // The exchange may be gone again.

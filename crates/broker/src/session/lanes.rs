@@ -304,8 +304,16 @@ mod tests {
                 let body = vec![number; if random(20) == 0 { 2 * SPLIT_OCTETS_MAX } else { 1 }];
                 let persistent = random(4) == 0;
                 let (route, header) = (&b"\x00\x00"[..], &b""[..]);
-                let record =
-                    Record { route, header, body: &body, persistent, priority: 0, ttl: None, dead: false };
+                let record = Record {
+                    route,
+                    header,
+                    body: &body,
+                    persistent,
+                    priority: 0,
+                    ttl: None,
+                    dead: false,
+                    due: None,
+                };
                 let pushed = match lanes.push(lane, &record) {
                     Pushed::Blocked => {
                         flush(&mut lanes);
@@ -343,6 +351,7 @@ mod tests {
                 priority: 0,
                 ttl: None,
                 dead: false,
+                due: None,
             };
             if lanes.push(ids[number % 2], &record) == Pushed::Blocked {
                 flushes += 1;

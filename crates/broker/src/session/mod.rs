@@ -12,6 +12,7 @@ mod channel;
 mod consume;
 mod consumers;
 mod declare;
+mod delay;
 mod deliver;
 mod direct_reply;
 mod handshake;

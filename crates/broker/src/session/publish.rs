@@ -20,6 +20,8 @@ use super::lanes::{LaneId, Pushed};
 use super::promises::Promise;
 use super::routes::Known;
 use crate::access::{Access, Resource};
+use crate::delayed;
+use crate::properties::expires_after;
 use crate::queue_cell::Published;
 use crate::refusal;
 use crate::storage::Point;
@@ -193,6 +195,15 @@ impl Session {
         false
     }
 
+    /// The same for a message that came by a way on which it may have been held back already.
+    pub(super) fn push_or_publish_alone(&mut self, lane: LaneId, record: &Record<'_>, number: u16) {
+        if self.publisher().is_some_and(|publisher| publisher.may_reject(lane)) {
+            self.publish_alone(lane, record, number);
+        } else {
+            self.push(lane, record, None);
+        }
+    }
+
     /// Publishes to queues that may refuse: the answer is for this one message, and its nack comes after the confirms
     /// of all before it.
     fn publish_alone(&mut self, lane: LaneId, record: &Record<'_>, number: u16) {
@@ -261,12 +272,20 @@ impl Session {
         let headers = header.headers();
         let (_, key) = basic::split_route(publish.route);
         let keys: Vec<&[u8]> = std::iter::once(key).chain(selected.keys.iter().copied()).collect();
+        let original = publish;
         let stripped = selected.hidden.then(|| content::without_header_key(publish.header, BCC));
         let publish = &Publish { header: stripped.as_deref().unwrap_or(publish.header), ..*publish };
-        let mut message = Message { keys: &keys, headers, properties: Some(header), chance: 0 };
+        let mut message = Message { keys: &keys, headers, properties: Some(header), chance: 0, waits: false };
+        let delay = self.delay(headers)?;
+        message.waits = delay.is_some();
         if known == Known::Each {
             message.chance = self.draw_chance();
             self.keep(publish, header, &message)?;
+        }
+        if let Some(ms) = delay
+            && self.publish_delayed((original, publish), header, &message, ms)?
+        {
+            return Ok(());
         }
         let lane = self.route(publish.route, &message)?;
         if known != Known::Each
@@ -404,6 +423,7 @@ impl Session {
         // A connection that has to acknowledge is never made to wait for consumers: its acks may be what drains the queue.
         let mut waiter = (self.waits.is_none() && !self.sources.any_acks()).then_some(&self.inbox);
         let (scratch, waits) = (&mut self.scratch, &mut self.waits);
+        let mut strays = Vec::new();
         publisher.close(|targets, run| {
             let mut places = Vec::new();
             for queue in targets {
@@ -414,7 +434,11 @@ impl Session {
                     places.push((queue.info.store_id, first));
                 }
                 match published {
-                    Published::Taken(_) | Published::Gone => {}
+                    Published::Taken(_) => {}
+                    Published::Gone if queue.bucket().is_some() => {
+                        strays.push((Arc::clone(queue), run.clone()))
+                    }
+                    Published::Gone => {}
                     Published::Wait(_, ready) => {
                         let until = self.now + limits.queue_window_wait_ms;
                         *waits = Some(Wait::Queue { queue: Arc::clone(queue), ready, until });
@@ -425,6 +449,9 @@ impl Session {
             }
             scratch.work.publish(places, &run, arrived);
         });
+        for (bucket, run) in strays {
+            delayed::put_again(&bucket, &run, &mut self.scratch);
+        }
         self.record();
         refused
     }
@@ -457,19 +484,20 @@ impl Session {
 }
 
 /// The name of the exchange in a route.
-fn exchange_of(route: &[u8]) -> Result<&str, Exception> {
+pub(super) fn exchange_of(route: &[u8]) -> Result<&str, Exception> {
     std::str::from_utf8(basic::split_route(route).0).map_err(|_| malformed())
 }
 
-fn record_of<'a>(publish: &Publish<'a>, header: &ContentHeader<'_>) -> Record<'a> {
+pub(super) fn record_of<'a>(publish: &Publish<'a>, header: &ContentHeader<'_>) -> Record<'a> {
     Record {
         route: publish.route,
         header: publish.header,
         body: publish.body,
         persistent: header.is_persistent(),
         priority: header.priority().unwrap_or(0),
-        ttl: header.expiration().and_then(milliseconds),
+        ttl: header.expiration().and_then(expires_after),
         dead: false,
+        due: None,
     }
 }
 
@@ -535,11 +563,6 @@ fn tag_name(tag: u8) -> &'static str {
         b'x' => "binary",
         _ => "void",
     }
-}
-
-/// The value of an expiration that was checked.
-fn milliseconds(expiration: &[u8]) -> Option<u64> {
-    std::str::from_utf8(expiration).ok()?.parse().ok()
 }
 
 /// A per-message TTL has to be a number of milliseconds in decimal.

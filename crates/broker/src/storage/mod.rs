@@ -24,7 +24,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use warrenmq_protocol::Millis;
-use warrenmq_queue::PageRange;
+use warrenmq_queue::{PageRange, Run};
 use warrenmq_store::{CommitSeq, Entry, Journal, Lsn, Place, Segments, Step, StoreError};
 
 use crate::broker::Broker;
@@ -237,6 +237,11 @@ impl Storage {
         }
     }
 
+    /// Whether publishers have to wait for the disk.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_congested(1)
+    }
+
     fn is_congested(&self, divisor: u64) -> bool {
         self.journal.pending_octets() > self.bounds.journal_pending / divisor
             || self.pages_pending.load(Ordering::Relaxed) > self.bounds.pages_pending / divisor
@@ -283,6 +288,19 @@ impl Storage {
             return Ok(Progress::More);
         }
         Err(self.segments.not_as_written(queue.info.store_id, from_queue(place)))
+    }
+
+    /// Reads a block to look at it.
+    pub(crate) fn read_block(
+        &self,
+        queue: &QueueCell,
+        place: warrenmq_queue::Place,
+    ) -> Result<(Run, Vec<PageRange>), StoreError> {
+        let block = self.segments.read(queue.info.store_id, from_queue(place))?;
+        let body = block.body.into_iter().next().unwrap_or_default();
+        let run = Run::from_bytes(body)
+            .ok_or_else(|| self.segments.not_as_written(queue.info.store_id, from_queue(place)))?;
+        Ok((run, self.to_queue_ranges(&block.ranges)))
     }
 
     /// The last record of a journal that ends in order: up to where each queue's messages may have been delivered.

@@ -59,7 +59,9 @@ impl Vhost {
         }
         master.forget_histories(&removed);
         self.publish(&master);
-        submit(journalist, changes)
+        let seq = submit(journalist, changes)?;
+        self.end_delays(&mut master, &before, &removed, seq);
+        Ok(seq)
     }
 
     /// Puts a binding back that the store has kept.

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use warrenmq_protocol::Exception;
-use warrenmq_routing::{Exchange, ExchangeKind, Removed, check_exchange, history_length};
+use warrenmq_routing::{
+    DELAYED_TYPE, DelayId, Exchange, ExchangeKind, Removed, check_exchange, history_length,
+};
 use warrenmq_store::{Change, CommitSeq};
 use warrenmq_wire::method::FieldTable;
 
@@ -13,13 +15,39 @@ use super::bindings::is_durable;
 use super::history::History;
 use super::{Master, Picture, Vhost};
 use crate::changes::{self, Journalist};
+use crate::delayed::Delayed;
 use crate::refusal;
+
+/// The type of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExchangeType {
+    Plain(ExchangeKind),
+    /// It holds messages back; how it routes them then is said by an argument.
+    Delayed,
+}
+
+impl ExchangeType {
+    /// `None` for a type that is unknown here.
+    pub(crate) fn from_name(name: &str) -> Option<ExchangeType> {
+        if name == DELAYED_TYPE {
+            return Some(ExchangeType::Delayed);
+        }
+        ExchangeKind::from_name(name).map(ExchangeType::Plain)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            ExchangeType::Plain(kind) => kind.name(),
+            ExchangeType::Delayed => DELAYED_TYPE,
+        }
+    }
+}
 
 /// What exchange.declare asks for.
 #[derive(Clone, Debug)]
 pub(crate) struct ExchangeDeclare {
     pub(crate) name: String,
-    pub(crate) kind: ExchangeKind,
+    pub(crate) kind: ExchangeType,
     pub(crate) durable: bool,
     pub(crate) auto_delete: bool,
     pub(crate) internal: bool,
@@ -28,6 +56,8 @@ pub(crate) struct ExchangeDeclare {
 
 /// The argument that names the alternate exchange; RabbitMQ spells it without `x-`.
 pub(crate) const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
+/// The argument that names the type by which a delayed message is routed in the end.
+const DELAYED_TYPE_ARGUMENT: &str = "x-delayed-type";
 
 impl Vhost {
     /// Creates the exchange, or compares it with the one that is there.
@@ -42,21 +72,18 @@ impl Vhost {
             return Ok(asked.durable.then(|| journalist.unsettled()).flatten());
         }
         let alternate = alternate(&asked, &self.name)?;
-        check_exchange(asked.kind, &asked.arguments).map_err(refusal::precondition)?;
-        let exchange = Exchange {
-            name: asked.name.as_str().into(),
-            kind: asked.kind,
-            durable: asked.durable,
-            auto_delete: asked.auto_delete,
-            internal: asked.internal,
-            arguments: asked.arguments,
-            alternate,
+        let kind = final_kind(&asked)?;
+        check_exchange(kind, &asked.arguments).map_err(refusal::precondition)?;
+        let delayed = match asked.kind {
+            ExchangeType::Plain(_) => None,
+            ExchangeType::Delayed => Some(DelayId(self.delays.next_number()?)),
         };
+        let exchange = asked.into_exchange(kind, alternate, delayed);
         let mut changes = Vec::new();
         if exchange.durable {
             changes.push(checked(changes::put(&changes::exchange_record(&self.name, &exchange)))?);
         }
-        master.add_exchange(exchange);
+        self.add_exchange(&mut master, exchange);
         self.publish(&master);
         submit(journalist, changes)
     }
@@ -79,7 +106,33 @@ impl Vhost {
         let changes = self.forgotten(&before, &removed);
         master.forget_histories(&removed);
         self.publish(&master);
-        submit(journalist, changes)
+        let seq = submit(journalist, changes)?;
+        self.end_delays(&mut master, &before, &removed, seq);
+        Ok(seq)
+    }
+
+    /// What waits at exchanges that are gone goes, too, once `after` is on disk.
+    pub(super) fn end_delays(
+        &self,
+        master: &mut Master,
+        before: &Picture,
+        removed: &Removed,
+        after: Option<CommitSeq>,
+    ) {
+        let gone = removed.exchanges.iter().filter_map(|name| before.topology.exchange(name)?.delayed);
+        for id in gone {
+            if let Some(delayed) = master.picture.delays.remove(&id) {
+                delayed.close(after);
+            }
+        }
+    }
+
+    fn add_exchange(&self, master: &mut Master, exchange: Exchange) {
+        if let Some(id) = exchange.delayed {
+            let delayed = Delayed::new(id.0, &self.name, &exchange.name, exchange.durable, &self.delays);
+            master.picture.delays.insert(id, delayed);
+        }
+        master.add_exchange(exchange);
     }
 
     /// Deletions for everything durable that a removal took with it. `before` still knows it.
@@ -100,19 +153,55 @@ impl Vhost {
 
     fn same_exchange(&self, existing: &Exchange, asked: &ExchangeDeclare) -> Result<(), Exception> {
         let what = refusal::exchange(&asked.name, &self.name);
-        refusal::same(what, "type", atom(asked.kind), atom(existing.kind))?;
+        refusal::same(what, "type", atom(asked.kind.name()), atom(existing.type_name()))?;
         refusal::same(what, "durable", asked.durable, existing.durable)?;
         refusal::same(what, "auto_delete", asked.auto_delete, existing.auto_delete)?;
         refusal::same(what, "internal", asked.internal, existing.internal)?;
         refusal::same_argument(what, ALTERNATE_EXCHANGE, &asked.arguments, &existing.arguments)
     }
 
-    /// Puts an exchange back that the store has kept.
-    pub(crate) fn restore_exchange(&self, exchange: Exchange) {
+    /// Puts an exchange back that the store has kept under the number `stored`. Where it needs one and has none it gets one, and its
+    /// record is returned.
+    pub(crate) fn restore_exchange(
+        &self,
+        asked: ExchangeDeclare,
+        stored: u64,
+    ) -> Result<Option<Change>, Exception> {
         let mut master = self.master.lock();
-        if master.picture.topology.exchange(&exchange.name).is_none() {
-            master.add_exchange(exchange);
-            self.publish(&master);
+        if master.picture.topology.exchange(&asked.name).is_some() {
+            return Ok(None);
+        }
+        let alternate = alternate(&asked, &self.name).ok().flatten();
+        let kind = final_kind(&asked)?;
+        let delayed = match (asked.kind, stored) {
+            (ExchangeType::Plain(_), _) => None,
+            (ExchangeType::Delayed, 0) => Some(DelayId(self.delays.next_number()?)),
+            (ExchangeType::Delayed, stored) => Some(DelayId(stored)),
+        };
+        let exchange = asked.into_exchange(kind, alternate, delayed);
+        let record = delayed.map(|_| changes::put(&changes::exchange_record(&self.name, &exchange)));
+        self.add_exchange(&mut master, exchange);
+        self.publish(&master);
+        Ok(record)
+    }
+}
+
+impl ExchangeDeclare {
+    fn into_exchange(
+        self,
+        kind: ExchangeKind,
+        alternate: Option<Arc<str>>,
+        delayed: Option<DelayId>,
+    ) -> Exchange {
+        Exchange {
+            name: self.name.as_str().into(),
+            kind,
+            durable: self.durable,
+            auto_delete: self.auto_delete,
+            internal: self.internal,
+            arguments: self.arguments,
+            alternate,
+            delayed,
         }
     }
 }
@@ -136,9 +225,26 @@ impl Master {
 }
 
 /// A type as RabbitMQ's text shows it: an atom, which Erlang quotes if there is a dash in it.
-fn atom(kind: ExchangeKind) -> String {
-    let name = kind.name();
+fn atom(name: &str) -> String {
     if name.contains('-') { format!("'{name}'") } else { name.to_owned() }
+}
+
+/// How the exchange routes in the end, with the refusals of RabbitMQ's plugin.
+fn final_kind(asked: &ExchangeDeclare) -> Result<ExchangeKind, Exception> {
+    let ExchangeType::Plain(kind) = asked.kind else {
+        let named = asked.arguments.inner().get(DELAYED_TYPE_ARGUMENT).and_then(refusal::string);
+        let Some(named) = named else {
+            let text = "Invalid argument, 'x-delayed-type' must be an existing exchange type";
+            return Err(refusal::precondition(text));
+        };
+        if named == DELAYED_TYPE {
+            let text = "Invalid argument, 'x-delayed-message' can't be used for 'x-delayed-type'";
+            return Err(refusal::precondition(text));
+        }
+        return ExchangeKind::from_name(&named)
+            .ok_or_else(|| refusal::precondition(format!("unknown exchange type '{named}'")));
+    };
+    Ok(kind)
 }
 
 pub(super) fn submit(journalist: &Journalist, changes: Vec<Change>) -> Result<Option<CommitSeq>, Exception> {

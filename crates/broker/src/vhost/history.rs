@@ -95,7 +95,16 @@ mod tests {
     fn run(body: &[u8]) -> Run {
         let mut builder = RunBuilder::new();
         let (route, header) = (&b"\x00\x00"[..], &b""[..]);
-        builder.push(Record { route, header, body, persistent: false, priority: 0, ttl: None, dead: false });
+        builder.push(Record {
+            route,
+            header,
+            body,
+            persistent: false,
+            priority: 0,
+            ttl: None,
+            dead: false,
+            due: None,
+        });
         builder.finish().expect("one message")
     }
 

@@ -16,11 +16,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use warrenmq_routing::{QueueId, Topology};
+use warrenmq_routing::{DelayId, QueueId, Topology};
 use warrenmq_store::CommitSeq;
 
 use crate::changes::Journalist;
 use crate::definitions;
+use crate::delayed::{Delayed, Delays};
 use crate::lock::{Guard, Rank, Ranked};
 use crate::queue_cell::{ConnectionId, QueueCell};
 use crate::queue_ids::QueueIds;
@@ -28,7 +29,7 @@ use crate::storage::Storage;
 use crate::timers::Timers;
 
 pub(crate) use bindings::is_durable;
-pub(crate) use exchanges::ExchangeDeclare;
+pub(crate) use exchanges::{ExchangeDeclare, ExchangeType};
 use history::History;
 pub(crate) use history::keep;
 pub(crate) use queues::{Deletion, QueueDeclare};
@@ -41,6 +42,7 @@ pub(crate) struct Picture {
     cells: imbl::HashMap<QueueId, Arc<QueueCell>>,
     /// Of the exchanges that keep one.
     histories: imbl::HashMap<Arc<str>, Arc<History>>,
+    delays: imbl::HashMap<DelayId, Arc<Delayed>>,
 }
 
 /// A virtual host.
@@ -55,6 +57,7 @@ pub(crate) struct Vhost {
     timers: Arc<Timers>,
     ids: Arc<QueueIds>,
     storage: Arc<Storage>,
+    delays: Arc<Delays>,
 }
 
 #[derive(Debug)]
@@ -81,6 +84,11 @@ impl Picture {
         !self.histories.is_empty()
     }
 
+    /// What holds messages back for an exchange.
+    pub(crate) fn delayed(&self, id: DelayId) -> Option<&Arc<Delayed>> {
+        self.delays.get(&id)
+    }
+
     pub(crate) fn queues(&self) -> impl Iterator<Item = &Arc<QueueCell>> {
         self.queues.values()
     }
@@ -92,12 +100,14 @@ impl Vhost {
         timers: &Arc<Timers>,
         ids: &Arc<QueueIds>,
         storage: &Arc<Storage>,
+        delays: &Arc<Delays>,
     ) -> Vhost {
         let picture = Picture {
             topology: Topology::new(),
             queues: imbl::HashMap::new(),
             cells: imbl::HashMap::new(),
             histories: imbl::HashMap::new(),
+            delays: imbl::HashMap::new(),
         };
         Vhost {
             name: definition.name.as_str().into(),
@@ -108,6 +118,7 @@ impl Vhost {
             timers: Arc::clone(timers),
             ids: Arc::clone(ids),
             storage: Arc::clone(storage),
+            delays: Arc::clone(delays),
         }
     }
 

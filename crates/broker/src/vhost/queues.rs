@@ -135,6 +135,7 @@ impl Vhost {
             changes.push(changes::delete(&changes::queue_record(&cell.info).key()));
         }
         let seq = submit(journalist, changes)?;
+        self.end_delays(&mut master, &before, &removed, seq);
         scratch.work.deleted.push((cell.info.store_id, seq));
         Ok((ready, seq))
     }

@@ -3,6 +3,7 @@
 mod acks;
 mod alarms;
 mod definitions;
+mod delayed;
 mod durable;
 mod exchanges;
 mod gathering;

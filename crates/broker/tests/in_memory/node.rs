@@ -71,7 +71,17 @@ impl Node {
 
     /// The same on a disk that the test has, with these limits.
     pub(crate) fn open_on(disk: &SimDisk, store: Box<dyn DefinitionStore>, limits: Limits) -> Node {
-        let options = Options { limits, ..options() };
+        Node::open_later(disk, store, limits, 1_000)
+    }
+
+    /// The same at a later time.
+    pub(crate) fn open_later(
+        disk: &SimDisk,
+        store: Box<dyn DefinitionStore>,
+        limits: Limits,
+        now: u64,
+    ) -> Node {
+        let options = Options { limits, now, ..options() };
         Node::open_with(options, disk, store, Commits::Inline).expect("the broker opens")
     }
 
@@ -87,13 +97,13 @@ impl Node {
     ) -> Result<Node, RestoreError> {
         let failures = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&failures);
+        let now = options.now;
         let on_failure = Arc::new(move |_| {
             count.fetch_add(1, Ordering::SeqCst);
         });
         let broker = Broker::open(options, store, Arc::new(disk.clone()), commits, on_failure)?;
         let in_steps = commits != Commits::Threaded;
-        let state =
-            State { broker, in_steps, more_input: false, now: 1_000, links: Vec::new(), spare: Vec::new() };
+        let state = State { broker, in_steps, more_input: false, now, links: Vec::new(), spare: Vec::new() };
         Ok(Node { state: Rc::new(RefCell::new(state)), failures })
     }
 
@@ -140,6 +150,22 @@ impl Node {
             state.now += 100;
             state.settle();
         }
+    }
+
+    /// Lets time pass, from one thing that is due to the next.
+    pub(crate) fn pass_quickly(&self, millis: u64) {
+        let mut state = self.state.borrow_mut();
+        let end = state.now + millis;
+        while state.now < end {
+            state.settle();
+            state.now = state.next_deadline().map_or(end, |at| at.clamp(state.now + 1, end));
+        }
+        state.settle();
+    }
+
+    /// What time it is.
+    pub(crate) fn now(&self) -> u64 {
+        self.state.borrow().now
     }
 
     pub(crate) fn connect(&self) -> Client {

@@ -69,6 +69,7 @@ impl Message {
             priority: 0,
             ttl: None,
             dead: false,
+            due: None,
         }
     }
 }

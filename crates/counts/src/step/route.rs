@@ -109,6 +109,7 @@ fn topology(kind: ExchangeKind) -> Topology {
         internal: false,
         arguments: FieldTable::default(),
         alternate: None,
+        delayed: None,
     });
     for queue in 0..QUEUES {
         topology.add_queue(wiring::queue(queue).into(), QueueId(queue as u64));

@@ -282,7 +282,7 @@ impl Subject {
             body.resize(8 + padding, 0);
             let persistent = self.next_number.is_multiple_of(2);
             let (route, header, body) = (ROUTE, HEADER, body.as_slice());
-            builder.push(Record { route, header, body, persistent, priority, ttl, dead: false });
+            builder.push(Record { route, header, body, persistent, priority, ttl, dead: false, due: None });
             let size = RECORD_OCTETS + padding as u64 + if ttl.is_some() { 8 } else { 0 };
             let (number, body) = (self.next_number, body.len() as u64);
             expected.push(Published { number, priority, ttl, size, body });
@@ -450,6 +450,7 @@ pub(crate) fn run_of(numbers: std::ops::Range<u64>, padding: usize) -> Run {
             priority: 0,
             ttl: None,
             dead: false,
+            due: None,
         });
     }
     builder.finish().expect("at least one message")

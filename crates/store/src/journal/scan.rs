@@ -18,6 +18,9 @@ use super::window::{CHUNK, Window};
 use crate::disk::{Disk, DiskFile};
 use crate::store_error::StoreError;
 
+/// Numbers from here on say more than which queue it is, and are no reason to count from above them.
+const COUNTED_END: u64 = 1 << 63;
+
 /// What the journal holds.
 #[derive(Debug, Default)]
 pub struct Scan {
@@ -27,7 +30,7 @@ pub struct Scan {
     pub settles: HashMap<u64, Vec<(u64, u64)>>,
     /// After an orderly stop: in each queue, the first position that was never delivered. Else empty.
     pub delivered: HashMap<u64, u64>,
-    /// The highest number of a queue in any entry.
+    /// The highest number of a queue in any entry, but for those from 2^63 on, which are not given one after the other.
     pub highest_queue: u64,
     /// What was cut off the end, if anything.
     pub torn: Option<TornTail>,
@@ -175,6 +178,12 @@ impl Scan {
         self.files.last().map_or(1, |file| file.header.number + 1)
     }
 
+    fn saw(&mut self, queue: u64) {
+        if queue < COUNTED_END {
+            self.highest_queue = self.highest_queue.max(queue);
+        }
+    }
+
     /// Takes in the heads of a record whose bodies begin at `bodies`; `None` when they are none.
     pub(super) fn note(
         &mut self,
@@ -191,7 +200,7 @@ impl Scan {
                 Head::Publish { queues: into, count, arrived, octets } => {
                     only_delivered = false;
                     for (queue, first) in into.iter() {
-                        self.highest_queue = self.highest_queue.max(queue);
+                        self.saw(queue);
                         queues.published(queue, first, count);
                     }
                     let into = PublishedQueues::new(into.iter());
@@ -207,13 +216,13 @@ impl Scan {
                 }
                 Head::Settle { queue, ranges } => {
                     only_delivered = false;
-                    self.highest_queue = self.highest_queue.max(queue);
+                    self.saw(queue);
                     queues.settled(queue);
                     let settled = self.settles.entry(queue).or_default();
                     ranges.iter().for_each(|range| join(settled, range));
                 }
                 Head::Delivered { queue, below } => {
-                    self.highest_queue = self.highest_queue.max(queue);
+                    self.saw(queue);
                     self.delivered.insert(queue, below);
                 }
             }

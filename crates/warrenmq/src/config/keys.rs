@@ -8,7 +8,7 @@ use super::{Config, Size, size};
 
 /// Smallest and largest value of each whole number. The lower ends are what the protocol or the program needs to work at
 /// all, the upper ends what the type or good sense allows.
-const RANGES: [(&str, i64, i64); 32] = [
+const RANGES: [(&str, i64, i64); 36] = [
     ("workers", 0, 1024),
     // From 4096 on a frame holds any method (specification, 4.2.3); the length of a frame is 32 bits.
     ("limits.frame_max", 4096, GIB),
@@ -32,6 +32,10 @@ const RANGES: [(&str, i64, i64); 32] = [
     ("limits.message_memory_octets", 4096, TIB),
     ("limits.queue_memory_octets", 4096, TIB),
     ("limits.recent_history_octets", 0, TIB),
+    ("limits.delay_max_ms", 1, 100 * 365 * DAY_MS),
+    ("limits.delayed_memory_octets", 4096, TIB),
+    ("limits.delayed_loaded_max", 1, 1_000_000),
+    ("limits.delayed_loaded_octets", 4096, TIB),
     // Places in files are 32 bits wide.
     ("limits.journal_file_octets", 4096, GIB),
     ("limits.journal_group_octets", 4096, GIB),
