@@ -184,6 +184,9 @@ impl<'a> Scanner<'a> {
             return Ok(Typed { tag, value: Value::Void });
         }
         self.open(':')?;
+        if self.takes("*") {
+            return Ok(Typed { tag, value: Value::Any });
+        }
         let value = match tag {
             b't' => self.field_value(Kind::Bit)?,
             b'S' | b'x' => Value::Text(self.table_text()?),
@@ -275,6 +278,7 @@ mod tests {
             "{}",
             "{x-max-length:int32:5}",
             "{a:bool:true,b:void,c:double:1.5,d:decimal:2/314,e:timestamp:17,f:bytes:\"\\x00\\xff\"}",
+            "{time:timestamp:*,list:array:[str:*]}",
             "{a:array:[int8:-1,str:\"two words\",table:{k:str:v}],\"odd key\":uint64:18446744073709551615}",
         ];
         for table in tables {

@@ -19,6 +19,8 @@ pub(crate) enum Value {
     /// In the order of the wire, duplicates included.
     Table(Vec<(Vec<u8>, Typed)>),
     Void,
+    /// Inside a table that is expected: any value of that type.
+    Any,
 }
 
 /// A value with the tag that says its type in a table.
@@ -67,6 +69,23 @@ impl Value {
     }
 }
 
+impl Value {
+    /// Whether `value` is what is expected here.
+    pub(crate) fn accepts(&self, value: &Value) -> bool {
+        let typed = |a: &Typed, b: &Typed| a.tag == b.tag && a.value.accepts(&b.value);
+        match (self, value) {
+            (Value::Any, _) => true,
+            (Value::Array(a), Value::Array(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| typed(a, b))
+            }
+            (Value::Table(a), Value::Table(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && typed(&a.1, &b.1))
+            }
+            (a, b) => a == b,
+        }
+    }
+}
+
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -80,6 +99,7 @@ impl fmt::Display for Value {
                 write_text(f, key)?;
                 write!(f, ":{value}")
             }),
+            Value::Any => f.write_str("*"),
             Value::Void => Ok(()),
         }
     }

@@ -36,7 +36,7 @@ impl Variables {
                 }
                 Ok(self.bound.entry(name.clone()).or_insert_with(|| value.clone()) == value)
             }
-            other => Ok(self.resolve(other)?.is_none_or(|expected| expected == *value)),
+            other => Ok(self.resolve(other)?.is_none_or(|expected| expected.accepts(value))),
         }
     }
 
