@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use serde_json::Value;
 use warrenmq_protocol::{Millis, Settings};
 use warrenmq_store::{
     CommitSeq, DefinitionError, DefinitionStore, DefinitionWriter, Disk, Journal, JournalOptions,
@@ -26,6 +27,7 @@ use crate::directory::Directory;
 use crate::failure::{Failure, OnFailure};
 use crate::inbox::{Inbox, Notice};
 use crate::limits::Limits;
+use crate::lock::{Rank, Ranked};
 use crate::names::Names;
 use crate::queue_cell::{ConnectionId, Scratch};
 use crate::queue_ids::QueueIds;
@@ -63,6 +65,8 @@ pub struct Options {
     pub now: Millis,
     /// What a confirm promises.
     pub durability: Durability,
+    /// The type of queues that do not say it, in vhosts that do not say it either (`default_queue_type`).
+    pub default_queue_type: String,
 }
 
 /// What a confirm of a persistent message in durable queues promises.
@@ -116,6 +120,9 @@ pub struct Broker {
     queue_ids: Arc<QueueIds>,
     delays: Arc<Delays>,
     alarms: Alarms,
+    /// Parameters of the whole node. Whoever changes a user does that under this lock too, so that changes reach the store in
+    /// their order.
+    globals: Ranked<BTreeMap<String, Value>>,
 }
 
 impl Broker {
@@ -164,6 +171,7 @@ impl Broker {
             queue_ids,
             delays: Arc::new(delays),
             alarms: Alarms::default(),
+            globals: Ranked::new(Rank::Definitions, BTreeMap::new()),
             options,
         };
         restore::records(&broker, records)?;
@@ -211,13 +219,13 @@ impl Broker {
         &self.limits
     }
 
-    /// Takes in a definitions.json; what is there already stays. Returns a line for everything that this version does not
-    /// support.
+    /// Takes in a definitions.json at `now`; what is there already and is not in it stays. Returns a line for everything that this
+    /// version does not support.
     ///
     /// # Errors
     /// When it is not a definitions file, or something in it is refused.
-    pub fn load_definitions(&self, json: &[u8]) -> Result<Vec<String>, RestoreError> {
-        restore::json(self, json)
+    pub fn load_definitions(&self, json: &[u8], now: Millis) -> Result<Vec<String>, RestoreError> {
+        restore::json(self, json, now)
     }
 
     /// All durable definitions in RabbitMQ's format.
@@ -404,6 +412,10 @@ impl Broker {
         self.directory.generation()
     }
 
+    pub(crate) fn globals(&self) -> &Ranked<BTreeMap<String, Value>> {
+        &self.globals
+    }
+
     pub(crate) fn directory(&self) -> &Directory {
         &self.directory
     }
@@ -428,6 +440,7 @@ impl Broker {
             &self.queue_ids,
             &self.storage,
             &self.delays,
+            &self.options.default_queue_type,
         ));
         vhosts.insert(definition.name.clone(), Arc::clone(&vhost));
         (vhost, true)
@@ -450,6 +463,7 @@ impl Broker {
             insert(&mut capabilities, name, AMQPValue::Boolean(true));
         }
         let mut properties = FieldTable::default();
+        let cluster_name = self.globals.lock().get("cluster_name").and_then(Value::as_str).map(str::to_owned);
         let platform = concat!("WarrenMQ ", env!("CARGO_PKG_VERSION"));
         for (name, text) in [
             ("product", self.options.product.as_str()),
@@ -457,7 +471,7 @@ impl Broker {
             ("platform", platform),
             ("copyright", "Copyright the WarrenMQ authors"),
             ("information", "Licensed under the Apache License 2.0"),
-            ("cluster_name", self.options.cluster_name.as_str()),
+            ("cluster_name", cluster_name.as_deref().unwrap_or(&self.options.cluster_name)),
         ] {
             insert(&mut properties, name, AMQPValue::LongString(LongString::from(text)));
         }

@@ -1,4 +1,4 @@
-//! Users and their permissions.
+//! Users, their permissions and what they have open.
 //!
 //! Invariant: whoever looks something up gets a value that never changes; a change makes a new generation, so that
 //! remembered decisions are made again.
@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::RwLock;
 
 use crate::access::{Credentials, LoginRefusal, LoopbackUsers, Permissions, User};
+use crate::count::{Count, Place};
+use crate::policy::limit;
 
 /// The users of a node. Its lock is a leaf: nothing is called while it is held.
 #[derive(Debug)]
@@ -25,6 +27,15 @@ struct Entries {
     users: BTreeMap<String, Arc<User>>,
     /// By user, then vhost.
     permissions: BTreeMap<(String, String), Arc<Permissions>>,
+    /// Of whoever has ever connected.
+    loads: BTreeMap<String, UserLoad>,
+}
+
+/// What a user has open.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UserLoad {
+    connections: Count,
+    channels: Count,
 }
 
 impl Directory {
@@ -52,6 +63,37 @@ impl Directory {
 
     pub(crate) fn permissions(&self, user: &str, vhost: &str) -> Option<Arc<Permissions>> {
         self.entries.read().permissions.get(&(user.to_owned(), vhost.to_owned())).cloned()
+    }
+
+    /// The user of that name, as it is now.
+    pub(crate) fn user(&self, name: &str) -> Option<Arc<User>> {
+        self.entries.read().users.get(name).cloned()
+    }
+
+    /// Takes a place for a connection of a user, and returns what its channels are counted with.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub(crate) fn enter(&self, user: &str) -> Result<(Place, UserLoad), u64> {
+        let limit = self.limit(user, "max-connections");
+        let known = self.entries.read().loads.get(user).cloned();
+        let load =
+            known.unwrap_or_else(|| self.entries.write().loads.entry(user.to_owned()).or_default().clone());
+        let place = load.connections.enter(limit).ok_or_else(|| limit.unwrap_or_default())?;
+        Ok((place, load))
+    }
+
+    /// Takes a place for a channel of a user.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub(crate) fn enter_channel(&self, user: &str, load: &UserLoad) -> Result<Place, u64> {
+        let limit = self.limit(user, "max-channels");
+        load.channels.enter(limit).ok_or_else(|| limit.unwrap_or_default())
+    }
+
+    fn limit(&self, user: &str, name: &str) -> Option<u64> {
+        limit(&self.entries.read().users.get(user)?.limits, name)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

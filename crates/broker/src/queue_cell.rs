@@ -5,6 +5,7 @@
 
 mod paging;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use warrenmq_protocol::{Exception, Millis};
@@ -41,7 +42,7 @@ pub(crate) struct QueueInfo {
     pub(crate) arguments: FieldTable,
 }
 
-/// What the arguments of a queue make of it.
+/// What the arguments of a queue and its policies make of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Traits {
     pub(crate) settings: Settings,
@@ -54,9 +55,8 @@ pub(crate) struct Traits {
 #[derive(Debug)]
 pub(crate) struct QueueCell {
     pub(crate) info: QueueInfo,
-    expires: Option<Millis>,
-    dead_letters: Option<Arc<DeadLetters>>,
-    may_reject: bool,
+    /// Changes before the picture of the vhost does; who has looked before may publish once more without being refused.
+    may_reject: AtomicBool,
     kind: Kind,
     single_active: bool,
     timers: Arc<Timers>,
@@ -69,6 +69,8 @@ pub(crate) struct QueueCell {
 #[derive(Debug)]
 struct State {
     queue: Queue,
+    expires: Option<Millis>,
+    dead_letters: Option<Arc<DeadLetters>>,
     /// By [`ConsumerSlot`].
     links: Rare<Vec<Option<Link>>>,
     deleted: bool,
@@ -172,6 +174,8 @@ impl QueueCell {
         settings.recorded = info.durable;
         let state = State {
             queue: Queue::new(settings),
+            expires,
+            dead_letters,
             links: Rare::default(),
             deleted: false,
             waiting: Rare::default(),
@@ -183,9 +187,7 @@ impl QueueCell {
         };
         let cell = Arc::new_cyclic(|me| QueueCell {
             info,
-            expires,
-            dead_letters,
-            may_reject: settings.may_reject(),
+            may_reject: AtomicBool::new(settings.may_reject()),
             kind: settings.kind,
             single_active: settings.single_active,
             timers: Arc::clone(timers),
@@ -226,7 +228,25 @@ impl QueueCell {
 
     /// Whether it may refuse messages: then they are published one by one, so that each gets its own answer.
     pub(crate) fn may_reject(&self) -> bool {
-        self.may_reject
+        self.may_reject.load(Ordering::Relaxed)
+    }
+
+    /// Takes other traits, from now on: what is too much by them leaves.
+    pub(crate) fn configure(&self, traits: Traits, window: u64, scratch: &mut Scratch) {
+        let mut state = self.begin(scratch);
+        if state.deleted {
+            return;
+        }
+        let Traits { mut settings, expires, dead_letters } = traits;
+        settings.recorded = self.info.durable;
+        self.may_reject.store(settings.may_reject(), Ordering::Relaxed);
+        if state.expires != expires {
+            // RabbitMQ counts from the moment at which a policy says so.
+            state.used = scratch.now;
+        }
+        (state.expires, state.dead_letters) = (expires, dead_letters);
+        state.queue.configure(settings, &mut scratch.effects);
+        self.finish(&mut state, window, scratch);
     }
 
     /// The name of its type, as `x-queue-type` spells it.
@@ -247,11 +267,27 @@ impl QueueCell {
         waiter: Option<&Arc<Inbox>>,
         scratch: &mut Scratch,
     ) -> Published {
+        self.append(run, true, window, waiter, scratch)
+    }
+
+    /// Appends a run, which it may refuse only if the publisher could know that it may.
+    pub(crate) fn append(
+        &self,
+        run: Run,
+        may_reject: bool,
+        window: u64,
+        waiter: Option<&Arc<Inbox>>,
+        scratch: &mut Scratch,
+    ) -> Published {
         let mut state = self.begin(scratch);
         if state.deleted {
             return Published::Gone;
         }
-        let first = state.queue.publish(run, &mut scratch.effects);
+        let first = if may_reject {
+            state.queue.publish(run, &mut scratch.effects)
+        } else {
+            Some(state.queue.accept(run, &mut scratch.effects))
+        };
         self.finish(&mut state, window, scratch);
         let Some(first) = first else { return Published::Rejected };
         if let Some(bucket) = &self.bucket {
@@ -428,14 +464,14 @@ impl QueueCell {
         let mut state = self.state.lock();
         state.queue.advance(scratch.now, &mut scratch.effects);
         // Whatever becomes of the command: the next queue must not take these for its own.
-        self.bury(scratch);
+        self.bury(&state, scratch);
         self.note_gone(&mut scratch.effects, &mut scratch.work.entries);
         state
     }
 
     #[inline]
-    fn bury(&self, scratch: &mut Scratch) {
-        if let Some(to) = &self.dead_letters {
+    fn bury(&self, state: &State, scratch: &mut Scratch) {
+        if let Some(to) = &state.dead_letters {
             let from = self.info.durable.then_some(self.info.store_id);
             let dying = |dead| Dying { to: Arc::clone(to), from, dead };
             scratch.dead.extend(scratch.effects.dead.drain(..).map(dying));
@@ -445,7 +481,7 @@ impl QueueCell {
     /// Puts what was caused where it belongs, while the queue is still locked.
     #[inline]
     fn finish(&self, state: &mut State, window: u64, scratch: &mut Scratch) {
-        self.bury(scratch);
+        self.bury(state, scratch);
         self.keep_books(state, scratch);
         state.distribute(window, scratch);
         self.arm(state);
@@ -470,7 +506,7 @@ impl QueueCell {
     }
 
     fn expires_at(&self, state: &State) -> Option<Millis> {
-        let expires = self.expires?;
+        let expires = state.expires?;
         (state.queue.consumers() == 0).then(|| state.used.saturating_add(expires))
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use thiserror::Error;
-use warrenmq_protocol::Exception;
+use warrenmq_protocol::{Exception, Millis};
 use warrenmq_routing::{Binding, Destination, Exchange};
 use warrenmq_store::{Change, DefinitionError, DefinitionStore, StoreError};
 
@@ -14,9 +14,11 @@ use crate::access::{Permissions, SALT_LENGTH};
 use crate::broker::{Broker, Options};
 use crate::changes;
 use crate::definitions::{
-    self, Definitions, DestinationType, QueueNumbers, Record, RecordError, UserPermissions,
+    self, Definitions, DestinationType, Parameter, QueueNumbers, Record, RecordError, UserPermissions,
 };
 use crate::delayed::{EXCHANGE_MAX, Slot};
+use crate::parameters::ParameterError;
+use crate::policy::{Policy, PolicyKind};
 use crate::queue_cell::Scratch;
 use crate::vhost::{Asker, ExchangeDeclare, ExchangeType, QueueDeclare, is_durable};
 
@@ -57,9 +59,11 @@ pub(crate) fn read(store: &mut dyn DefinitionStore) -> Result<Vec<Record>, Resto
         Record::Vhost(_) => 0,
         Record::User(_) => 1,
         Record::Permissions(_) => 2,
-        Record::Exchange(_) => 3,
-        Record::Queue(_) => 4,
-        Record::Binding(_) => 5,
+        // Exchanges and queues come up with what policies say of them.
+        Record::GlobalParameter(_) | Record::Policy(..) | Record::Parameter(_) => 3,
+        Record::Exchange(_) => 4,
+        Record::Queue(_) => 5,
+        Record::Binding(_) => 6,
     });
     Ok(records)
 }
@@ -117,6 +121,9 @@ pub(crate) fn records(broker: &Broker, records: Vec<Record>) -> Result<(), Resto
             Record::Permissions(granted) => {
                 broker.directory().put_permissions(&granted.user, &granted.vhost, granted.permissions());
             }
+            Record::Policy(kind, policy) => vhost(broker, &policy.vhost)?.restore_policy(kind, policy),
+            Record::Parameter(parameter) => vhost(broker, &parameter.vhost)?.restore_parameter(parameter),
+            Record::GlobalParameter(parameter) => broker.restore_global_parameter(parameter),
             Record::Exchange(exchange) => {
                 let vhost = vhost(broker, &exchange.vhost)?;
                 let restored = vhost.restore_exchange(exchange_declare(&exchange)?, exchange.number)?;
@@ -171,14 +178,24 @@ pub(crate) fn defaults(broker: &Broker, options: &Options) -> Result<(), Restore
 }
 
 /// Takes in a definitions.json.
-pub(crate) fn json(broker: &Broker, bytes: &[u8]) -> Result<Vec<String>, RestoreError> {
+pub(crate) fn json(broker: &Broker, bytes: &[u8], now: Millis) -> Result<Vec<String>, RestoreError> {
     let definitions = definitions::import(bytes)?;
     let mut warnings = definitions.unsupported();
     let mut changes: Vec<Change> = Vec::new();
     for vhost in &definitions.vhosts {
-        if broker.add_vhost(vhost).1 {
+        let (own, is_new) = broker.add_vhost(vhost);
+        if is_new {
             changes.push(changes::put(&Record::Vhost(vhost.clone())));
+            continue;
         }
+        own.define(broker.journalist(), |own| {
+            if vhost.default_queue_type.is_some() {
+                own.default_queue_type.clone_from(&vhost.default_queue_type);
+            }
+            if !vhost.limits.is_empty() {
+                own.limits.clone_from(&vhost.limits);
+            }
+        })?;
     }
     for user in &definitions.users {
         let user = user.to_user(broker.names.octets::<SALT_LENGTH>());
@@ -191,7 +208,9 @@ pub(crate) fn json(broker: &Broker, bytes: &[u8]) -> Result<Vec<String>, Restore
         broker.directory().put_permissions(&granted.user, &granted.vhost, permissions);
     }
     broker.journalist().submit(changes)?;
-    resources(broker, &definitions, &mut warnings)?;
+    parameters(broker, &definitions, now)?;
+    let scratch = Scratch { now, ..Scratch::default() };
+    resources(broker, &definitions, &scratch, &mut warnings)?;
     Ok(warnings)
 }
 
@@ -207,9 +226,13 @@ pub(crate) fn export(broker: &Broker) -> Vec<u8> {
         let (configure, write, read) = (p.configure.clone(), p.write.clone(), p.read.clone());
         all.permissions.push(UserPermissions { user, vhost, configure, write, read });
     }
+    all.global_parameters = broker.global_parameters();
     for vhost in broker.vhosts() {
-        all.vhosts.push(vhost.definition.clone());
+        let definition = vhost.definition();
+        all.vhosts.push(definitions::Vhost::clone(&definition));
         let picture = vhost.picture();
+        all.policies.extend(picture.policies(PolicyKind::User).map(|policy| Policy::clone(policy)));
+        all.parameters.extend(broker.parameters_of(&vhost));
         let durable = |exchange: &Exchange| {
             exchange.durable && !exchange.name.starts_with("amq.") && !exchange.name.is_empty()
         };
@@ -245,8 +268,43 @@ pub(crate) fn queue_numbers(broker: &Broker) -> Vec<u8> {
     numbers.export()
 }
 
+/// Parameters, policies and limits of a file; they were looked at when it was read.
+fn parameters(broker: &Broker, all: &Definitions, now: Millis) -> Result<(), RestoreError> {
+    let refused = |what: String| {
+        move |error: ParameterError| match error {
+            ParameterError::Store(error) => RestoreError::Store(error),
+            error => RestoreError::Refused(format!("{what}: {error}")),
+        }
+    };
+    for parameter in all.global_parameters.iter().filter(|parameter| !parameter.is_internal()) {
+        let what = format!("global parameter '{}'", parameter.name);
+        broker.set_global_parameter(parameter.clone()).map_err(refused(what))?;
+    }
+    for kind in [PolicyKind::User, PolicyKind::Operator] {
+        for policy in all.policies(kind) {
+            let what = format!("{} '{}' in vhost '{}'", kind.name(), policy.name, policy.vhost);
+            broker.set_policy(kind, policy.clone(), now).map_err(refused(what))?;
+        }
+    }
+    for (vhost, limits) in all.vhost_limits() {
+        let what = format!("limits of vhost '{vhost}'");
+        broker.set_vhost_limits(vhost, limits.clone()).map_err(refused(what))?;
+    }
+    for parameter in all.own_parameters() {
+        let Parameter { component, vhost, name, .. } = parameter;
+        let what = format!("parameter '{name}' of component '{component}' in vhost '{vhost}'");
+        broker.keep_parameter(parameter.clone()).map_err(refused(what))?;
+    }
+    Ok(())
+}
+
 /// Exchanges, queues and bindings of a file; what is not supported was named already and is left out.
-fn resources(broker: &Broker, all: &Definitions, warnings: &mut Vec<String>) -> Result<(), RestoreError> {
+fn resources(
+    broker: &Broker,
+    all: &Definitions,
+    scratch: &Scratch,
+    warnings: &mut Vec<String>,
+) -> Result<(), RestoreError> {
     let journalist = broker.journalist();
     let nobody = Asker { connection: 0 };
     for exchange in &all.exchanges {
@@ -255,9 +313,10 @@ fn resources(broker: &Broker, all: &Definitions, warnings: &mut Vec<String>) -> 
     }
     for queue in &all.queues {
         let vhost = vhost(broker, &queue.vhost)?;
-        if let Err(exception) =
-            vhost.declare_queue(queue_declare(queue), nobody, journalist, &Scratch::default())
-        {
+        let mut asked = queue_declare(queue);
+        asked.arguments =
+            vhost.with_default_type(asked.arguments, asked.durable, asked.exclusive, asked.auto_delete);
+        if let Err(exception) = vhost.declare_queue(asked, nobody, journalist, scratch) {
             warnings.push(format!(
                 "queue '{}' in vhost '{}' left out: {}",
                 queue.name, queue.vhost, exception.explanation

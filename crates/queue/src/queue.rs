@@ -177,6 +177,11 @@ impl Queue {
             }
             return None;
         }
+        Some(self.accept(run, effects))
+    }
+
+    /// The same for messages that may not be refused any more: they were sent before the queue began to refuse.
+    pub fn accept(&mut self, run: Run, effects: &mut Effects) -> Position {
         let first = self.next;
         self.next += u64::from(run.count());
         self.expirable |= run.has_ttl();
@@ -196,7 +201,7 @@ impl Queue {
             self.drop_expired_anywhere(effects);
         }
         self.drop_overflow(effects);
-        Some(first)
+        first
     }
 
     /// Adds a consumer, which gets messages at once.

@@ -121,6 +121,14 @@ impl Topology {
             .insert(name, Arc::new(ExchangeEntry { exchange: Arc::new(exchange), index, from, to }));
     }
 
+    /// Changes where messages go for which an exchange finds no destination. Without such an exchange nothing happens.
+    pub fn set_alternate(&mut self, name: &str, alternate: Option<Name>) {
+        if let Some(entry) = self.exchanges.get_mut(name) {
+            let entry = Arc::make_mut(entry);
+            entry.exchange = Arc::new(Exchange { alternate, ..Exchange::clone(&entry.exchange) });
+        }
+    }
+
     /// Removes an exchange with the bindings from and to it; auto-delete exchanges that thereby lose their
     /// last binding as a source go too, and so on. `None` if there is no such exchange.
     pub fn delete_exchange(&mut self, name: &str) -> Option<Removed> {

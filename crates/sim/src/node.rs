@@ -149,5 +149,6 @@ fn options(limits: &Limits, now: u64) -> Options {
         epoch_ms: EPOCH_MS,
         now,
         durability: Durability::Fsync,
+        default_queue_type: "classic".to_owned(),
     }
 }

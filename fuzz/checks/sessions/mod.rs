@@ -77,6 +77,7 @@ impl World {
             epoch_ms: 0,
             now: 0,
             durability: Durability::Fsync,
+            default_queue_type: "classic".to_owned(),
         };
         let store = Box::new(MemoryDefinitions::new());
         let broker =

@@ -1,7 +1,8 @@
-//! Owns the user: name, password hash and tags, and the refusals of a login.
+//! Owns the user: name, password hash, tags and limits, and the refusals of a login.
 //!
 //! Invariant: a blank password never logs in, whatever the stored hash is.
 
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::PasswordHash;
@@ -15,6 +16,8 @@ pub struct User {
     pub password_hash: Option<PasswordHash>,
     /// `administrator`, `monitoring`, … and tags of the operator's own, in the order they were given.
     pub tags: Vec<String>,
+    /// `max-connections` and `max-channels`, where they are set.
+    pub limits: Map<String, Value>,
 }
 
 /// Why a login was refused. These texts are for the log; what the client reads is the same for all.
@@ -76,7 +79,7 @@ mod tests {
             (None, b"", Some(BLANK)),
         ];
         for (password_hash, password, refusal) in cases {
-            let user = User { name: "kim".to_owned(), password_hash, tags: Vec::new() };
+            let user = User { name: "kim".to_owned(), password_hash, tags: Vec::new(), limits: Map::new() };
             let text = user.check_password(password).err().map(|refusal| refusal.to_string());
             assert_eq!(text.as_deref(), refusal, "{password:?}");
         }
@@ -85,7 +88,7 @@ mod tests {
     #[test]
     fn tags_are_compared_whole() {
         let tags = vec!["administrator".to_owned(), "own".to_owned()];
-        let user = User { name: "kim".to_owned(), password_hash: None, tags };
+        let user = User { name: "kim".to_owned(), password_hash: None, tags, limits: Map::new() };
         assert!(user.has_tag("administrator") && user.has_tag("own"));
         assert!(!user.has_tag("admin"));
     }

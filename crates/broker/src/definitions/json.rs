@@ -8,7 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::{Binding, DestinationType, Exchange, Queue, UserDefinition, UserPermissions, Vhost};
+use super::{
+    Binding, DestinationType, Exchange, GlobalParameter, Parameter, Queue, UserDefinition, UserPermissions,
+    Vhost, object,
+};
+use crate::policy::{InvalidPolicy, LimitsOf, Policy, PolicyKind};
 
 /// The definitions of a node, or of one vhost. The order of lists is that of the file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,15 +41,15 @@ pub struct Definitions {
     /// As in the file; not supported yet.
     #[serde(default)]
     pub topic_permissions: Vec<Map<String, Value>>,
-    /// As in the file; not supported yet.
+    /// Runtime parameters; operator policies and the limits of vhosts are among them.
     #[serde(default)]
-    pub parameters: Vec<Map<String, Value>>,
-    /// As in the file; not supported yet.
+    pub parameters: Vec<Parameter>,
+    /// Parameters of the whole node.
     #[serde(default)]
-    pub global_parameters: Vec<Map<String, Value>>,
-    /// As in the file; not supported yet.
+    pub global_parameters: Vec<GlobalParameter>,
+    /// User policies.
     #[serde(default)]
-    pub policies: Vec<Map<String, Value>>,
+    pub policies: Vec<Policy>,
     /// Queues.
     #[serde(default)]
     pub queues: Vec<Queue>,
@@ -58,6 +62,12 @@ pub struct Definitions {
     /// Everything else at the top of the file (`original_cluster_name`, `explanation` and the like).
     #[serde(flatten)]
     pub other: Map<String, Value>,
+    /// Operator policies, from the parameters.
+    #[serde(skip)]
+    operator_policies: Vec<Policy>,
+    /// Limits of vhosts, from the parameters.
+    #[serde(skip)]
+    vhost_limits: Vec<(String, Map<String, Value>)>,
     /// What was left out on purpose, a line each.
     #[serde(skip)]
     pub(super) skipped: Vec<String>,
@@ -95,6 +105,8 @@ pub fn import_whole(bytes: &[u8]) -> Result<Definitions, ImportError> {
     let mut definitions = parse(bytes)?;
     definitions.gather_permissions();
     definitions.check_vhosts()?;
+    definitions.read_parameters()?;
+    definitions.check_limits()?;
     Ok(definitions)
 }
 
@@ -113,12 +125,12 @@ pub fn import_vhost(bytes: &[u8], vhost: &str) -> Result<Definitions, ImportErro
     let queues = definitions.queues.iter_mut().map(|queue| &mut queue.vhost);
     let exchanges = definitions.exchanges.iter_mut().map(|exchange| &mut exchange.vhost);
     let bindings = definitions.bindings.iter_mut().map(|binding| &mut binding.vhost);
-    for own in queues.chain(exchanges).chain(bindings) {
+    let parameters = definitions.parameters.iter_mut().map(|parameter| &mut parameter.vhost);
+    let policies = definitions.policies.iter_mut().map(|policy| &mut policy.vhost);
+    for own in queues.chain(exchanges).chain(bindings).chain(parameters).chain(policies) {
         vhost.clone_into(own);
     }
-    for object in definitions.parameters.iter_mut().chain(&mut definitions.policies) {
-        object.insert("vhost".to_owned(), Value::from(vhost));
-    }
+    definitions.read_parameters()?;
     definitions.leave_out_reserved();
     Ok(definitions)
 }
@@ -130,6 +142,68 @@ impl Definitions {
             .expect("invariant: definitions have text keys and write to memory");
         out.push(b'\n');
         out
+    }
+
+    /// The policies of that kind.
+    pub fn policies(&self, kind: PolicyKind) -> &[Policy] {
+        match kind {
+            PolicyKind::User => &self.policies,
+            PolicyKind::Operator => &self.operator_policies,
+        }
+    }
+
+    /// Vhosts with the limits that are parameters.
+    pub fn vhost_limits(&self) -> impl Iterator<Item = (&str, &Map<String, Value>)> {
+        self.vhost_limits.iter().map(|(vhost, limits)| (vhost.as_str(), limits))
+    }
+
+    /// Parameters that are neither operator policies nor limits of vhosts.
+    pub fn own_parameters(&self) -> impl Iterator<Item = &Parameter> {
+        self.parameters.iter().filter(|parameter| !parameter.is_builtin())
+    }
+
+    /// Finds the operator policies and the limits of vhosts among the parameters.
+    fn read_parameters(&mut self) -> Result<(), ImportError> {
+        for (at, parameter) in self.parameters.iter().enumerate() {
+            let Parameter { component, vhost, name, value } = parameter;
+            let refuse = |InvalidPolicy(reason)| ImportError {
+                path: format!("parameters[{at}]"),
+                reason: format!("parameter '{name}' of component '{component}' in vhost '{vhost}': {reason}"),
+            };
+            let value = || object(value.clone()).unwrap_or_default();
+            match component.as_str() {
+                Parameter::OPERATOR_POLICY => {
+                    let policy = Policy::from_object(PolicyKind::Operator, vhost, name, &value());
+                    self.operator_policies.push(policy.map_err(refuse)?);
+                }
+                Parameter::VHOST_LIMITS => {
+                    let limits = value();
+                    LimitsOf::Vhost.check(&limits).map_err(refuse)?;
+                    self.vhost_limits.push((vhost.clone(), limits));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Limits that stand with users and vhosts have to be some too.
+    fn check_limits(&self) -> Result<(), ImportError> {
+        let users = self.users.iter().map(|user| (LimitsOf::User, &user.name, &user.limits));
+        let vhosts = self.vhosts.iter().map(|vhost| (LimitsOf::Vhost, &vhost.name, &vhost.limits));
+        for (at, (of, name, limits)) in users.enumerate().chain(vhosts.enumerate()) {
+            of.check(limits).map_err(|InvalidPolicy(reason)| {
+                let (list, what) = match of {
+                    LimitsOf::User => ("users", "user"),
+                    LimitsOf::Vhost => ("vhosts", "vhost"),
+                };
+                ImportError {
+                    path: format!("{list}[{at}].limits"),
+                    reason: format!("limits of {what} '{name}': {reason}"),
+                }
+            })?;
+        }
+        Ok(())
     }
 
     /// Permissions that stand inside users go to where the others are.
@@ -150,6 +224,8 @@ impl Definitions {
     fn check_vhosts(&self) -> Result<(), ImportError> {
         let lists = [
             ("permissions", self.permissions.iter().position(|own| own.vhost.is_empty())),
+            ("parameters", self.parameters.iter().position(|own| own.vhost.is_empty())),
+            ("policies", self.policies.iter().position(|own| own.vhost.is_empty())),
             ("queues", self.queues.iter().position(|own| own.vhost.is_empty())),
             ("exchanges", self.exchanges.iter().position(|own| own.vhost.is_empty())),
             ("bindings", self.bindings.iter().position(|own| own.vhost.is_empty())),
@@ -267,10 +343,13 @@ mod tests {
             users.sort_by(|left, right| left.name.cmp(&right.name));
             users
         };
-        assert_eq!(sorted(ctl.users), sorted(api.users));
+        assert_eq!(sorted(ctl.users.clone()), sorted(api.users.clone()));
         assert_eq!(ctl.queues.len(), api.queues.len());
         assert!(ctl.queues.iter().all(|queue| api.queues.contains(queue)));
         assert!(ctl.bindings.iter().all(|binding| api.bindings.contains(binding)));
+        assert_eq!(ctl.policies, api.policies);
+        assert_eq!(ctl.policies(PolicyKind::Operator), api.policies(PolicyKind::Operator));
+        assert_eq!(ctl.vhost_limits().collect::<Vec<_>>(), api.vhost_limits().collect::<Vec<_>>());
         // It leaves out internal exchanges, but it alone has what a vhost is described with.
         assert_eq!(ctl.exchanges.len() + 1, api.exchanges.len());
         let orders = ctl.vhosts.iter().find(|vhost| vhost.name == "orders").unwrap();
@@ -290,19 +369,18 @@ mod tests {
         assert!(definitions.queues.iter().all(|queue| queue.vhost == "elsewhere"));
         assert!(definitions.exchanges.iter().all(|exchange| exchange.vhost == "elsewhere"));
         assert!(definitions.bindings.iter().all(|binding| binding.vhost == "elsewhere"));
-        assert!(definitions.unsupported().contains(&"policy 'keep-a-day' in vhost 'elsewhere'".to_owned()));
+        let policies = [PolicyKind::User, PolicyKind::Operator].map(|kind| definitions.policies(kind));
+        for (policies, name) in policies.into_iter().zip(["keep-a-day", "at-most"]) {
+            assert_eq!((policies[0].vhost.as_str(), policies[0].name.as_str()), ("elsewhere", name));
+        }
+        assert_eq!(definitions.vhost_limits().map(|(vhost, _)| vhost).collect::<Vec<_>>(), ["elsewhere"]);
         assert!(import_vhost(API, "elsewhere").unwrap().users.is_empty());
     }
 
     #[test]
     fn what_has_no_effect_is_named() {
         let expected = [
-            "limits of user 'kim': max-connections",
             "topic permissions of user 'kim' on exchange 'orders.events' in vhost 'orders'",
-            "operator policy 'at-most' in vhost 'orders'",
-            "limits of vhost 'orders': max-connections, max-queues",
-            "global parameter 'shop'",
-            "policy 'keep-a-day' in vhost 'orders'",
             "queue 'orders.audit' in vhost 'orders': type 'quorum'",
             "queue 'orders.log' in vhost 'orders': type 'stream'",
         ];
@@ -318,6 +396,7 @@ mod tests {
                       {"name": "b", "password_hash": "AAAA"}],
             "vhosts": [{"name": "/", "default_queue_type": "quorum"}],
             "parameters": [{"vhost": "/", "component": "shovel", "name": "s", "value": {}}],
+            "policies": [{"vhost": "/", "name": "ha", "pattern": "", "definition": {"ha-mode": "all", "expires": 1}}],
             "exchanges": [{"name": "h", "vhost": "/", "type": "x-jms-topic"},
                           {"name": "amq.topic", "vhost": "/", "type": "topic"},
                           {"name": "", "vhost": "/", "type": "direct"}],
@@ -339,6 +418,7 @@ mod tests {
                 "password of user 'b': hash of 3 octets",
                 "default queue type 'quorum' of vhost '/'",
                 "parameter 's' of component 'shovel' in vhost '/'",
+                "key 'ha-mode' of policy 'ha' in vhost '/'",
                 "exchange 'h' in vhost '/': type 'x-jms-topic'",
                 "section 'streams' (2 entries)",
             ]
@@ -374,6 +454,33 @@ mod tests {
                 "invalid regular expression '(': unclosed group",
             ),
             (r#"{"users":[{"name":"a"},{"name":"b","password_hash":"?"}]}"#, "users[1]", "not base64"),
+            (
+                r#"{"policies":[{"vhost":"/","name":"p","pattern":"","definition":{"max-length":-1}}]}"#,
+                "policies[0]",
+                "policy 'p' in vhost '/': -1 is not a valid maximum length",
+            ),
+            (
+                r#"{"parameters":[{"vhost":"/","component":"operator_policy","name":"p",
+                    "value":{"pattern":"","priority":0,"definition":{"ha-sync-batch-size":1}}}]}"#,
+                "parameters[0]",
+                "in vhost '/': [{<<\"ha-sync-batch-size\">>,1}] are not recognised policy settings",
+            ),
+            (
+                r#"{"parameters":[{"vhost":"/","component":"vhost-limits","name":"limits","value":{"a":1}}]}"#,
+                "parameters[0]",
+                "Unrecognised terms [{<<\"a\">>,1}] in limits",
+            ),
+            (
+                r#"{"parameters":[{"component":"shovel","name":"s","value":1}]}"#,
+                "parameters[0].vhost",
+                "no vhost",
+            ),
+            (r#"{"users":[{"name":"a","limits":{"b":1}}]}"#, "users[0].limits", "limits of user 'a': Unrec"),
+            (
+                r#"{"vhosts":[{"name":"a","limits":{"max-queues":"1"}}]}"#,
+                "vhosts[0].limits",
+                "limits of vhost 'a': max-queues should be a number, actually was <<\"1\">>",
+            ),
             (
                 r#"{"bindings":[{"source":"x","destination":"q","destination_type":"topic"}]}"#,
                 "bindings[0].destination_type",

@@ -7,14 +7,17 @@
 //! 2 user         name                          5 queue        vhost, name
 //! 3 permissions  vhost, user                   6 binding      vhost, source, destination type, destination,
 //!                                                             routing key, arguments (wire form)
+//! 7 policy           vhost, name                9 parameter         vhost, component, name
+//! 8 operator policy  vhost, name               10 global parameter  name
 //! ```
 //! Invariant: two definitions have the same key only if they are of the same thing. In the order of their keys,
-//! definitions come after everything that they refer to.
+//! definitions come after everything that they refer to; policies refer to names, not to things.
 
 use warrenmq_wire::method::FieldTable;
 
 use super::codec::{put_table, put_text};
 use super::{Binding, DestinationType};
+use crate::policy::PolicyKind;
 
 pub(super) const VHOST: u8 = 1;
 pub(super) const USER: u8 = 2;
@@ -22,6 +25,10 @@ pub(super) const PERMISSIONS: u8 = 3;
 pub(super) const EXCHANGE: u8 = 4;
 pub(super) const QUEUE: u8 = 5;
 pub(super) const BINDING: u8 = 6;
+pub(super) const POLICY: u8 = 7;
+pub(super) const OPERATOR_POLICY: u8 = 8;
+pub(super) const PARAMETER: u8 = 9;
+pub(super) const GLOBAL_PARAMETER: u8 = 10;
 
 /// What a definition is of.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,6 +53,12 @@ pub enum Key<'a> {
         routing_key: &'a str,
         arguments: &'a FieldTable,
     },
+    /// A policy of that kind.
+    Policy { kind: PolicyKind, vhost: &'a str, name: &'a str },
+    /// A runtime parameter.
+    Parameter { vhost: &'a str, component: &'a str, name: &'a str },
+    /// A runtime parameter of the whole node.
+    GlobalParameter { name: &'a str },
 }
 
 impl Key<'_> {
@@ -68,6 +81,12 @@ impl Key<'_> {
                 put_table(&mut key, arguments);
                 key
             }
+            Self::Policy { kind: PolicyKind::User, vhost, name } => texts(POLICY, &[vhost, name]),
+            Self::Policy { kind: PolicyKind::Operator, vhost, name } => {
+                texts(OPERATOR_POLICY, &[vhost, name])
+            }
+            Self::Parameter { vhost, component, name } => texts(PARAMETER, &[vhost, component, name]),
+            Self::GlobalParameter { name } => texts(GLOBAL_PARAMETER, &[name]),
         }
     }
 }
@@ -116,6 +135,16 @@ mod tests {
                 },
                 b"\x06\0\0\0\x01v\0\0\0\x01xe\0\0\0\x01y\0\0\0\x01k\0\0\0\0",
             ),
+            (Key::Policy { kind: PolicyKind::User, vhost: "/", name: "p" }, b"\x07\0\0\0\x01/\0\0\0\x01p"),
+            (
+                Key::Policy { kind: PolicyKind::Operator, vhost: "/", name: "p" },
+                b"\x08\0\0\0\x01/\0\0\0\x01p",
+            ),
+            (
+                Key::Parameter { vhost: "/", component: "c", name: "p" },
+                b"\x09\0\0\0\x01/\0\0\0\x01c\0\0\0\x01p",
+            ),
+            (Key::GlobalParameter { name: "p" }, b"\x0a\0\0\0\x01p"),
         ];
         for (key, octets) in cases {
             assert_eq!(key.encode(), *octets, "{key:?}");

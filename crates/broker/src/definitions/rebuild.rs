@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use warrenmq_routing::{DELAYED_TYPE, ExchangeKind};
 use warrenmq_store::KeyValue;
 
-use super::{Definitions, DestinationType, QueueNumbers, Record, Vhost};
+use super::{Definitions, DestinationType, Parameter, QueueNumbers, Record, Vhost};
 use crate::access::SALT_LENGTH;
+use crate::policy::{Policy, PolicyKind};
 
 /// What is left. All of it was whole when it was read; the question is only how old it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,6 +99,12 @@ fn export_records(export: &Definitions, mut salt: impl FnMut() -> [u8; SALT_LENG
     let mut records: Vec<Record> = vhosts.iter().cloned().map(Record::Vhost).collect();
     records.extend(users.iter().map(|user| Record::User(user.to_user(salt()))));
     records.extend(permissions.iter().cloned().map(Record::Permissions));
+    for kind in [PolicyKind::User, PolicyKind::Operator] {
+        let policies = export.policies(kind).iter();
+        records.extend(policies.map(|policy| Record::Policy(kind, policy.clone())));
+    }
+    records.extend(export.own_parameters().cloned().map(Record::Parameter));
+    records.extend(export.global_parameters.iter().cloned().map(Record::GlobalParameter));
     records.extend(exchanges.iter().cloned().map(Record::Exchange));
     records.extend(queues.iter().cloned().map(Record::Queue));
     records.extend(bindings.iter().cloned().map(Record::Binding));
@@ -142,7 +149,7 @@ fn add_vhosts(records: &mut Vec<Record>, notes: &mut Vec<String>) {
             Record::Vhost(vhost) => {
                 known.insert(vhost.name.clone());
             }
-            Record::User(_) => {}
+            Record::User(_) | Record::GlobalParameter(_) => {}
             Record::Permissions(permissions) => {
                 named.insert(permissions.vhost.clone());
             }
@@ -154,6 +161,9 @@ fn add_vhosts(records: &mut Vec<Record>, notes: &mut Vec<String>) {
             }
             Record::Binding(binding) => {
                 named.insert(binding.vhost.clone());
+            }
+            Record::Policy(_, Policy { vhost, .. }) | Record::Parameter(Parameter { vhost, .. }) => {
+                named.insert(vhost.clone());
             }
         }
     }
@@ -232,7 +242,12 @@ mod tests {
     }
 
     fn user() -> Record {
-        Record::User(crate::access::User { name: "u".to_owned(), password_hash: None, tags: Vec::new() })
+        Record::User(crate::access::User {
+            name: "u".to_owned(),
+            password_hash: None,
+            tags: Vec::new(),
+            limits: Default::default(),
+        })
     }
 
     fn rebuild(entries: &[Record], traces: &[Record], export: Option<&str>) -> Rebuilt {
@@ -274,6 +289,25 @@ mod tests {
         // Without an export the traces are all there is.
         let rebuilt = rebuild(&[vhost(), user()], &traces, None);
         assert!(rebuilt.records.contains(&queue("deleted", 2)) && rebuilt.records.contains(&queue("a", 7)));
+    }
+
+    #[test]
+    fn an_export_brings_policies_and_parameters_back() {
+        let export = br#"{"vhosts": [{"name": "/", "limits": {"max-queues": 5}}],
+            "policies": [{"vhost": "/", "name": "p", "pattern": "a", "definition": {"expires": 5}, "priority": 1}],
+            "parameters": [
+                {"vhost": "/", "component": "operator_policy", "name": "o",
+                 "value": {"pattern": "b", "definition": {"expires": 5}, "priority": 0}},
+                {"vhost": "/", "component": "vhost-limits", "name": "limits", "value": {"max-queues": 5}},
+                {"vhost": "/", "component": "shovel", "name": "s", "value": {}}],
+            "global_parameters": [{"name": "g", "value": 1}]}"#;
+        let export = import_whole(export).unwrap();
+        let rebuilt = Remains { export: Some(&export), ..Remains::default() }.rebuild(|| [0; SALT_LENGTH]);
+        let keys: Vec<Vec<u8>> = rebuilt.records.iter().map(|record| record.key().encode()).collect();
+        let kinds: Vec<u8> = keys.iter().map(|key| key[0]).collect();
+        assert_eq!(kinds, [1, 7, 8, 9, 10]);
+        let Record::Vhost(vhost) = &rebuilt.records[0] else { panic!("no vhost") };
+        assert_eq!(vhost.limits.len(), 1);
     }
 
     #[test]

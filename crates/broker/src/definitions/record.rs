@@ -4,28 +4,37 @@
 //! value = version (1 octet), { part }            what the key says is not repeated
 //!
 //! vhost        description, tags, default queue type ("" for none), limits (JSON)
-//! user         algorithm (1 octet: 0 none, 1 SHA-256, 2 SHA-512, 3 MD5), salt and digest, tags
+//! user         algorithm (1 octet: 0 none, 1 SHA-256, 2 SHA-512, 3 MD5), salt and digest, tags, limits (JSON)
 //! permissions  configure, write, read
 //! exchange     type, flags (1 octet: 1 durable, 2 auto-delete, 4 internal), number (u64), arguments (wire form)
 //! queue        flags (1 octet: 1 durable, 2 auto-delete), number (u64), arguments (wire form)
 //! binding      nothing
+//! policy, operator policy        pattern, apply-to, priority (i64), definition (JSON)
+//! parameter, global parameter    value (JSON)
 //! ```
-//! The version is 2 for exchanges and queues, whose version 1 has no number, and 1 for everything else.
+//! The version is 2 for exchanges and queues, whose version 1 has no number, and for users, whose version 1 has no limits; it is
+//! 1 for everything else.
 //! Texts and octets stand behind their length (u32), lists of texts behind their number (u32).
 //!
 //! Invariant: decoding gives back the record that was encoded, and anything else is an error.
 
+use serde_json::{Map, Value};
 use thiserror::Error;
 use warrenmq_wire::table::TableError;
 
 use super::codec::{Reader, put_octets, put_table, put_text, put_texts, put_u64};
-use super::{Binding, DestinationType, Exchange, Key, Queue, UserPermissions, Vhost, key};
+use super::{
+    Binding, DestinationType, Exchange, GlobalParameter, Key, Parameter, Queue, UserPermissions, Vhost, key,
+};
 use crate::access::{HashingAlgorithm, PasswordHash, Pattern, PatternError, User};
+use crate::policy::{ApplyTo, InvalidPolicy, Policy, PolicyKind};
 
-/// The version of the values that are written, but for exchanges and queues.
+/// The first version of a value.
 const VERSION: u8 = 1;
 /// The version of exchanges and queues: with their number.
 const NUMBERED_VERSION: u8 = 2;
+/// The version of users: with their limits.
+const USER_VERSION: u8 = 2;
 
 const DURABLE: u8 = 1;
 const AUTO_DELETE: u8 = 2;
@@ -46,6 +55,12 @@ pub enum Record {
     Queue(Queue),
     /// A binding.
     Binding(Binding),
+    /// A policy of that kind.
+    Policy(PolicyKind, Policy),
+    /// A runtime parameter.
+    Parameter(Parameter),
+    /// A runtime parameter of the whole node.
+    GlobalParameter(GlobalParameter),
 }
 
 /// Why octets are not a record.
@@ -70,8 +85,14 @@ pub enum RecordError {
     #[error("unknown code {0:#04x} in a definition")]
     UnknownCode(u8),
     /// Limits that are not a JSON object.
-    #[error("limits of a vhost are not a JSON object")]
+    #[error("limits of a vhost or a user are not a JSON object")]
     BadLimits,
+    /// A definition of a policy, or a value of a parameter, that is not JSON.
+    #[error("a policy or a parameter is not JSON")]
+    BadJson,
+    /// A policy that applies to what does not exist.
+    #[error("{}", .0.0)]
+    ApplyTo(InvalidPolicy),
     /// Arguments that are not a table.
     #[error("arguments of a definition: {0}")]
     Table(#[from] TableError),
@@ -92,19 +113,29 @@ impl Record {
             Self::Exchange(exchange) => Key::Exchange { vhost: &exchange.vhost, name: &exchange.name },
             Self::Queue(queue) => Key::Queue { vhost: &queue.vhost, name: &queue.name },
             Self::Binding(binding) => Key::from(binding),
+            Self::Policy(kind, policy) => {
+                Key::Policy { kind: *kind, vhost: &policy.vhost, name: &policy.name }
+            }
+            Self::Parameter(Parameter { component, vhost, name, .. }) => {
+                Key::Parameter { vhost, component, name }
+            }
+            Self::GlobalParameter(parameter) => Key::GlobalParameter { name: &parameter.name },
         }
     }
 
     /// The octets of its value.
     pub fn encode_value(&self) -> Vec<u8> {
-        let is_numbered = matches!(self, Self::Exchange(_) | Self::Queue(_));
-        let mut out = vec![if is_numbered { NUMBERED_VERSION } else { VERSION }];
+        let mut out = vec![match self {
+            Self::Exchange(_) | Self::Queue(_) => NUMBERED_VERSION,
+            Self::User(_) => USER_VERSION,
+            _ => VERSION,
+        }];
         match self {
             Self::Vhost(vhost) => {
                 put_text(&mut out, &vhost.description);
                 put_texts(&mut out, &vhost.tags);
                 put_text(&mut out, vhost.default_queue_type.as_deref().unwrap_or_default());
-                put_text(&mut out, &serde_json::Value::Object(vhost.limits.clone()).to_string());
+                put_object(&mut out, &vhost.limits);
             }
             Self::User(user) => {
                 let (algorithm, octets) = match &user.password_hash {
@@ -114,6 +145,7 @@ impl Record {
                 out.push(algorithm);
                 put_octets(&mut out, octets);
                 put_texts(&mut out, &user.tags);
+                put_object(&mut out, &user.limits);
             }
             Self::Permissions(permissions) => {
                 for pattern in [&permissions.configure, &permissions.write, &permissions.read] {
@@ -136,6 +168,16 @@ impl Record {
                 put_table(&mut out, &queue.arguments);
             }
             Self::Binding(_) => {}
+            Self::Policy(_, policy) => {
+                put_text(&mut out, policy.pattern.as_str());
+                put_text(&mut out, policy.apply_to.name());
+                put_u64(&mut out, policy.priority.cast_unsigned());
+                put_object(&mut out, &policy.definition);
+            }
+            Self::Parameter(Parameter { value, .. })
+            | Self::GlobalParameter(GlobalParameter { value, .. }) => {
+                put_text(&mut out, &value.to_string());
+            }
         }
         out
     }
@@ -148,17 +190,32 @@ impl Record {
         let (mut key, mut value) = (Reader::new(key), Reader::new(value));
         let kind = key.octet()?;
         let version = value.octet()?;
-        let is_numbered = version == NUMBERED_VERSION && matches!(kind, key::EXCHANGE | key::QUEUE);
-        if version != VERSION && !is_numbered {
+        let newest = match kind {
+            key::EXCHANGE | key::QUEUE => NUMBERED_VERSION,
+            key::USER => USER_VERSION,
+            _ => VERSION,
+        };
+        if !(VERSION..=newest).contains(&version) {
             return Err(RecordError::UnknownVersion(version));
         }
         let record = match kind {
             key::VHOST => Self::Vhost(vhost(&mut key, &mut value)?),
-            key::USER => Self::User(user(&mut key, &mut value)?),
+            key::USER => Self::User(user(&mut key, &mut value, version)?),
             key::PERMISSIONS => Self::Permissions(permissions(&mut key, &mut value)?),
             key::EXCHANGE => Self::Exchange(exchange(&mut key, &mut value, version)?),
             key::QUEUE => Self::Queue(queue(&mut key, &mut value, version)?),
             key::BINDING => Self::Binding(binding(&mut key)?),
+            key::POLICY => Self::Policy(PolicyKind::User, policy(&mut key, &mut value)?),
+            key::OPERATOR_POLICY => Self::Policy(PolicyKind::Operator, policy(&mut key, &mut value)?),
+            key::PARAMETER => Self::Parameter(Parameter {
+                vhost: key.text()?,
+                component: key.text()?,
+                name: key.text()?,
+                value: json(&mut value)?,
+            }),
+            key::GLOBAL_PARAMETER => {
+                Self::GlobalParameter(GlobalParameter { name: key.text()?, value: json(&mut value)? })
+            }
             kind => return Err(RecordError::UnknownKind(kind)),
         };
         key.end()?;
@@ -173,11 +230,11 @@ fn vhost(key: &mut Reader<'_>, value: &mut Reader<'_>) -> Result<Vhost, RecordEr
         description: value.text()?,
         tags: value.texts()?,
         default_queue_type: Some(value.text()?).filter(|kind| !kind.is_empty()),
-        limits: serde_json::from_slice(value.octets()?).map_err(|_| RecordError::BadLimits)?,
+        limits: limits(value)?,
     })
 }
 
-fn user(key: &mut Reader<'_>, value: &mut Reader<'_>) -> Result<User, RecordError> {
+fn user(key: &mut Reader<'_>, value: &mut Reader<'_>, version: u8) -> Result<User, RecordError> {
     let algorithm = algorithm(value.octet()?)?;
     let octets = value.octets()?;
     if algorithm.is_none() && !octets.is_empty() {
@@ -187,7 +244,20 @@ fn user(key: &mut Reader<'_>, value: &mut Reader<'_>) -> Result<User, RecordErro
         name: key.text()?,
         password_hash: algorithm.map(|algorithm| PasswordHash::from_bytes(algorithm, octets.to_vec())),
         tags: value.texts()?,
+        limits: if version == USER_VERSION { limits(value)? } else { Map::new() },
     })
+}
+
+fn limits(value: &mut Reader<'_>) -> Result<Map<String, Value>, RecordError> {
+    serde_json::from_slice(value.octets()?).map_err(|_| RecordError::BadLimits)
+}
+
+fn json<T: serde::de::DeserializeOwned>(value: &mut Reader<'_>) -> Result<T, RecordError> {
+    serde_json::from_slice(value.octets()?).map_err(|_| RecordError::BadJson)
+}
+
+fn put_object(out: &mut Vec<u8>, object: &Map<String, Value>) {
+    put_text(out, &Value::Object(object.clone()).to_string());
 }
 
 fn permissions(key: &mut Reader<'_>, value: &mut Reader<'_>) -> Result<UserPermissions, RecordError> {
@@ -245,6 +315,18 @@ fn binding(key: &mut Reader<'_>) -> Result<Binding, RecordError> {
         destination: key.text()?,
         routing_key: key.text()?,
         arguments: key.table()?,
+    })
+}
+
+/// Its definition was looked at when it was set; which keys there are may have changed since.
+fn policy(key: &mut Reader<'_>, value: &mut Reader<'_>) -> Result<Policy, RecordError> {
+    Ok(Policy {
+        vhost: key.text()?,
+        name: key.text()?,
+        pattern: Pattern::new(&value.text()?)?,
+        apply_to: ApplyTo::from_name(&value.text()?).map_err(RecordError::ApplyTo)?,
+        priority: value.u64()?.cast_signed(),
+        definition: json(value)?,
     })
 }
 
@@ -344,8 +426,26 @@ mod tests {
                     Record::Vhost(Vhost { name, description, tags, default_queue_type, limits })
                 }
             ),
-            (text(), proptest::option::of(hash), vec(text(), 0..3))
-                .prop_map(|(name, password_hash, tags)| Record::User(User { name, password_hash, tags })),
+            (text(), proptest::option::of(hash), vec(text(), 0..3), any::<i32>()).prop_map(
+                |(name, password_hash, tags, limit)| {
+                    let limits = [("max-channels".to_owned(), limit.into())].into_iter().collect();
+                    Record::User(User { name, password_hash, tags, limits })
+                }
+            ),
+            (any::<bool>(), text(), text(), pattern.clone(), any::<i64>(), text()).prop_map(
+                |(operator, vhost, name, pattern, priority, value)| {
+                    let kind = if operator { PolicyKind::Operator } else { PolicyKind::User };
+                    let definition = [(name.clone(), value.into())].into_iter().collect();
+                    let apply_to = if priority < 0 { ApplyTo::All } else { ApplyTo::QuorumQueues };
+                    Record::Policy(kind, Policy { vhost, name, pattern, apply_to, definition, priority })
+                }
+            ),
+            (text(), text(), text(), text()).prop_map(|(component, vhost, name, value)| {
+                Record::Parameter(Parameter { component, vhost, name, value: value.into() })
+            }),
+            (text(), any::<i64>()).prop_map(|(name, value)| {
+                Record::GlobalParameter(GlobalParameter { name, value: vec![value].into() })
+            }),
             (text(), text(), pattern.clone(), pattern.clone(), pattern).prop_map(
                 |(user, vhost, configure, write, read)| {
                     Record::Permissions(UserPermissions { user, vhost, configure, write, read })
@@ -405,7 +505,7 @@ mod tests {
         }
 
         #[test]
-        fn any_octets_are_a_record_or_an_error(key in vec(0u8..8, 0..40), value in vec(0u8..8, 0..40)) {
+        fn any_octets_are_a_record_or_an_error(key in vec(0u8..12, 0..40), value in vec(0u8..8, 0..40)) {
             if let Ok(record) = Record::decode(&key, &value) {
                 prop_assert_eq!(record.key().encode(), key);
             }
@@ -469,10 +569,25 @@ mod tests {
     }
 
     #[test]
+    fn users_of_version_1_have_no_limits_yet() {
+        let key = b"\x02\0\0\0\x01u";
+        // (value, limits)
+        let cases: &[(&[u8], usize)] =
+            &[(b"\x01\0\0\0\0\0\0\0\0\0", 0), (b"\x02\0\0\0\0\0\0\0\0\0\0\0\0\x12{\"max-channels\":1}", 1)];
+        for (value, limits) in cases {
+            let Record::User(user) = Record::decode(key, value).unwrap() else { panic!("not a user") };
+            assert_eq!(user.limits.len(), *limits);
+            assert_eq!(Record::User(user).encode_value()[0], USER_VERSION);
+        }
+    }
+
+    #[test]
     fn damage_is_named() {
         // (key, value, what is wrong)
         let cases: &[(&[u8], &[u8], RecordError)] = &[
-            (b"\x09", b"\x01", RecordError::UnknownKind(9)),
+            (b"\x0b", b"\x01", RecordError::UnknownKind(11)),
+            (b"\x02\0\0\0\x01u", b"\x03", RecordError::UnknownVersion(3)),
+            (b"\x0a\0\0\0\x01g", b"\x01\0\0\0\x01?", RecordError::BadJson),
             (b"\x01\0\0\0\x01/", b"\x02", RecordError::UnknownVersion(2)),
             (b"\x05\0\0\0\x01/\0\0\0\x01q", b"\x03", RecordError::UnknownVersion(3)),
             (b"\x05\0\0\0\x01/\0\0\0\x01q", b"\x02\x01\0\0\0\0\0", RecordError::Truncated),
@@ -488,6 +603,9 @@ mod tests {
         for (key, value, error) in cases {
             assert_eq!(Record::decode(key, value), Err(error.clone()), "{}", key.escape_ascii());
         }
+        let odd = b"\x01\0\0\0\0\0\0\0\x01q\0\0\0\0\0\0\0\0\0\0\0\x02{}";
+        let error = Record::decode(b"\x07\0\0\0\x01/\0\0\0\x01p", odd).unwrap_err().to_string();
+        assert!(error.starts_with("apply-to 'q' unrecognised"), "{error}");
         let broken = b"\x01\0\0\0\x01(\0\0\0\0\0\0\0\0";
         let error = Record::decode(b"\x03\0\0\0\x01/\0\0\0\x01u", broken).unwrap_err();
         assert_eq!(error.to_string(), "invalid regular expression '(': unclosed group");

@@ -3,10 +3,10 @@
 //! Invariant: one line for each such thing, with its kind, vhost and name.
 
 use serde_json::{Map, Value};
-
 use warrenmq_routing::{DELAYED_TYPE, ExchangeKind};
 
-use super::{Definitions, Exchange, Password, Queue};
+use super::{Definitions, Exchange, Parameter, Password, Queue};
+use crate::policy::{Policy, PolicyKind};
 
 /// The queue types of this version.
 const QUEUE_TYPES: [&str; 1] = ["classic"];
@@ -19,18 +19,15 @@ impl Definitions {
     pub fn unsupported(&self) -> Vec<String> {
         let mut lines = self.skipped.clone();
         self.unsupported_accounts(&mut lines);
-        for parameter in &self.parameters {
-            add(&mut lines, parameter_line(parameter));
+        for Parameter { component, vhost, name, .. } in self.own_parameters() {
+            lines.push(format!("parameter '{name}' of component '{component}' in vhost '{vhost}'"));
         }
-        for parameter in &self.global_parameters {
-            let name = text(parameter, "name");
-            // Identity of the cluster that exported; RabbitMQ sets these itself and does not import them.
-            if !name.starts_with("internal") {
-                lines.push(format!("global parameter '{name}'"));
+        for kind in [PolicyKind::User, PolicyKind::Operator] {
+            for policy in self.policies(kind) {
+                let (what, Policy { name, vhost, .. }) = (kind.name(), policy);
+                let line = |key: &str| format!("key '{key}' of {what} '{name}' in vhost '{vhost}'");
+                lines.extend(policy.without_effect().map(line));
             }
-        }
-        for policy in &self.policies {
-            lines.push(format!("policy '{}' in vhost '{}'", text(policy, "name"), text(policy, "vhost")));
         }
         for Exchange { name, vhost, kind, .. } in &self.exchanges {
             if kind != DELAYED_TYPE && ExchangeKind::from_name(kind).is_none() {
@@ -64,15 +61,9 @@ impl Definitions {
                 }
                 _ => {}
             }
-            if !user.limits.is_empty() {
-                lines.push(format!("limits of user '{name}': {}", names(&user.limits)));
-            }
         }
         for vhost in &self.vhosts {
             let name = &vhost.name;
-            if !vhost.limits.is_empty() {
-                lines.push(format!("limits of vhost '{name}': {}", names(&vhost.limits)));
-            }
             if let Some(kind) = vhost.default_queue_type.as_deref().filter(|kind| !QUEUE_TYPES.contains(kind))
             {
                 lines.push(format!("default queue type '{kind}' of vhost '{name}'"));
@@ -89,40 +80,8 @@ impl Definitions {
     }
 }
 
-/// Vhost limits and operator policies are parameters too, but nobody knows them by that name.
-fn parameter_line(parameter: &Map<String, Value>) -> String {
-    let (name, vhost) = (text(parameter, "name"), text(parameter, "vhost"));
-    match text(parameter, "component") {
-        "vhost-limits" => {
-            let limits = match parameter.get("value") {
-                Some(Value::Object(limits)) => names(limits),
-                Some(Value::Array(pairs)) => joined(pairs.iter().filter_map(|pair| pair.get(0)?.as_str())),
-                _ => String::new(),
-            };
-            format!("limits of vhost '{vhost}': {limits}")
-        }
-        "operator_policy" => format!("operator policy '{name}' in vhost '{vhost}'"),
-        component => format!("parameter '{name}' of component '{component}' in vhost '{vhost}'"),
-    }
-}
-
-/// `rabbitmqctl` exports the limits of a vhost twice, as a parameter and with the vhost.
-fn add(lines: &mut Vec<String>, line: String) {
-    if !lines.contains(&line) {
-        lines.push(line);
-    }
-}
-
 fn text<'a>(object: &'a Map<String, Value>, key: &str) -> &'a str {
     object.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn names(limits: &Map<String, Value>) -> String {
-    joined(limits.keys().map(String::as_str))
-}
-
-fn joined<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.collect::<Vec<_>>().join(", ")
 }
 
 fn size(value: &Value) -> String {

@@ -53,7 +53,7 @@ impl UserDefinition {
             name: user.name.clone(),
             password: user.password_hash.clone().map_or(Password::None, Password::Hash),
             tags: user.tags.clone(),
-            limits: Map::new(),
+            limits: user.limits.clone(),
             permissions: BTreeMap::new(),
         }
     }
@@ -65,7 +65,8 @@ impl UserDefinition {
             Password::Clear(password) => Some(PasswordHash::new(salt, password.as_bytes())),
             Password::None | Password::Unknown { .. } => None,
         };
-        User { name: self.name.clone(), password_hash, tags: self.tags.clone() }
+        let (name, tags, limits) = (self.name.clone(), self.tags.clone(), self.limits.clone());
+        User { name, password_hash, tags, limits }
     }
 }
 

@@ -135,15 +135,20 @@ impl<'de> Visitor<'de> for TagsVisitor {
 
 /// Reads an object, or the list of pairs that `rabbitmqctl` of 3.10 writes in its place.
 pub(super) fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
-    let entries = match Value::deserialize(deserializer)? {
+    object(Value::deserialize(deserializer)?)
+        .ok_or_else(|| D::Error::custom("expected an object or a list of pairs"))
+}
+
+/// The same from a value.
+pub(crate) fn object(value: Value) -> Option<Map<String, Value>> {
+    match value {
         Value::Object(object) => Some(object),
         Value::Array(list) => list
             .into_iter()
             .map(|pair| serde_json::from_value::<(String, Value)>(pair).ok())
             .collect::<Option<Map<_, _>>>(),
         _ => None,
-    };
-    entries.ok_or_else(|| D::Error::custom("expected an object or a list of pairs"))
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use warrenmq_protocol::{Confirms, Outstanding};
 
 use super::transaction::Transaction;
+use crate::count::Place;
 use crate::inbox::ConsumerKey;
 
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(super) struct Channel {
     pub(super) last_queue: Option<Arc<str>>,
     /// The queue behind this channel's direct reply-to.
     pub(super) direct_reply: Option<Arc<str>>,
+    /// It counts among the channels of its user.
+    _place: Place,
 }
 
 #[derive(Debug)]
@@ -51,7 +54,7 @@ pub(super) struct SharedPrefetch {
 }
 
 impl Channel {
-    pub(super) fn new(number: u16) -> Channel {
+    pub(super) fn new(number: u16, place: Place) -> Channel {
         Channel {
             number,
             next_tag: 1,
@@ -65,6 +68,7 @@ impl Channel {
             getters: Vec::new(),
             last_queue: None,
             direct_reply: None,
+            _place: place,
         }
     }
 }

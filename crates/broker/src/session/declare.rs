@@ -189,14 +189,19 @@ impl Session {
             cell.touch(self.now);
             cell
         } else {
+            let arguments = vhost.with_default_type(
+                declare.arguments,
+                declare.durable,
+                declare.exclusive,
+                declare.auto_delete,
+            );
             let name = match strip(declare.queue.as_str()) {
                 name if name.is_empty() => self.broker.names.generate("amq.gen"),
                 name if name.starts_with("amq.") => return Err(refusal::reserved("queue", &name)),
                 name => name,
             };
             self.permit(Access::Configure, Resource::queue(&name))?;
-            let dead_letter =
-                declare.arguments.inner().get("x-dead-letter-exchange").and_then(refusal::string);
+            let dead_letter = arguments.inner().get("x-dead-letter-exchange").and_then(refusal::string);
             if let Some(exchange) = dead_letter
                 && vhost.picture().queue(&name).is_none()
             {
@@ -208,7 +213,7 @@ impl Session {
                 durable: declare.durable,
                 exclusive: declare.exclusive,
                 auto_delete: declare.auto_delete,
-                arguments: declare.arguments,
+                arguments,
             };
             let asker = self.asker();
             let (cell, seq) = vhost.declare_queue(asked, asker, self.broker.journalist(), &self.scratch)?;

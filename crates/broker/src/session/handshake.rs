@@ -7,6 +7,7 @@ use std::sync::Arc;
 use warrenmq_protocol::{Event, Exception, Fault, StartOk};
 use warrenmq_wire::reply::ReplyCode;
 
+use super::channel::Channel;
 use super::{Home, Session};
 use crate::access::{Grants, Mechanism, User, vhost_refused};
 use crate::refusal::{not_allowed, refused};
@@ -89,6 +90,23 @@ impl Session {
             return refuse(format!("connection refused: node connection limit ({max}) is reached"));
         }
         let Some(vhost) = self.broker.vhost(name) else { return refuse(format!("vhost {name} not found")) };
+        let in_vhost = match vhost.enter() {
+            Ok(place) => place,
+            Err(limit) => {
+                let refused = vhost_refused(name, &user.name);
+                return refuse(format!("{refused}: connection limit ({limit}) is reached"));
+            }
+        };
+        let (of_user, load) = match self.broker.directory().enter(&user.name) {
+            Ok(entered) => entered,
+            Err(limit) => {
+                let name = &user.name;
+                let text = format!(
+                    "connection refused for user '{name}': user connection limit ({limit}) is reached"
+                );
+                return refuse(text);
+            }
+        };
         let permissions = self.broker.permissions(&user.name, name);
         if permissions.is_none() {
             return refuse(vhost_refused(name, &user.name));
@@ -99,9 +117,37 @@ impl Session {
         let picture = vhost.picture();
         let grants = Grants::default();
         let (publisher, chance) = (None, None);
-        self.home =
-            Some(Box::new(Home { vhost, user, permissions, grants, picture, generation, publisher, chance }));
+        let places = Some((in_vhost, of_user));
+        self.home = Some(Box::new(Home {
+            vhost,
+            user,
+            permissions,
+            grants,
+            picture,
+            generation,
+            publisher,
+            chance,
+            places,
+            load,
+        }));
         self.connection.open_ok(self.out.buffer());
         Ok(())
+    }
+
+    pub(super) fn open_channel(&mut self, number: u16) {
+        let Some(home) = &self.home else { return };
+        let name = &home.user.name;
+        match self.broker.directory().enter_channel(name, &home.load) {
+            Ok(place) => {
+                self.channels.insert(Channel::new(number, place));
+                self.connection.channel_open_ok(number, self.out.buffer());
+            }
+            Err(limit) => {
+                let text = format!(
+                    "number of channels opened for user '{name}' has reached the maximum allowed user limit of {limit}"
+                );
+                self.fail(&Fault::Connection(not_allowed(text)));
+            }
+        }
     }
 }

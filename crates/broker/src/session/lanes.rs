@@ -199,8 +199,8 @@ impl Lanes {
         self.open.len()
     }
 
-    /// Finishes the open lanes; each is told with its queues.
-    pub(super) fn close(&mut self, mut each: impl FnMut(&[Arc<QueueCell>], Run)) {
+    /// Finishes the open lanes; each is told with its queues, and whether some may refuse it.
+    pub(super) fn close(&mut self, mut each: impl FnMut(&[Arc<QueueCell>], bool, Run)) {
         self.splits = false;
         for id in self.open.drain(..) {
             let lane = &mut self.lanes[id as usize];
@@ -209,7 +209,7 @@ impl Lanes {
                 self.slots[*slot as usize].holder = None;
             }
             if let Some(run) = self.adopted.take().or_else(|| lane.builder.finish()) {
-                each(&lane.targets, run);
+                each(&lane.targets, lane.may_reject, run);
             }
         }
     }
@@ -286,7 +286,7 @@ mod tests {
             let (mut expected, mut got) = (vec![Vec::new(); QUEUES], vec![Vec::new(); QUEUES]);
             let mut runs = 0;
             let mut flush = |lanes: &mut Lanes| {
-                lanes.close(|targets, run| {
+                lanes.close(|targets, _, run| {
                     runs += 1;
                     for target in targets {
                         let numbers = run.records().map(|(_, record)| record.body[0]);
@@ -355,14 +355,14 @@ mod tests {
             };
             if lanes.push(ids[number % 2], &record) == Pushed::Blocked {
                 flushes += 1;
-                lanes.close(|_, run| assert_eq!(run.count(), 1));
+                lanes.close(|_, _, run| assert_eq!(run.count(), 1));
                 lanes.split();
                 assert_eq!(lanes.push(ids[number % 2], &record), Pushed::Done);
             }
         }
         assert_eq!(flushes, 1);
         let mut counts = Vec::new();
-        lanes.close(|targets, run| counts.push((targets[0].info.id.0, run.count())));
+        lanes.close(|targets, _, run| counts.push((targets[0].info.id.0, run.count())));
         counts.sort_unstable();
         assert_eq!(counts, [(0, 49), (1, 99), (2, 50)]);
     }

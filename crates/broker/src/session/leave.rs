@@ -95,6 +95,9 @@ impl Session {
         self.promises.clear();
         self.leave_blocked();
         self.pending.clear();
+        if let Some(home) = &mut self.home {
+            home.places = None;
+        }
         self.broker.finish(&mut self.scratch);
     }
 

@@ -42,12 +42,14 @@ use warrenmq_wire::reply::ReplyCode;
 use crate::access::{Access, Grants, Permissions, Resource, User, access_refused};
 use crate::broker::Broker;
 use crate::chance::Chance;
+use crate::count::Place;
+use crate::directory::UserLoad;
 use crate::inbox::{Inbox, Mail, Notice};
 use crate::limits::Limits;
 use crate::queue_cell::{ConnectionId, QueueCell, Scratch};
 use crate::storage::{Inside, Point};
 use crate::vhost::{Asker, Picture, Vhost};
-use channel::{Channel, Channels};
+use channel::Channels;
 use consumers::Sources;
 use deliver::Pending;
 use handshake::Login;
@@ -138,6 +140,9 @@ struct Home {
     publisher: Option<Box<Publisher>>,
     /// From the first message on that is routed by chance.
     chance: Option<Chance>,
+    /// It counts among the connections of its vhost and its user; until it is released.
+    places: Option<(Place, Place)>,
+    load: UserLoad,
 }
 
 impl Session {
@@ -381,10 +386,7 @@ impl Session {
     fn handle_cold(&mut self, event: Event<'_>) {
         match event {
             Event::Method(number, method) => self.method(number, *method),
-            Event::ChannelOpen(number) => {
-                self.channels.insert(Channel::new(number));
-                self.connection.channel_open_ok(number, self.out.buffer());
-            }
+            Event::ChannelOpen(number) => self.open_channel(number),
             Event::ChannelClose(number) => {
                 self.leave_channel(number);
                 self.connection.channel_closed(number, self.out.buffer());

@@ -424,10 +424,10 @@ impl Session {
         let mut waiter = (self.waits.is_none() && !self.sources.any_acks()).then_some(&self.inbox);
         let (scratch, waits) = (&mut self.scratch, &mut self.waits);
         let mut strays = Vec::new();
-        publisher.close(|targets, run| {
+        publisher.close(|targets, may_reject, run| {
             let mut places = Vec::new();
             for queue in targets {
-                let published = queue.publish(run.clone(), window, waiter, scratch);
+                let published = queue.append(run.clone(), may_reject, window, waiter, scratch);
                 if let Some(first) = published.first()
                     && queue.info.durable
                 {

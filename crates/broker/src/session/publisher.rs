@@ -152,8 +152,8 @@ impl Publisher {
             && now <= self.since + GATHERED_MS
     }
 
-    /// Closes the open runs; each is told with its queues.
-    pub(super) fn close(&mut self, each: impl FnMut(&[Arc<QueueCell>], Run)) {
+    /// Closes the open runs; each is told with its queues, and whether some may refuse it.
+    pub(super) fn close(&mut self, each: impl FnMut(&[Arc<QueueCell>], bool, Run)) {
         self.gathered = 0;
         self.lanes.close(each);
     }

@@ -13,7 +13,7 @@ use warrenmq_wire::method::FieldTable;
 
 use super::bindings::is_durable;
 use super::history::History;
-use super::{Master, Picture, Vhost};
+use super::{Master, Picture, Vhost, policies};
 use crate::changes::{self, Journalist};
 use crate::delayed::Delayed;
 use crate::refusal;
@@ -71,7 +71,8 @@ impl Vhost {
             self.same_exchange(existing, &asked)?;
             return Ok(asked.durable.then(|| journalist.unsettled()).flatten());
         }
-        let alternate = alternate(&asked, &self.name)?;
+        let alternate = alternate(&asked, &self.name)?
+            .or_else(|| policies::alternate(&master.picture.policies, &asked.name));
         let kind = final_kind(&asked)?;
         check_exchange(kind, &asked.arguments).map_err(refusal::precondition)?;
         let delayed = match asked.kind {
@@ -171,7 +172,8 @@ impl Vhost {
         if master.picture.topology.exchange(&asked.name).is_some() {
             return Ok(None);
         }
-        let alternate = alternate(&asked, &self.name).ok().flatten();
+        let own = alternate(&asked, &self.name).ok().flatten();
+        let alternate = own.or_else(|| policies::alternate(&master.picture.policies, &asked.name));
         let kind = final_kind(&asked)?;
         let delayed = match (asked.kind, stored) {
             (ExchangeType::Plain(_), _) => None,

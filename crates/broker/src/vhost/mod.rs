@@ -8,10 +8,14 @@ mod arguments;
 mod bindings;
 mod exchanges;
 mod history;
+mod limits;
+mod parameters;
+mod policies;
 mod queue_type;
 mod queues;
 mod traits;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,9 +24,11 @@ use warrenmq_routing::{DelayId, QueueId, Topology};
 use warrenmq_store::CommitSeq;
 
 use crate::changes::Journalist;
+use crate::count::Count;
 use crate::definitions;
 use crate::delayed::{Delayed, Delays};
 use crate::lock::{Guard, Rank, Ranked};
+use crate::policy::Policies;
 use crate::queue_cell::{ConnectionId, QueueCell};
 use crate::queue_ids::QueueIds;
 use crate::storage::Storage;
@@ -32,6 +38,7 @@ pub(crate) use bindings::is_durable;
 pub(crate) use exchanges::{ExchangeDeclare, ExchangeType};
 use history::History;
 pub(crate) use history::keep;
+pub(crate) use queue_type::QueueType;
 pub(crate) use queues::{Deletion, QueueDeclare};
 
 /// What routing needs to know, at one moment.
@@ -43,14 +50,19 @@ pub(crate) struct Picture {
     /// Of the exchanges that keep one.
     histories: imbl::HashMap<Arc<str>, Arc<History>>,
     delays: imbl::HashMap<DelayId, Arc<Delayed>>,
+    policies: Arc<Policies>,
 }
 
 /// A virtual host.
 #[derive(Debug)]
 pub(crate) struct Vhost {
     pub(crate) name: Arc<str>,
-    /// Its description, tags and the like, kept for whoever exports it.
-    pub(crate) definition: definitions::Vhost,
+    /// Its description, tags, default queue type and limits; changed under the lock of the master copy.
+    definition: ArcSwap<definitions::Vhost>,
+    /// The type of queues that do not say it, where the vhost does not either.
+    node_queue_type: Box<str>,
+    /// Connections that are open in it.
+    connections: Count,
     master: Ranked<Master>,
     picture: ArcSwap<Picture>,
     generation: AtomicU64,
@@ -64,6 +76,8 @@ pub(crate) struct Vhost {
 struct Master {
     picture: Picture,
     next_queue: u64,
+    /// By component and name.
+    parameters: BTreeMap<(String, String), serde_json::Value>,
 }
 
 impl Picture {
@@ -101,6 +115,7 @@ impl Vhost {
         ids: &Arc<QueueIds>,
         storage: &Arc<Storage>,
         delays: &Arc<Delays>,
+        node_queue_type: &str,
     ) -> Vhost {
         let picture = Picture {
             topology: Topology::new(),
@@ -108,12 +123,16 @@ impl Vhost {
             cells: imbl::HashMap::new(),
             histories: imbl::HashMap::new(),
             delays: imbl::HashMap::new(),
+            policies: Arc::default(),
         };
+        let master = Master { picture: picture.clone(), next_queue: 1, parameters: BTreeMap::new() };
         Vhost {
             name: definition.name.as_str().into(),
-            definition,
-            picture: ArcSwap::from_pointee(picture.clone()),
-            master: Ranked::new(Rank::Definitions, Master { picture, next_queue: 1 }),
+            definition: ArcSwap::from_pointee(definition),
+            node_queue_type: node_queue_type.into(),
+            connections: Count::default(),
+            picture: ArcSwap::from_pointee(picture),
+            master: Ranked::new(Rank::Definitions, master),
             generation: AtomicU64::new(1),
             timers: Arc::clone(timers),
             ids: Arc::clone(ids),

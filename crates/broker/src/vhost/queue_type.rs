@@ -4,9 +4,9 @@
 //! (`rabbit_queue_type:arguments/2`).
 
 use warrenmq_protocol::Exception;
-use warrenmq_wire::method::{AMQPValue, FieldTable};
+use warrenmq_wire::method::{AMQPValue, FieldTable, ShortString};
 
-use crate::refusal::{self, string, type_name};
+use crate::refusal::{self, string};
 
 /// What `x-queue-type` names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl QueueType {
             |why: String| refusal::precondition(format!("invalid arg '{QUEUE_TYPE}' for {what}: {why}"));
         let Some(value) = arguments.inner().get(QUEUE_TYPE) else { return Ok(QueueType::default()) };
         let Some(name) = string(value) else {
-            return Err(invalid(format!("{{unacceptable_type,{}}}", type_name(value))));
+            return Err(invalid(format!("{{unacceptable_type,{}}}", refusal::type_name(value))));
         };
         match name.as_str() {
             // RabbitMQ takes these for a missing argument.
@@ -94,6 +94,15 @@ impl QueueType {
             }
             other => Err(invalid(format!("\"unsupported queue type '{other}'\""))),
         }
+    }
+
+    /// Whether queues can be of the type with this name.
+    pub(crate) fn exists(name: &str) -> bool {
+        let mut arguments = FieldTable::default();
+        if let Ok(key) = ShortString::try_new(QUEUE_TYPE) {
+            arguments.insert(key, AMQPValue::LongString(name.into()));
+        }
+        QueueType::of(&arguments, refusal::queue("", "")).is_ok()
     }
 
     /// The name of RabbitMQ's module, which its texts show.
@@ -135,11 +144,24 @@ impl QueueType {
 
 /// Whether two declarations mean the same type: no type is the default, whatever a queue was declared with.
 pub(super) fn same_type(received: &FieldTable, current: &FieldTable) -> bool {
-    let name = |arguments: &FieldTable| match arguments.inner().get(QUEUE_TYPE) {
-        Some(AMQPValue::LongString(name)) if !matches!(name.as_bytes(), b"" | b"undefined") => {
-            String::from_utf8_lossy(name.as_bytes()).into_owned()
+    type_name(received) == type_name(current)
+}
+
+/// Whether the arguments name a type.
+pub(super) fn is_named(arguments: &FieldTable) -> bool {
+    match arguments.inner().get(QUEUE_TYPE) {
+        // RabbitMQ takes these for a missing argument.
+        Some(AMQPValue::LongString(name)) => !matches!(name.as_bytes(), b"" | b"undefined"),
+        other => other.is_some(),
+    }
+}
+
+/// The name of the type that the arguments mean.
+pub(super) fn type_name(arguments: &FieldTable) -> &str {
+    match arguments.inner().get(QUEUE_TYPE) {
+        Some(AMQPValue::LongString(name)) if is_named(arguments) => {
+            std::str::from_utf8(name.as_bytes()).unwrap_or("invalid")
         }
-        _ => "classic".to_owned(),
-    };
-    name(received) == name(current)
+        _ => "classic",
+    }
 }

@@ -11,7 +11,6 @@ use warrenmq_wire::method::FieldTable;
 
 use super::exchanges::{checked, submit};
 use super::queue_type::{QUEUE_TYPE, QueueType, same_type};
-use super::traits::traits;
 use super::{Asker, Vhost};
 use crate::changes::{self, Journalist};
 use crate::queue_cell::{QueueCell, QueueInfo, Scratch};
@@ -52,7 +51,8 @@ impl Vhost {
             let seq = durable.then(|| journalist.unsettled()).flatten();
             return Ok((Arc::clone(existing), seq));
         }
-        let traits = traits(&asked, &self.name)?;
+        let traits = self.traits(&asked, &master.picture.policies)?;
+        self.check_queue_limit(&master, &asked.name)?;
         let info = QueueInfo {
             id: QueueId(master.next_queue),
             store_id: self.ids.next(),
@@ -83,7 +83,7 @@ impl Vhost {
         now: Millis,
     ) -> Result<Arc<QueueCell>, Exception> {
         let mut master = self.master.lock();
-        let traits = traits(&asked, &self.name)?;
+        let traits = self.traits(&asked, &master.picture.policies)?;
         let info = QueueInfo {
             id: QueueId(master.next_queue),
             store_id: if stored == 0 { self.ids.next() } else { stored },

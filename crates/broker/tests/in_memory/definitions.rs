@@ -129,7 +129,7 @@ fn what_is_not_durable_does_not_come_back() {
 #[test]
 fn users_and_their_vhosts_come_back() {
     let store = MemoryDefinitions::new();
-    let warnings = open(&store).broker().load_definitions(USER.as_bytes()).expect("definitions");
+    let warnings = open(&store).broker().load_definitions(USER.as_bytes(), 1_000).expect("definitions");
     assert_eq!(warnings, [""; 0]);
     run(
         &open(&store),

@@ -339,7 +339,7 @@ const FILE: &str = r#"{
 #[test]
 fn a_definitions_file_has_them() {
     let node = node();
-    let warnings = node.broker().load_definitions(FILE.as_bytes()).expect("definitions");
+    let warnings = node.broker().load_definitions(FILE.as_bytes(), 1_000).expect("definitions");
     assert_eq!(
         warnings,
         [
@@ -363,9 +363,9 @@ fn a_definitions_file_has_them() {
     );
     let exported = node.broker().export_definitions();
     let other = self::node();
-    assert_eq!(other.broker().load_definitions(&exported).expect("definitions"), [""; 0]);
+    assert_eq!(other.broker().load_definitions(&exported, 1_000).expect("definitions"), [""; 0]);
     assert_eq!(other.broker().export_definitions(), exported);
     let bad = FILE.replace("hash-header", "hash-property");
-    let refused = self::node().broker().load_definitions(bad.as_bytes()).expect_err("a property h");
+    let refused = self::node().broker().load_definitions(bad.as_bytes(), 1_000).expect_err("a property h");
     assert_eq!(refused.to_string(), "definition refused: PRECONDITION_FAILED - Unsupported property: h");
 }

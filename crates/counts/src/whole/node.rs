@@ -59,5 +59,6 @@ fn options() -> Options {
         epoch_ms: 1_700_000_000_000,
         now: NOW,
         durability: Durability::Fsync,
+        default_queue_type: "classic".to_owned(),
     }
 }

@@ -111,6 +111,9 @@ impl Key {
             "durability" if !matches!(value.as_str(), Some("fsync" | "os")) => {
                 Err("it is fsync or os".to_owned())
             }
+            "default_queue_type" if !matches!(value.as_str(), Some("classic" | "quorum")) => {
+                Err("it is classic or quorum".to_owned())
+            }
             "data_dir" | "default_user" | "default_vhost" if value.as_str() == Some("") => {
                 Err("it cannot be empty".to_owned())
             }

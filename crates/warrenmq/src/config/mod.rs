@@ -52,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) default_user: String,
     pub(crate) default_pass: String,
     pub(crate) default_vhost: String,
+    /// `classic` or `quorum`.
+    pub(crate) default_queue_type: String,
     pub(crate) loopback_users: Vec<String>,
     pub(crate) server_properties: ServerProperties,
     #[serde(with = "limits::Keys")]
@@ -99,6 +101,7 @@ impl Default for Config {
             default_user: "guest".to_owned(),
             default_pass: "guest".to_owned(),
             default_vhost: "/".to_owned(),
+            default_queue_type: "classic".to_owned(),
             loopback_users: vec!["guest".to_owned()],
             server_properties: ServerProperties {
                 product: "RabbitMQ".to_owned(),

@@ -87,7 +87,7 @@ fn serve(args: ServeArgs) -> Result<(), ServeError> {
         );
     }
     if let Some((path, json)) = json {
-        let loaded = broker.load_definitions(&json);
+        let loaded = broker.load_definitions(&json, machine::unix_time_ms());
         if failed.load(Ordering::Relaxed) {
             return Err(ServeError::Failed);
         }
@@ -214,6 +214,7 @@ fn options(config: &Config) -> io::Result<Options> {
         // The clock of the server tells Unix time.
         epoch_ms: 0,
         now: machine::unix_time_ms(),
+        default_queue_type: config.default_queue_type.clone(),
         durability: if config.durability == "os" { Durability::Os } else { Durability::Fsync },
     })
 }
