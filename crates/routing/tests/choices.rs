@@ -129,15 +129,35 @@ proptest! {
     }
 }
 
-/// Shares are those of the weights. With 40,000 messages the standard deviation of the smallest share here, a fifteenth, is 50.
+/// Shares are those of the weights: the chi-square test at one per cent, for what a publisher may use as keys.
 #[test]
 fn a_hash_ring_spreads_by_weight() {
+    const MESSAGES: u64 = 40_000;
     let weights: [Bind; 5] = [(0, 1), (1, 2), (2, 2), (3, 4), (4, 6)];
-    let shares = shares(&bound(ExchangeKind::ConsistentHash, &weights), 40_000);
-    for (id, weight) in weights {
-        let expected = 40_000 * u64::from(weight) / 15;
-        let share = shares[&QueueId(id)];
-        assert!(share.abs_diff(expected) < expected / 10, "weight {weight}: {share} instead of {expected}");
+    let topology = bound(ExchangeKind::ConsistentHash, &weights);
+    let keys: [fn(u64) -> String; 4] = [
+        |number| number.to_string(),
+        |number| format!("device.{number}.temperature"),
+        |number| format!("{:032x}", u128::from(number) << 64),
+        |number| char::from_u32(0x1_0000 + number as u32).into_iter().collect(),
+    ];
+    for key in keys {
+        let mut shares = [0; 5];
+        for number in 0..MESSAGES {
+            let mut out = Vec::new();
+            topology
+                .route("x", &Message::with_keys(&[key(number).as_bytes()]), &mut out)
+                .expect("it is there");
+            shares[out[0].0 as usize] += 1;
+        }
+        let chi_square: f64 = weights
+            .iter()
+            .map(|(id, weight)| {
+                let expected = MESSAGES as f64 * f64::from(*weight) / 15.0;
+                (f64::from(shares[*id as usize]) - expected).powi(2) / expected
+            })
+            .sum();
+        assert!(chi_square < 13.28, "{}: {shares:?}, chi-square {chi_square}", key(7));
     }
 }
 
