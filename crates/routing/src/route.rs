@@ -95,6 +95,7 @@ impl Topology {
 
     /// The way of a message: calls `hold` with those that hold it back, where it goes no further, `pass` with each other exchange,
     /// `arrive` with the queues, one perhaps more than once.
+    #[inline]
     fn travel<'a>(
         &'a self,
         exchange: &str,
@@ -139,16 +140,20 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
+    #[inline]
     fn new(topology: &'a Topology, exchange: &str) -> Result<Self, NoExchange> {
         let first = topology.exchange_entry(exchange).ok_or(NoExchange)?;
         let pending = SmallVec::from_slice(&[first]);
         Ok(Self { topology, first, pending, seen: HashSet::default() })
     }
 
+    #[inline]
     fn next(&mut self) -> Option<&'a ExchangeEntry> {
         self.pending.pop()
     }
 
+    /// By itself: most ways have one exchange, and what calls this is small enough to be inlined then.
+    #[inline(never)]
     fn visit(&mut self, name: &'a Name) {
         if self.seen.is_empty() {
             self.seen.insert(&self.first.exchange.name);
