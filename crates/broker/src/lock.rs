@@ -2,7 +2,7 @@
 //!
 //! | rank | lock | protects | longest hold |
 //! |---|---|---|---|
-//! | definitions | [`Rank::Definitions`] | exchanges, bindings and names of one vhost; users | one declare, bind or delete |
+//! | definitions | [`Rank::Definitions`] | exchanges, bindings, policies and names of one vhost; global parameters | one declare, bind, delete or change of a policy |
 //! | wheel | [`Rank::Wheel`] | which delayed messages of one exchange come next | one turn |
 //! | buckets | [`Rank::Buckets`] | where delayed messages of one exchange wait | looking one up, making or deleting one |
 //! | queue | [`Rank::Queue`] | one queue | handing out one run |

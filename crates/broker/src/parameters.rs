@@ -61,11 +61,21 @@ impl Broker {
     /// # Errors
     /// When there is no such vhost, or the policy is too large to be stored.
     pub fn set_policy(&self, kind: PolicyKind, policy: Policy, now: Millis) -> Result<(), ParameterError> {
-        let vhost = self.known_vhost(&policy.vhost)?;
         for key in policy.without_effect() {
-            let (what, name) = (kind.name(), &policy.name);
-            tracing::warn!("{what} '{name}' in vhost '{}': key '{key}' has no effect", vhost.name);
+            let (what, Policy { name, vhost, .. }) = (kind.name(), &policy);
+            tracing::warn!("key '{key}' of {what} '{name}' in vhost '{vhost}' has no effect");
         }
+        self.follow_policy(kind, policy, now)
+    }
+
+    /// The same without a word in the log.
+    pub(crate) fn follow_policy(
+        &self,
+        kind: PolicyKind,
+        policy: Policy,
+        now: Millis,
+    ) -> Result<(), ParameterError> {
+        let vhost = self.known_vhost(&policy.vhost)?;
         self.on_queues(now, |window, scratch| {
             vhost.set_policy(kind, policy, self.journalist(), window, scratch)
         })?;
@@ -144,7 +154,8 @@ impl Broker {
     /// # Errors
     /// When there is no such user, or something is not a limit.
     pub fn set_user_limits(&self, user: &str, limits: Map<String, Value>) -> Result<(), ParameterError> {
-        LimitsOf::User.check(&limits)?;
+        // RabbitMQ shows this reason without saying that something was validated.
+        LimitsOf::User.check(&limits).map_err(|InvalidPolicy(reason)| ParameterError::Refused(reason))?;
         self.change_user(user, |user| user.limits.extend(limits))
     }
 

@@ -283,7 +283,7 @@ fn parameters(broker: &Broker, all: &Definitions, now: Millis) -> Result<(), Res
     for kind in [PolicyKind::User, PolicyKind::Operator] {
         for policy in all.policies(kind) {
             let what = format!("{} '{}' in vhost '{}'", kind.name(), policy.name, policy.vhost);
-            broker.set_policy(kind, policy.clone(), now).map_err(refused(what))?;
+            broker.follow_policy(kind, policy.clone(), now).map_err(refused(what))?;
         }
     }
     for (vhost, limits) in all.vhost_limits() {

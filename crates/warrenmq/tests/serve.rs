@@ -192,15 +192,15 @@ fn definitions_are_taken_in_stay_and_are_written_beside_the_database() {
 fn what_is_not_supported_is_named_in_the_log() {
     let folder = folder();
     let json = folder.path().join("d.json");
-    let policy =
-        r#"{"vhost":"/","name":"p","pattern":"^q","apply-to":"queues","definition":{"max-length":1}}"#;
+    let policy = r#"{"vhost":"/","name":"p","pattern":"^q","apply-to":"queues","definition":{"max-length":1,"ha-mode":"all"}}"#;
     fs::write(&json, format!(r#"{{"vhosts":[{{"name":"/"}}],"policies":[{policy}]}}"#)).expect("written");
     let mut broker = Broker::start(&folder, &["--load-definitions", &json.display().to_string()]);
     let mut stderr = broker.child.stderr.take().expect("piped");
     assert!(broker.stop(Signal::TERM).0.success());
     let mut log = String::new();
     stderr.read_to_string(&mut log).expect("UTF-8");
-    assert!(log.lines().any(|line| line.contains("WARN") && line.contains("polic")), "{log}");
+    let is_named = |line: &&str| line.contains("WARN") && line.contains("key 'ha-mode' of policy 'p'");
+    assert_eq!(log.lines().filter(is_named).count(), 1, "{log}");
 }
 
 #[test]

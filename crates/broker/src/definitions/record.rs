@@ -408,6 +408,25 @@ mod tests {
         vec(any::<char>(), 0..8).prop_map(String::from_iter)
     }
 
+    fn set_by_operators(pattern: impl Strategy<Value = Pattern>) -> impl Strategy<Value = Record> {
+        prop_oneof![
+            (any::<bool>(), text(), text(), pattern, any::<i64>(), text()).prop_map(
+                |(operator, vhost, name, pattern, priority, value)| {
+                    let kind = if operator { PolicyKind::Operator } else { PolicyKind::User };
+                    let definition = [(name.clone(), value.into())].into_iter().collect();
+                    let apply_to = if priority < 0 { ApplyTo::All } else { ApplyTo::QuorumQueues };
+                    Record::Policy(kind, Policy { vhost, name, pattern, apply_to, definition, priority })
+                }
+            ),
+            (text(), text(), text(), text()).prop_map(|(component, vhost, name, value)| {
+                Record::Parameter(Parameter { component, vhost, name, value: value.into() })
+            }),
+            (text(), any::<i64>()).prop_map(|(name, value)| {
+                Record::GlobalParameter(GlobalParameter { name, value: vec![value].into() })
+            }),
+        ]
+    }
+
     fn record() -> impl Strategy<Value = Record> {
         let algorithm = prop_oneof![
             Just(HashingAlgorithm::Sha256),
@@ -432,20 +451,7 @@ mod tests {
                     Record::User(User { name, password_hash, tags, limits })
                 }
             ),
-            (any::<bool>(), text(), text(), pattern.clone(), any::<i64>(), text()).prop_map(
-                |(operator, vhost, name, pattern, priority, value)| {
-                    let kind = if operator { PolicyKind::Operator } else { PolicyKind::User };
-                    let definition = [(name.clone(), value.into())].into_iter().collect();
-                    let apply_to = if priority < 0 { ApplyTo::All } else { ApplyTo::QuorumQueues };
-                    Record::Policy(kind, Policy { vhost, name, pattern, apply_to, definition, priority })
-                }
-            ),
-            (text(), text(), text(), text()).prop_map(|(component, vhost, name, value)| {
-                Record::Parameter(Parameter { component, vhost, name, value: value.into() })
-            }),
-            (text(), any::<i64>()).prop_map(|(name, value)| {
-                Record::GlobalParameter(GlobalParameter { name, value: vec![value].into() })
-            }),
+            set_by_operators(pattern.clone()),
             (text(), text(), pattern.clone(), pattern.clone(), pattern).prop_map(
                 |(user, vhost, configure, write, read)| {
                     Record::Permissions(UserPermissions { user, vhost, configure, write, read })

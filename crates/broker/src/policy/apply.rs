@@ -58,7 +58,7 @@ pub(crate) fn effective_arguments(
             Some(argument) => resolve(wins, queue_type, value, argument),
             None => to_amqp(value),
         };
-        if let Some(value) = value.map(|value| bounded(key, value))
+        if let Some(value) = value.map(|value| fitting(queue_type, key, value))
             && let Ok(name) = ShortString::try_new(name)
         {
             effective.insert(name, value);
@@ -85,10 +85,17 @@ fn to_amqp(value: &Value) -> Option<AMQPValue> {
     }
 }
 
-fn bounded(key: &str, value: AMQPValue) -> AMQPValue {
+/// What an argument of the queue can say.
+fn fitting(queue_type: &str, key: &str, value: AMQPValue) -> AMQPValue {
     match (key, value) {
         ("message-ttl" | "expires", AMQPValue::LongLongInt(time)) => {
             AMQPValue::LongLongInt(time.min(EXPIRY_MS_MAX))
+        }
+        // Quorum queues do not have it; RabbitMQ falls back to their default.
+        ("overflow", AMQPValue::LongString(name))
+            if queue_type == "quorum" && name.as_bytes() == b"reject-publish-dlx" =>
+        {
+            AMQPValue::LongString(LongString::from("drop-head"))
         }
         (_, value) => value,
     }
@@ -191,6 +198,13 @@ mod tests {
                 json!({"delayed-retry-max": 3}),
                 json!({"x-delayed-retry-type": "all", "x-delayed-retry-min": 5}),
             ),
+        ];
+        cases.into_iter().for_each(check);
+    }
+
+    #[test]
+    fn what_is_no_argument_stays_out_and_what_nobody_knows_stays() {
+        let cases = [
             ("classic", json!({}), json!({"expires": i64::MAX}), json!({"x-expires": EXPIRY_MS_MAX})),
             // Nothing else becomes an argument, and what is not known stays.
             (
@@ -200,10 +214,14 @@ mod tests {
                 json!({"x-own": "1"}),
             ),
         ];
-        for (queue_type, arguments, definition, expected) in cases {
-            let effective =
-                effective_arguments(queue_type, &table(&arguments), definition.as_object().unwrap());
-            assert_eq!(effective, table(&expected), "{queue_type} {arguments} {definition}");
-        }
+        cases.into_iter().for_each(check);
+        let overflow = json!({"overflow": "reject-publish-dlx"});
+        check(("quorum", json!({}), overflow.clone(), json!({"x-overflow": "drop-head"})));
+        check(("classic", json!({}), overflow, json!({"x-overflow": "reject-publish-dlx"})));
+    }
+
+    fn check((queue_type, arguments, definition, expected): (&str, Value, Value, Value)) {
+        let effective = effective_arguments(queue_type, &table(&arguments), definition.as_object().unwrap());
+        assert_eq!(effective, table(&expected), "{queue_type} {arguments} {definition}");
     }
 }

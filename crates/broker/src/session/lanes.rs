@@ -253,8 +253,10 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
+    use warrenmq_queue::{Overflow, Settings};
+
     use super::*;
-    use crate::queue_cell::{QueueInfo, Traits};
+    use crate::queue_cell::{Published, QueueInfo, Scratch, Traits};
     use crate::timers::Timers;
 
     fn queue(number: u64) -> Arc<QueueCell> {
@@ -333,6 +335,42 @@ mod tests {
             flush(&mut lanes);
             assert_eq!(got, expected);
         }
+    }
+
+    /// Who has looked before a queue began to refuse cannot answer for a refusal, so it is not refused; who looks again is.
+    #[test]
+    fn what_was_pushed_before_a_queue_began_to_refuse_is_taken() {
+        let queue = queue(1);
+        let mut scratch = Scratch::default();
+        let mut old = Lanes::default();
+        let publish = |lanes: &mut Lanes, scratch: &mut Scratch| {
+            let lane = lanes.find(&[queue.info.id]).unwrap_or_else(|| lanes.add([Arc::clone(&queue)].into()));
+            let (route, header, body) = (&b"\x00\x00"[..], &b""[..], &b""[..]);
+            let record = Record {
+                route,
+                header,
+                body,
+                persistent: false,
+                priority: 0,
+                ttl: None,
+                dead: false,
+                due: None,
+            };
+            lanes.push(lane, &record);
+            let mut published = Published::Gone;
+            lanes.close(|targets, may_reject, run| {
+                published = targets[0].append(run, may_reject, u64::MAX, None, scratch);
+            });
+            published
+        };
+        assert_eq!(publish(&mut old, &mut scratch), Published::Taken(0));
+        let overflow = Overflow::RejectPublish;
+        let settings = Settings { max_length: Some(1), overflow, ..Settings::default() };
+        queue.configure(Traits { settings, ..Traits::default() }, u64::MAX, &mut scratch);
+        assert_eq!(publish(&mut old, &mut scratch), Published::Taken(1));
+        assert_eq!(publish(&mut Lanes::default(), &mut scratch), Published::Rejected);
+        queue.configure(Traits::default(), u64::MAX, &mut scratch);
+        assert_eq!(publish(&mut Lanes::default(), &mut scratch), Published::Taken(2));
     }
 
     /// {0, 1} and {1, 2} in turn cost one flush, not one for each message.
