@@ -58,6 +58,7 @@ pub(crate) struct QueueCell {
     /// Changes before the picture of the vhost does; who has looked before may publish once more without being refused.
     may_reject: AtomicBool,
     kind: Kind,
+    max_priority: u8,
     single_active: bool,
     timers: Arc<Timers>,
     me: Weak<QueueCell>,
@@ -189,6 +190,7 @@ impl QueueCell {
             info,
             may_reject: AtomicBool::new(settings.may_reject()),
             kind: settings.kind,
+            max_priority: settings.max_priority,
             single_active: settings.single_active,
             timers: Arc::clone(timers),
             me: Weak::clone(me),
@@ -247,6 +249,11 @@ impl QueueCell {
         (state.expires, state.dead_letters) = (expires, dead_letters);
         state.queue.configure(settings, &mut scratch.effects);
         self.finish(&mut state, window, scratch);
+    }
+
+    /// Priorities go from 0 to this.
+    pub(crate) fn max_priority(&self) -> u8 {
+        self.max_priority
     }
 
     /// The name of its type, as `x-queue-type` spells it.

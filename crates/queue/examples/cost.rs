@@ -28,6 +28,11 @@ fn main() {
     report("settling one by one, out of order, 1000 outstanding", settle_one_by_one(7));
     report("round robin to 8 consumers, settled one by one", round_robin());
     report("a backlog of single messages, then drained by run", backlog());
+    for (most, what) in [(0, "a plain queue"), (9, "ten priorities")] {
+        for (like, mix) in [(1, "mixed"), (IN_A_RUN, "one in each run")] {
+            report(&format!("a million in {what}, {mix}, then drained"), million(most, like));
+        }
+    }
 }
 
 /// Arguments choose some of them.
@@ -152,6 +157,27 @@ fn backlog() -> impl FnMut() -> f64 {
     }
 }
 
+/// A million messages of ten priorities, so many of the same in a row, are published and then consumed.
+fn million(max_priority: u8, like: u32) -> impl FnMut() -> f64 {
+    let runs: Vec<Run> =
+        (0..10).map(|run| run_with(IN_A_RUN, |at| ((run * IN_A_RUN + at) / like * 7 % 10) as u8)).collect();
+    move || {
+        let settings = Settings { max_priority, ..Settings::default() };
+        let (mut queue, mut effects) = (Queue::new(settings), Effects::new());
+        let rounds = 1_000_000 / IN_A_RUN;
+        let start = Instant::now();
+        for round in 0..rounds {
+            // As a publishing connection does it.
+            queue.publish(runs[round as usize % 10].clone().by_priority(max_priority), &mut effects);
+        }
+        consume(&mut queue, &mut effects);
+        for (_, delivery) in std::mem::take(&mut effects.deliveries) {
+            queue.settle(delivery.first, delivery.first + u64::from(delivery.count()) - 1, &mut effects);
+        }
+        start.elapsed().as_nanos() as f64 / f64::from(rounds * IN_A_RUN)
+    }
+}
+
 fn consume(queue: &mut Queue, effects: &mut Effects) {
     let consumer =
         Consumer { exclusive: false, priority: 0, credit: Credit::Messages(None), window: i64::MAX / 2 };
@@ -159,14 +185,18 @@ fn consume(queue: &mut Queue, effects: &mut Effects) {
 }
 
 fn run_of(count: u32) -> Run {
+    run_with(count, |_| 0)
+}
+
+fn run_with(count: u32, priority: impl Fn(u32) -> u8) -> Run {
     let mut builder = RunBuilder::new();
-    for _ in 0..count {
+    for at in 0..count {
         builder.push(Record {
             route: b"\x00\x05queue",
             header: &[0; 14],
             body: &[0; 16],
             persistent: false,
-            priority: 0,
+            priority: priority(at),
             ttl: None,
             dead: false,
             due: None,

@@ -169,6 +169,21 @@ impl Block {
         }
     }
 
+    /// The same for several pieces, at least one, in ascending order.
+    pub(crate) fn of_pieces(pieces: Vec<Piece>, weight: Weight) -> Option<Block> {
+        let bounds = (pieces.first()?.first, pieces.last()?.last());
+        let count = pieces.iter().map(|piece| piece.count).sum();
+        let octets = pieces.iter().map(|piece| u64::from(piece.size)).sum();
+        let weight = pieces.iter().map(|piece| piece.weight(weight)).sum();
+        Some(Block {
+            persistent: pieces.iter().any(|piece| piece.run.persistent_of(piece.offset, piece.count) > 0),
+            body: Body::of_pieces(pieces),
+            ready_size: weight,
+            weight,
+            ..Block::stored(PageId(bounds.0), bounds, count, octets)
+        })
+    }
+
     /// A block of which nothing is in memory and everything is ready.
     pub(crate) fn stored(id: PageId, (first, last): (Position, Position), count: u32, octets: u64) -> Block {
         Block {

@@ -19,6 +19,8 @@ use crate::{Millis, Position};
 const SMALL_RUN_OCTETS: usize = 4 * 1024;
 /// A run gathered from small ones is closed at this size.
 const GATHERED_RUN_OCTETS: usize = 32 * 1024;
+/// Or when its messages stand in so many places: those of other priorities are between them.
+const GATHERED_PARTS: usize = 512;
 /// Copying starts only behind this many blocks: a queue that keeps up never pays for it.
 const BACKLOG_BLOCKS: usize = 16;
 
@@ -36,7 +38,17 @@ pub(crate) struct Level {
 #[derive(Debug, Default)]
 struct Open {
     builder: RunBuilder,
+    /// Those in a row together, in ascending order.
+    parts: Vec<Part>,
+}
+
+/// Messages in a row that were gathered.
+#[derive(Debug)]
+struct Part {
     first: Position,
+    count: u32,
+    offset: u32,
+    size: u32,
     /// Of the first; the queue has no use for the others'.
     arrived: Millis,
 }
@@ -252,8 +264,14 @@ impl Level {
         if let Some(open) = &mut self.open {
             ledger.resident -= open.builder.len() as u64;
             if let Some(run) = open.builder.finish() {
-                let piece = Piece::of_run(run, open.first, open.arrived);
-                self.blocks.push(Block::of_piece(piece, ledger.weight), ledger);
+                let piece = |Part { first, count, offset, size, arrived }| {
+                    let run = run.clone();
+                    Piece { run, first, count, offset, size, arrived }
+                };
+                let pieces = open.parts.drain(..).map(piece).collect();
+                if let Some(block) = Block::of_pieces(pieces, ledger.weight) {
+                    self.blocks.push(block, ledger);
+                }
             }
         }
     }
@@ -286,15 +304,19 @@ impl Level {
 
     fn gather(&mut self, piece: &Piece, ledger: &mut Ledger) {
         let open = self.open.get_or_insert_default();
-        let next = open.first + u64::from(open.builder.count());
         let full = open.builder.len() + piece.size as usize > GATHERED_RUN_OCTETS;
-        if !open.builder.is_empty() && (next != piece.first || full) {
+        if full || open.parts.len() >= GATHERED_PARTS {
             self.seal(ledger);
         }
+        let Piece { first, count, size, arrived, .. } = *piece;
         let open = self.open.get_or_insert_default();
-        if open.builder.is_empty() {
-            open.first = piece.first;
-            open.arrived = piece.arrived;
+        let offset = open.builder.len() as u32;
+        match open.parts.last_mut() {
+            Some(last) if last.first + u64::from(last.count) == first => {
+                last.count += count;
+                last.size += size;
+            }
+            _ => open.parts.push(Part { first, count, offset, size, arrived }),
         }
         open.builder.push_raw(&piece.run, piece.offset, piece.offset + piece.size, piece.count);
         ledger.resident += u64::from(piece.size);

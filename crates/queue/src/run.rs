@@ -206,6 +206,43 @@ impl Run {
         Some((at.get(front..end)?, offset + end as u32))
     }
 
+    /// The same messages, those of one priority together, the highest first; priorities above `highest` count as it. Equal ones keep
+    /// their order.
+    pub fn by_priority(self, highest: u8) -> Run {
+        let mut octets = [0_usize; 256];
+        let mut levels = 0;
+        self.each(|offset, size| {
+            let sum = &mut octets[usize::from(self.priority_at(offset).min(highest))];
+            levels += usize::from(*sum == 0);
+            *sum += size as usize;
+        });
+        if levels <= 1 {
+            return self;
+        }
+        let mut next = [0_usize; 256];
+        for level in (0..255).rev() {
+            next[level] = next[level + 1] + octets[level + 1];
+        }
+        let mut sorted = vec![0; self.bytes.len()];
+        self.each(|offset, size| {
+            let at = &mut next[usize::from(self.priority_at(offset).min(highest))];
+            let (from, size) = (offset as usize, size as usize);
+            sorted[*at..*at + size].copy_from_slice(&self.bytes[from..from + size]);
+            *at += size;
+        });
+        Run { bytes: Bytes::from(sorted), ..self }
+    }
+
+    /// Tells where each record starts and how many octets it has.
+    fn each(&self, mut each: impl FnMut(u32, u32)) {
+        let mut offset = 0;
+        for _ in 0..self.count {
+            let size = self.size_at(offset);
+            each(offset, size);
+            offset += size;
+        }
+    }
+
     /// All records with their offsets, in order.
     pub fn records(&self) -> Records<'_> {
         Records { run: self, offset: 0, left: self.count }
@@ -506,6 +543,22 @@ mod tests {
                 due: None,
             },
         ]
+    }
+
+    #[test]
+    fn those_of_one_priority_come_together() {
+        let [a, b, c] = sample();
+        let run = |records: &[Record<'_>]| {
+            let mut builder = RunBuilder::new();
+            records.iter().for_each(|record| builder.push(*record));
+            builder.finish().unwrap()
+        };
+        let mixed = run(&[a, b, a, c, b]);
+        assert_eq!(mixed.clone().by_priority(255), run(&[c, b, b, a, a]));
+        // Above the highest they are equal, and keep their order.
+        assert_eq!(mixed.clone().by_priority(7), run(&[b, c, b, a, a]));
+        assert_eq!(mixed.clone().by_priority(0), mixed);
+        assert_eq!(run(&[b, b]).by_priority(9), run(&[b, b]));
     }
 
     #[test]

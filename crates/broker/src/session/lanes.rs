@@ -55,6 +55,8 @@ struct Lane {
     may_reject: bool,
     /// A queue among them is durable.
     recorded: bool,
+    /// All of them are queues with priorities up to this: then a run has those of one priority together.
+    max_priority: u8,
 }
 
 #[derive(Debug)]
@@ -104,8 +106,12 @@ impl Lanes {
         self.targets += targets.len();
         let may_reject = targets.iter().any(|queue| queue.may_reject());
         let recorded = targets.iter().any(|queue| queue.info.durable);
+        let most = |queue: &Arc<QueueCell>| queue.max_priority();
+        let max_priority = targets.first().map_or(0, most);
+        let max_priority =
+            if targets.iter().all(|queue| most(queue) == max_priority) { max_priority } else { 0 };
         let builder = RunBuilder::new();
-        self.lanes.push(Lane { targets, slots, builder, is_open: false, may_reject, recorded });
+        self.lanes.push(Lane { targets, slots, builder, is_open: false, may_reject, recorded, max_priority });
         id
     }
 
@@ -208,7 +214,10 @@ impl Lanes {
             for slot in &lane.slots {
                 self.slots[*slot as usize].holder = None;
             }
-            if let Some(run) = self.adopted.take().or_else(|| lane.builder.finish()) {
+            if let Some(mut run) = self.adopted.take().or_else(|| lane.builder.finish()) {
+                if lane.max_priority > 0 {
+                    run = run.by_priority(lane.max_priority);
+                }
                 each(&lane.targets, lane.may_reject, run);
             }
         }
