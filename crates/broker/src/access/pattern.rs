@@ -42,7 +42,7 @@ pub struct PatternError {
 /// instead, which only names outside ASCII can tell.
 #[derive(Clone)]
 enum Matcher {
-    /// `.*`, which is what most users have.
+    /// `.*`, which is what most users have, and an empty pattern of a policy.
     Everything,
     Octets(regex::bytes::Regex),
     /// Boxed because it is rare and ten times the size of the others.
@@ -61,6 +61,17 @@ impl Pattern {
             _ => compile(source)?,
         };
         Ok(Self { source: source.to_owned(), matcher })
+    }
+
+    /// The same for the names that a policy is for, where an empty pattern is found in all of them, as in RabbitMQ.
+    ///
+    /// # Errors
+    /// Those of [`Pattern::new`].
+    pub fn of_policy(source: &str) -> Result<Self, PatternError> {
+        match source {
+            "" => Ok(Self { source: String::new(), matcher: Matcher::Everything }),
+            source => Self::new(source),
+        }
     }
 
     /// The text it was made from.
@@ -221,6 +232,16 @@ mod tests {
             }
         }
         assert!(started.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn an_empty_pattern_of_a_policy_is_found_everywhere() {
+        let (policy, permission) = (Pattern::of_policy("").unwrap(), Pattern::new("").unwrap());
+        for name in ["", "q"] {
+            assert!(policy.matches(name));
+            assert_eq!(permission.matches(name), name.is_empty());
+        }
+        assert!(!Pattern::of_policy("^a").unwrap().matches("b"));
     }
 
     #[test]

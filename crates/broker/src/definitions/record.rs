@@ -323,7 +323,7 @@ fn policy(key: &mut Reader<'_>, value: &mut Reader<'_>) -> Result<Policy, Record
     Ok(Policy {
         vhost: key.text()?,
         name: key.text()?,
-        pattern: Pattern::new(&value.text()?)?,
+        pattern: Pattern::of_policy(&value.text()?)?,
         apply_to: ApplyTo::from_name(&value.text()?).map_err(RecordError::ApplyTo)?,
         priority: value.u64()?.cast_signed(),
         definition: json(value)?,

@@ -30,7 +30,7 @@ pub(crate) enum Object<'a> {
 }
 
 /// The policies that count for one queue or exchange.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// The user policy.
     pub policy: Option<Arc<Policy>>,
@@ -161,7 +161,7 @@ mod tests {
         let mut policies = Policies::default();
         for policy in [
             policy("all", "", ApplyTo::All, -1, ttl()),
-            policy("any", ".*", ApplyTo::All, 0, ttl()),
+            policy("any", "", ApplyTo::All, 0, ttl()),
             policy("a", "^a", ApplyTo::Queues, 5, ttl()),
             policy("a-again", "^a", ApplyTo::Queues, 5, ttl()),
             policy("ab", "b", ApplyTo::ClassicQueues, 7, ttl()),
@@ -194,6 +194,8 @@ mod tests {
             assert_eq!((name(policy).as_str(), operator_policy), (expected, None), "{object:?}");
         }
         assert!(policies.clear(PolicyKind::User, "any") && !policies.clear(PolicyKind::User, "any"));
+        assert_eq!(name(policies.applied(queue("z", "classic")).policy), "all");
+        assert!(policies.clear(PolicyKind::User, "all"));
         assert!(policies.applied(queue("z", "classic")).is_empty());
     }
 

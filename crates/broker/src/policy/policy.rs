@@ -26,7 +26,7 @@ pub enum PolicyKind {
 }
 
 /// What a policy says about queues and exchanges.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", try_from = "Map<String, Value>")]
 pub struct Policy {
     /// The vhost in which it counts.
@@ -91,7 +91,7 @@ impl Policy {
         priority: i64,
         definition: Map<String, Value>,
     ) -> Result<Policy, InvalidPolicy> {
-        let pattern = Pattern::new(pattern).map_err(|error| {
+        let pattern = Pattern::of_policy(pattern).map_err(|error| {
             let reason = error.reason;
             InvalidPolicy(format!("pattern should be regular expression but is invalid: {reason}"))
         })?;

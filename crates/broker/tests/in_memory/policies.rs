@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use warrenmq_broker::policy::{ApplyTo, Policy, PolicyKind};
-use warrenmq_broker::{Commits, ParameterError};
+use warrenmq_broker::{Commits, Limits, ParameterError};
 use warrenmq_store::MemoryDefinitions;
+use warrenmq_testkit::disk::SimDisk;
 use warrenmq_testkit::transcript::{Conversation, Options};
 
 use crate::node::Node;
@@ -20,7 +21,10 @@ impl Scene {
     }
 
     pub(crate) fn on(store: &MemoryDefinitions) -> Scene {
-        let node = Node::open(Box::new(store.clone()), Commits::Inline);
+        Scene::of(Node::open(Box::new(store.clone()), Commits::Inline))
+    }
+
+    fn of(node: Node) -> Scene {
         let connecting = node.clone();
         let talk = Conversation::new(Options::default(), move |_| Box::new(connecting.connect()));
         let mut scene = Scene { node, talk };
@@ -73,6 +77,42 @@ fn what_is_too_much_leaves_at_once_and_later_too() {
     scene.say(&[publish("q", &["f", "g", "h"]), declare("q", 3), declare("dead", 3)].concat());
     scene.clear(PolicyKind::User, "q");
     scene.say(&[publish("q", &["i", "j"]), declare("q", 5), declare("dead", 3)].concat());
+}
+
+/// What a policy has dropped is dropped, and what it has dead-lettered is where it went, also from disk and after a power cut.
+#[test]
+fn what_a_policy_did_to_messages_on_disk_is_done() {
+    let small = Limits { queue_memory_octets: 600, segment_block_octets: 300, ..Limits::default() };
+    for seed in 0..10 {
+        let (definitions, disk) = (MemoryDefinitions::new(), SimDisk::new());
+        let mut scene = Scene::of(Node::open_on(&disk, Box::new(definitions.clone()), small.clone()));
+        scene.say(&[declare("q", 0), declare("dead", 0)].concat());
+        scene.say("C confirm.select 1\nS confirm.select-ok 1");
+        for n in 0..40 {
+            let body = format!("body=\"{n:02}\"*30");
+            scene.say(&format!("C basic.publish 1 routing-key=q | delivery-mode=2 | {body}"));
+        }
+        scene.say("S confirmed 1 1..40");
+        scene.node.pass(500);
+        let dead = json!({"max-length": 3, "dead-letter-exchange": "", "dead-letter-routing-key": "dead"});
+        scene.set(PolicyKind::User, "q", dead);
+        scene.node.pass(500);
+        scene.say(&[declare("q", 3), declare("dead", 37)].concat());
+        let disk = if seed == 0 { disk.crash_process() } else { disk.crash(seed) };
+        drop(scene);
+        let mut scene = Scene::of(Node::open_on(&disk, Box::new(definitions.clone()), small.clone()));
+        scene.say(&[declare("q", 3), declare("dead", 37)].concat());
+        let get = |queue: &str, n: u32, left: u32| {
+            let content = format!("headers=* delivery-mode=2 | body=\"{n:02}\"*30");
+            format!(
+                "C basic.get 1 queue={queue} no-ack=true
+                 S basic.get-ok 1 * redelivered=* routing-key={queue} message-count={left} | {content}"
+            )
+        };
+        scene.say(&get("dead", 0, 36));
+        scene.say(&get("q", 37, 2).replace("headers=* ", ""));
+        scene.say(&[publish("q", &["a", "b"]), declare("q", 3), declare("dead", 37)].concat());
+    }
 }
 
 #[test]
@@ -134,6 +174,29 @@ fn a_publisher_that_is_there_is_refused_from_then_on() {
     scene.say(&declare("q", 3));
     scene.clear(PolicyKind::User, "q");
     scene.say(&[publish("q", &["e", "f"]), "S confirmed 1 5..6\n".to_owned(), declare("q", 5)].concat());
+}
+
+/// What was taken is not dropped because new messages are to be refused.
+#[test]
+fn a_queue_that_is_to_refuse_keeps_what_it_has() {
+    let mut scene = Scene::new();
+    scene.say("C confirm.select 1\nS confirm.select-ok 1");
+    scene.say(&[declare("q", 0), publish("q", &["a", "b", "c"]), "S confirmed 1 1..3".to_owned()].concat());
+    scene.set(PolicyKind::User, "q", json!({"max-length": 1, "overflow": "reject-publish"}));
+    scene.say("C basic.publish 1 routing-key=q | | body=d\nS basic.nack 1 4 multiple=* requeue=*");
+    scene.say(&declare("q", 3));
+}
+
+/// A file is taken in while the broker runs: what is there follows it.
+#[test]
+fn policies_of_a_file_reach_queues_that_are_there() {
+    let mut scene = Scene::new();
+    scene.say(&[declare("q", 0), publish("q", &["a", "b", "c"])].concat());
+    let file = r#"{"vhosts": [{"name": "/"}], "policies": [
+        {"vhost": "/", "name": "p", "pattern": "", "apply-to": "all", "definition": {"max-length": 1}, "priority": 0}]}"#;
+    let warnings = scene.node.broker().load_definitions(file.as_bytes(), scene.node.now());
+    assert_eq!(warnings.expect("definitions"), [""; 0]);
+    scene.say(&declare("q", 1));
 }
 
 #[test]
