@@ -43,6 +43,10 @@ pub struct Limits {
     pub write_buffer_octets: usize,
     /// Time for clients to answer connection.close when the broker stops.
     pub shutdown_timeout_ms: u64,
+    /// Largest request on the control socket; definitions that are imported are in one.
+    pub control_request_octets_max: usize,
+    /// Time for a request on the control socket to come, and for its reply to be taken.
+    pub control_timeout_ms: u64,
     /// Octets of messages in memory, over all queues; beyond it queues keep no more than what consumers get next.
     pub message_memory_octets: u64,
     /// Octets of messages of one queue in memory; beyond it they are on disk alone, durable or not.
@@ -101,6 +105,8 @@ impl Default for Limits {
             read_buffer_octets: 128 * 1024,
             write_buffer_octets: 128 * 1024,
             shutdown_timeout_ms: 3_000,
+            control_request_octets_max: 64 * 1024 * 1024,
+            control_timeout_ms: 30_000,
             message_memory_octets: 64 * 1024 * 1024,
             queue_memory_octets: 4 * 1024 * 1024,
             recent_history_octets: 16 * 1024 * 1024,

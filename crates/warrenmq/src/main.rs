@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod allocator;
 mod config;
+mod control;
 mod ctl;
 mod perf;
 mod serve;
@@ -28,7 +29,7 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Measure a broker.
     Perf(perf::PerfArgs),
-    /// Look after a broker's data.
+    /// Control a broker, or look after its data.
     Ctl(ctl::CtlArgs),
 }
 

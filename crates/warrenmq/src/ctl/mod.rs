@@ -1,9 +1,11 @@
 //! `warrenmq ctl`: what an operator does with a broker, or with the data folder of one that does not run.
 //!
 //! Invariant: the result is on stdout, one line for each thing; progress and refusals are on stderr. The exit code is 0 when all is
-//! well, 1 when something is damaged, 2 when nothing was looked at.
+//! well, 1 when something is damaged or was refused, 2 when nothing was looked at.
 
 mod check;
+mod definitions;
+mod node;
 mod progress;
 mod report;
 mod salvage;
@@ -14,6 +16,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use warrenmq_store::{DataDir, DataDirError, SalvageError};
+
+use node::NodeError;
 
 /// Arguments of `warrenmq ctl`.
 #[derive(Debug, Args)]
@@ -27,6 +31,9 @@ enum CtlCommand {
     /// Look at, or repair, the data folder of a broker that is not running.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Vhosts, users, permissions, exchanges, queues and bindings as a file in RabbitMQ's format.
+    #[command(subcommand)]
+    Definitions(definitions::DefinitionsCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -55,6 +62,12 @@ enum CtlError {
     DataDir(#[from] DataDirError),
     #[error(transparent)]
     Salvage(#[from] SalvageError),
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error("{} cannot be read: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} cannot be written: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
     #[error("the result cannot be printed: {0}")]
     Output(#[from] io::Error),
 }
@@ -66,17 +79,23 @@ enum Verdict {
     Damaged,
 }
 
+impl CtlError {
+    /// Whether nothing has been looked at, so that another try elsewhere finds all as it was.
+    fn is_before(&self) -> bool {
+        match self {
+            CtlError::DataDir(_) | CtlError::Read { .. } => true,
+            CtlError::Node(error) => error.is_before(),
+            _ => false,
+        }
+    }
+}
+
 /// Runs what the command line asks for.
 pub(crate) fn run(args: CtlArgs) -> ExitCode {
-    let CtlCommand::Store(command) = args.command;
     let mut out = io::stdout().lock();
-    let done = match command {
-        StoreCommand::Check(FolderArgs { dir }) => {
-            DataDir::open_existing(&dir).map_err(CtlError::from).and_then(|dir| check::run(&dir, &mut out))
-        }
-        StoreCommand::Salvage(FolderArgs { dir }) => {
-            DataDir::open_existing(&dir).map_err(CtlError::from).and_then(|dir| salvage::run(&dir, &mut out))
-        }
+    let done = match args.command {
+        CtlCommand::Store(command) => store(&command, &mut out),
+        CtlCommand::Definitions(command) => definitions::run(&command, &mut out).map(|()| Verdict::Whole),
     };
     match done {
         Ok(Verdict::Whole) => ExitCode::SUCCESS,
@@ -84,7 +103,14 @@ pub(crate) fn run(args: CtlArgs) -> ExitCode {
         Err(error) => {
             // Without anybody to read it, the exit code is all that can be told.
             let _ = writeln!(io::stderr(), "warrenmq: {error}");
-            ExitCode::from(if matches!(error, CtlError::DataDir(_)) { 2 } else { 1 })
+            ExitCode::from(if error.is_before() { 2 } else { 1 })
         }
+    }
+}
+
+fn store(command: &StoreCommand, out: &mut dyn Write) -> Result<Verdict, CtlError> {
+    match command {
+        StoreCommand::Check(FolderArgs { dir }) => check::run(&DataDir::open_existing(dir)?, out),
+        StoreCommand::Salvage(FolderArgs { dir }) => salvage::run(&DataDir::open_existing(dir)?, out),
     }
 }

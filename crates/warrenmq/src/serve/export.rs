@@ -60,7 +60,8 @@ impl Export {
     }
 }
 
-fn write(broker: &Broker, data_dir: &DataDir) {
+/// Writes the files anew.
+pub(crate) fn write(broker: &Broker, data_dir: &DataDir) {
     let files =
         [(NAME, broker.export_definitions(), GENERATIONS), (NUMBERS, broker.export_queue_numbers(), 0)];
     for (name, octets, generations) in files {

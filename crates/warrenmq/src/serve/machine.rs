@@ -31,7 +31,7 @@ pub(super) fn processors() -> usize {
 }
 
 /// Unix time in milliseconds; 0 for a machine whose clock stands before 1970.
-pub(super) fn unix_time_ms() -> u64 {
+pub(crate) fn unix_time_ms() -> u64 {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

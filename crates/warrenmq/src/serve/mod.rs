@@ -4,10 +4,12 @@
 //! and files are read before the data folder is touched. A stop ends with everything on disk and exit code 0.
 
 mod args;
+mod control;
 mod disk_watch;
 mod export;
 mod log;
 mod machine;
+mod open;
 mod signals;
 mod spare_code;
 
@@ -19,16 +21,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use warrenmq_broker::{Broker, Commits, Durability, Failure, OnFailure, Options, RestoreError, definitions};
+use warrenmq_broker::{Broker, Failure, OnFailure, RestoreError, definitions};
 use warrenmq_server::{BindError, Listeners, Stop};
-use warrenmq_store::{DataDir, DataDirError, DefinitionError, FolderDisk, SledDefinitions};
+use warrenmq_store::{DataDir, DataDirError, DefinitionError};
 
 use crate::config::{self, Config, ConfigError};
+use control::Control;
 use disk_watch::DiskWatch;
 use export::Export;
 
 pub(crate) use args::ServeArgs;
+pub(crate) use export::write as write_copy;
 pub(crate) use log::parse_log_level;
+pub(crate) use machine::unix_time_ms;
+pub(crate) use open::{OpenError, open_broker};
 
 /// Why the broker did not start, or did not end well. `Display` is one line.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +52,7 @@ enum ServeError {
     #[error(transparent)]
     Store(#[from] DefinitionError),
     #[error(transparent)]
-    Restore(#[from] RestoreError),
+    Open(#[from] OpenError),
     #[error("the system refused what the broker needs: {0}")]
     System(#[from] io::Error),
     #[error("stopped because the disk failed; the log says how")]
@@ -79,13 +85,7 @@ fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let json = read_definitions(&config)?;
     let mut data_dir = DataDir::open(&config.data_dir)?;
     let failed = Arc::new(AtomicBool::new(false));
-    let broker = open_broker(&config, &data_dir, &stop, &failed)?;
-    if let Some(before) = data_dir.upgrade()? {
-        let (path, now) = (data_dir.path().display(), data_dir.format());
-        tracing::info!(
-            "data folder {path} has format {now} now, it was {before}; versions before this one refuse it"
-        );
-    }
+    let broker = open_broker(&config, &mut data_dir, on_failure(&stop, &failed))?;
     if let Some((path, json)) = json {
         let loaded = broker.load_definitions(&json, machine::unix_time_ms());
         if failed.load(Ordering::Relaxed) {
@@ -104,6 +104,7 @@ fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let ready = ready_line(&listeners, &data_dir);
     let limit = config.disk_free_limit.octets();
     let watch = DiskWatch::start(Arc::clone(&broker), data_dir.path(), limit)?;
+    let control = start_control(&broker, &data_dir);
     let export = Export::start(Arc::clone(&broker), data_dir)?;
     let workers = Some(usize::from(config.workers)).filter(|workers| *workers > 0);
     let on_ready = || {
@@ -121,6 +122,9 @@ fn serve(args: ServeArgs) -> Result<(), ServeError> {
         tracing::warn!("{} connections did not close in time and were cut", report.cut_connections);
     }
 
+    if let Some(control) = control {
+        control.finish();
+    }
     watch.finish();
     // The lock on the folder is given back last.
     let closed = broker.close();
@@ -176,46 +180,26 @@ fn read_definitions(config: &Config) -> Result<Option<(PathBuf, Vec<u8>)>, Serve
     }
 }
 
-fn open_broker(
-    config: &Config,
-    data_dir: &DataDir,
-    stop: &Arc<Stop>,
-    failed: &Arc<AtomicBool>,
-) -> Result<Arc<Broker>, ServeError> {
-    let store = SledDefinitions::open(data_dir)?;
-    let on_failure = {
-        let (stop, failed) = (Arc::clone(stop), Arc::clone(failed));
-        move |failure: Failure| {
-            tracing::error!("{failure}");
-            failed.store(true, Ordering::Relaxed);
-            stop.request("the disk failed");
+/// A broker serves its clients also where it cannot be controlled.
+fn start_control(broker: &Arc<Broker>, data_dir: &DataDir) -> Option<Control> {
+    match Control::start(Arc::clone(broker), data_dir.path()) {
+        Ok(control) => Some(control),
+        Err(error) => {
+            tracing::warn!(
+                "no control socket, `warrenmq ctl` works only when the broker has stopped: {error}"
+            );
+            None
         }
-    };
-    let on_failure: OnFailure = Arc::new(on_failure);
-    let disk = Arc::new(FolderDisk::new(data_dir.path()));
-    Ok(Broker::open(options(config)?, Box::new(store), disk, Commits::Threaded, on_failure)?)
+    }
 }
 
-fn options(config: &Config) -> io::Result<Options> {
-    let cluster_name = match config.cluster_name.as_str() {
-        "" => format!("warrenmq@{}", machine::host_name()),
-        name => name.to_owned(),
-    };
-    Ok(Options {
-        limits: config.limits.clone(),
-        loopback_users: config.loopback_users.clone(),
-        default_user: config.default_user.clone(),
-        default_pass: config.default_pass.clone(),
-        default_vhost: config.default_vhost.clone(),
-        cluster_name,
-        product: config.server_properties.product.clone(),
-        version: config.server_properties.version.clone(),
-        seed: machine::seed()?,
-        // The clock of the server tells Unix time.
-        epoch_ms: 0,
-        now: machine::unix_time_ms(),
-        default_queue_type: config.default_queue_type.clone(),
-        durability: if config.durability == "os" { Durability::Os } else { Durability::Fsync },
+/// Called when the disk has failed: the broker stops, and says so at its end.
+fn on_failure(stop: &Arc<Stop>, failed: &Arc<AtomicBool>) -> OnFailure {
+    let (stop, failed) = (Arc::clone(stop), Arc::clone(failed));
+    Arc::new(move |failure: Failure| {
+        tracing::error!("{failure}");
+        failed.store(true, Ordering::Relaxed);
+        stop.request("the disk failed");
     })
 }
 
