@@ -170,10 +170,16 @@ fn slow_clients_hold_nothing_up_and_are_dropped() {
     }
     let (code, _, err) = ctl(&home, &["export"], "");
     assert_eq!(code, 0, "{err}");
-    // An eighth and a ninth.
-    slow.push(connect(&home));
-    let (code, _, err) = ctl(&home, &["export"], "");
-    assert!(code == 1 && err.contains("8 control clients are there already"), "{err}");
+    // The one that was served may still count among the eight for a moment.
+    let refused = loop {
+        slow.push(connect(&home));
+        let (code, _, err) = ctl(&home, &["export"], "");
+        if code != 0 {
+            break err;
+        }
+        assert!(slow.len() < 20, "there is no bound");
+    };
+    assert!(refused.contains("8 control clients are there already"), "{refused}");
     let mut reply = String::new();
     slow[0].read_to_string(&mut reply).expect("an end");
     assert!(reply.contains("no whole line came in time"), "{reply}");
