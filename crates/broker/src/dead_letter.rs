@@ -119,7 +119,7 @@ fn publish_one(
     let mut builder = RunBuilder::new();
     builder.push(record);
     let Some(run) = builder.finish() else { return };
-    let mut queues = Vec::new();
+    let (mut queues, mut keeps_all) = (Vec::new(), false);
     for cell in targets.iter().filter_map(|id| picture.cell(*id)) {
         if (reason == Reason::Rejected || !is_cycle(cell, &parsed))
             && let Some(first) =
@@ -127,9 +127,10 @@ fn publish_one(
             && cell.info.durable
         {
             queues.push((cell.info.store_id, first));
+            keeps_all |= cell.keeps_all();
         }
     }
-    scratch.work.publish(queues, &run, broker.epoch_ms() + scratch.now);
+    scratch.work.publish(queues, &run, keeps_all, broker.epoch_ms() + scratch.now);
 }
 
 /// Where the messages of a delivery stood.

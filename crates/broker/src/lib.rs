@@ -13,6 +13,7 @@ mod count;
 mod dead_letter;
 pub mod definitions;
 mod delayed;
+mod delivery_count;
 mod directory;
 mod failure;
 mod inbox;

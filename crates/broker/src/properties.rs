@@ -74,3 +74,56 @@ pub(crate) fn with_reply_to(header: &ContentHeader<'_>, name: &str) -> Vec<u8> {
     out.extend_from_slice(properties.rest());
     out
 }
+
+/// The header with a header of this key and number in front of the others, in place of one that is there; the key is at most 255
+/// octets.
+pub(crate) fn with_number(header: &ContentHeader<'_>, key: &[u8], number: i64) -> Vec<u8> {
+    let others = header.headers();
+    let mut table = vec![0; 4];
+    table.push(key.len() as u8);
+    table.extend_from_slice(key);
+    table.push(b'l');
+    table.extend_from_slice(&number.to_be_bytes());
+    for (other, value) in others.iter().flat_map(RawTable::entries).filter(|(other, _)| *other != key) {
+        table.push(other.len() as u8);
+        table.extend_from_slice(other);
+        table.push(value.tag);
+        table.extend_from_slice(value.raw);
+    }
+    let length = (table.len() - 4) as u32;
+    table[..4].copy_from_slice(&length.to_be_bytes());
+    let mut out = Vec::with_capacity(header.raw.len() + table.len());
+    out.extend_from_slice(header.raw.get(..FIXED - 2).unwrap_or_default());
+    out.extend_from_slice(&(header.flags | flag::HEADERS).to_be_bytes());
+    let mut properties = Properties::of(header);
+    for bit in [flag::CONTENT_TYPE, flag::CONTENT_ENCODING] {
+        out.extend_from_slice(properties.take(bit));
+    }
+    properties.take(flag::HEADERS);
+    out.extend_from_slice(&table);
+    out.extend_from_slice(properties.rest());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use warrenmq_wire::content;
+
+    use super::*;
+
+    #[test]
+    fn a_number_takes_the_place_of_what_was_there() {
+        // Content type "t", perhaps headers, delivery mode 2.
+        let plain = [&[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5][..], &[0x90, 0, 1, b't', 2]].concat();
+        let first = with_number(&content::parse_header(&plain).unwrap(), b"n", 7);
+        let header = content::parse_header(&first).unwrap();
+        assert!(header.check().is_ok());
+        assert_eq!((header.content_type(), header.delivery_mode()), (Some(&b"t"[..]), Some(2)));
+        let second = with_number(&header, b"m", 1);
+        let third = with_number(&content::parse_header(&second).unwrap(), b"n", -1);
+        let header = content::parse_header(&third).unwrap();
+        let entries: Vec<_> = header.headers().unwrap().entries().map(|(k, v)| (k, v.as_integer())).collect();
+        assert_eq!(entries, [(&b"n"[..], Some(-1)), (&b"m"[..], Some(1))]);
+        assert_eq!((header.content_type(), header.delivery_mode()), (Some(&b"t"[..]), Some(2)));
+    }
+}

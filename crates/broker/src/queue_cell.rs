@@ -257,6 +257,16 @@ impl QueueCell {
     }
 
     /// The name of its type, as `x-queue-type` spells it.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether all its messages outlive a restart, persistent or not.
+    pub(crate) fn keeps_all(&self) -> bool {
+        self.kind == Kind::Quorum
+    }
+
+    /// The name of its type.
     pub(crate) fn type_name(&self) -> &'static str {
         self.kind.name()
     }
@@ -472,7 +482,7 @@ impl QueueCell {
         state.queue.advance(scratch.now, &mut scratch.effects);
         // Whatever becomes of the command: the next queue must not take these for its own.
         self.bury(&state, scratch);
-        self.note_gone(&mut scratch.effects, &mut scratch.work.entries);
+        self.note_gone(&mut scratch.effects, &mut scratch.work);
         state
     }
 

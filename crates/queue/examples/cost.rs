@@ -196,7 +196,7 @@ fn run_with(count: u32, priority: impl Fn(u32) -> u8) -> Run {
             header: &[0; 14],
             body: &[0; 16],
             persistent: false,
-            priority: priority(at),
+            priority: Some(priority(at)),
             ttl: None,
             dead: false,
             due: None,

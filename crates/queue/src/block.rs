@@ -3,7 +3,7 @@
 //! Invariants: positions in `pieces` ascend and lie between `first` and `last`; `ready <= live <= count`; a block without a body
 //! has a place. Which of its messages are live is said by the sets of its level, not here. A block whose `live` is 0 is dead.
 
-use crate::ledger::Weight;
+use crate::ledger::{Ledger, Weight};
 use crate::page::{PageId, Place};
 use crate::run::Run;
 use crate::{Millis, Position};
@@ -157,11 +157,11 @@ impl Body {
 
 impl Block {
     /// Messages that were just published: all of them are ready.
-    pub(crate) fn of_piece(piece: Piece, weight: Weight) -> Block {
+    pub(crate) fn of_piece(piece: Piece, ledger: &Ledger) -> Block {
         let (first, last, count) = (piece.first, piece.last(), piece.count);
-        let (octets, weight) = (u64::from(piece.size), piece.weight(weight));
+        let (octets, weight) = (u64::from(piece.size), piece.weight(ledger.weight));
         Block {
-            persistent: piece.run.persistent_of(piece.offset, count) > 0,
+            persistent: ledger.keeps_all || piece.run.persistent_of(piece.offset, count) > 0,
             body: Body::One(piece),
             ready_size: weight,
             weight,
@@ -170,13 +170,14 @@ impl Block {
     }
 
     /// The same for several pieces, at least one, in ascending order.
-    pub(crate) fn of_pieces(pieces: Vec<Piece>, weight: Weight) -> Option<Block> {
+    pub(crate) fn of_pieces(pieces: Vec<Piece>, ledger: &Ledger) -> Option<Block> {
         let bounds = (pieces.first()?.first, pieces.last()?.last());
         let count = pieces.iter().map(|piece| piece.count).sum();
         let octets = pieces.iter().map(|piece| u64::from(piece.size)).sum();
-        let weight = pieces.iter().map(|piece| piece.weight(weight)).sum();
+        let weight = pieces.iter().map(|piece| piece.weight(ledger.weight)).sum();
         Some(Block {
-            persistent: pieces.iter().any(|piece| piece.run.persistent_of(piece.offset, piece.count) > 0),
+            persistent: ledger.keeps_all
+                || pieces.iter().any(|piece| piece.run.persistent_of(piece.offset, piece.count) > 0),
             body: Body::of_pieces(pieces),
             ready_size: weight,
             weight,
@@ -288,7 +289,7 @@ mod tests {
         let mut builder = RunBuilder::new();
         for body in bodies {
             let (route, header) = (&[0, 0][..], &[0; 14][..]);
-            let (persistent, priority, ttl, dead) = (true, 0, None, false);
+            let (persistent, priority, ttl, dead) = (true, None, None, false);
             builder.push(Record { route, header, body, persistent, priority, ttl, dead, due: None });
         }
         Piece::of_run(builder.finish().expect("it has records"), first, 0)

@@ -15,13 +15,14 @@ use crate::queue::Queue;
 impl Queue {
     /// Panics when an invariant does not hold; for tests.
     pub fn check(&self) {
-        let Ledger { recorded, weight, .. } = self.ledger;
-        let mut sum = Ledger { recorded, weight, ..Ledger::default() };
+        let Ledger { recorded, keeps_all, weight, .. } = self.ledger;
+        let mut sum = Ledger { recorded, keeps_all, weight, ..Ledger::default() };
         let mut places: BTreeMap<Place, u32> = BTreeMap::new();
         let mut all = Positions::new();
+        assert!(self.levels.is_sorted_by(|a, b| a.priority < b.priority), "levels in order");
         for (at, level) in self.levels.iter().enumerate() {
             check_level(level, weight);
-            for set in [&level.ready, &level.unacked, &*level.doomed] {
+            for set in level.sets() {
                 let before = all.count();
                 set.ranges().for_each(|(first, last)| all.insert(first, last));
                 assert_eq!(all.count(), before + set.count(), "a message is in two sets");
@@ -37,7 +38,7 @@ impl Queue {
                 }
             }
             let gathered = level.gathered().map_or(0, |builder| builder.len() as u64);
-            sum.ready += level.ready.count();
+            sum.ready += level.ready.count() + level.returned.count();
             sum.ready_size += gathered;
             sum.resident += gathered;
         }
@@ -51,6 +52,7 @@ impl Queue {
             assert_eq!(all.range_within(first, last), Some((first, last)), "redelivered, but not here");
         }
         assert!((self.ledger.ready == 0) == (self.ledger.ready_size == 0), "ready size");
+        self.check_returns();
         self.check_flow();
     }
 
@@ -63,19 +65,47 @@ impl Queue {
 
     /// What is ready goes to whoever may receive, unless the first has to be loaded; then that was asked for.
     fn check_flow(&self) {
-        let Some(level) = self.levels.iter().rev().find(|level| !level.ready.is_empty()) else { return };
+        let returned = self.returns.order.front().and_then(|(first, _)| {
+            self.levels.iter().find(|level| level.returned.contains(*first)).map(|level| (level, *first))
+        });
+        let ready = self.levels.iter().rev().find_map(|level| Some((level, level.ready.first()?)));
+        let Some((level, first)) = returned.or(ready) else { return };
         if self.consumers.any_in_turn() {
-            let first = level.ready.first().expect("it is not empty");
             let block = level.blocks.iter().find(|block| block.last >= first);
             let stalls = block.is_some_and(|block| block.is_stored() && block.loading);
             assert!(stalls, "a consumer with credit waits beside ready messages");
         }
     }
 
+    /// What came back stands in the order, or waits; and all of it is counted.
+    fn check_returns(&self) {
+        let returns = &*self.returns;
+        let order = returns.order.iter().copied();
+        let waiting = returns.waiting.iter().map(|((_, first), last)| (*first, *last));
+        let mut sets = [Positions::new(), Positions::new()];
+        for (which, (first, last)) in order.map(|range| (0, range)).chain(waiting.map(|range| (1, range))) {
+            sets[which].insert(first, last);
+            let levels = self.levels.iter();
+            let of = |level: &Level| [&level.returned, &level.waiting][which].range_within(first, last);
+            assert_eq!(levels.filter_map(of).collect::<Vec<_>>(), [(first, last)], "one level has it");
+        }
+        let count = |of: fn(&Level) -> u64| self.levels.iter().map(of).sum::<u64>();
+        assert_eq!(sets[0].count(), count(|level| level.returned.count()));
+        assert_eq!(sets[1].count(), count(|level| level.waiting.count()));
+        assert_eq!(sets[1].count(), returns.waiting_count);
+        for (first, last, _) in self.redelivered.attempts().iter() {
+            assert_eq!(self.redelivered.since().range_within(first, last), Some((first, last)), "counted");
+        }
+        for (first, last, _) in returns.reasons.iter() {
+            let doomed = self.levels.iter().filter_map(|level| level.doomed.range_within(first, last));
+            assert_eq!(doomed.collect::<Vec<_>>(), [(first, last)], "a reason without a death");
+        }
+    }
+
     fn check_writing(&self, at: usize, block: &Block) {
         if let Some(id) = block.writing {
             let draft = self.writing.get(&id).expect("a page that is being written is known");
-            assert_eq!(draft.level, at);
+            assert_eq!(draft.priority, self.levels[at].priority);
         }
     }
 }
@@ -96,7 +126,8 @@ fn check_level(level: &Level, weight: Weight) {
             }
             count
         };
-        let (ready, others) = (count(&level.ready), count(&level.unacked) + count(&level.doomed));
+        let ready = count(&level.ready) + count(&level.returned);
+        let others = count(&level.unacked) + count(&level.doomed) + count(&level.waiting);
         assert_eq!((block.ready, block.live), (ready, ready + others), "{block:?}");
         assert!(block.live <= block.count);
         assert!((block.ready == 0) == (block.ready_size == 0));
@@ -105,7 +136,7 @@ fn check_level(level: &Level, weight: Weight) {
     }
     assert!(names.is_sorted_by(|a, b| a < b), "names");
     let gathered = level.gathered().map_or(0, |builder| u64::from(builder.count()));
-    let sets = level.ready.count() + level.unacked.count() + level.doomed.count();
+    let sets: u64 = level.sets().iter().map(|set| set.count()).sum();
     assert_eq!(sets, live + gathered, "all messages are in blocks");
     assert_eq!(level.blocks.with_ready(), level.blocks.iter().filter(|block| block.ready > 0).count());
     level.blocks.check();
@@ -130,7 +161,7 @@ fn check_body(level: &Level, block: &Block, weight: Weight) {
                 continue;
             }
             let weighs = piece.weigh(weight, offset, offset + octets, 1);
-            size += if level.ready.contains(position) { weighs } else { 0 };
+            size += if level.ready_within(position, position).is_some() { weighs } else { 0 };
             covered += u32::from(level.live_within(position, position).is_some());
             offset += octets;
         }

@@ -3,10 +3,11 @@
 //! Invariant: a delivery names each message by offset in its run and by position in its queue, so that the receiver can
 //! encode it without looking at the queue and settle it without keeping the run.
 
-use crate::Position;
 use crate::consumers::ConsumerSlot;
 use crate::page::{PageId, Place};
+use crate::redelivered::Attempts;
 use crate::run::Run;
+use crate::{Millis, Position};
 
 /// One record picked out of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Delivery {
     pub picks: Picks,
     /// Whether they were delivered before.
     pub redelivered: bool,
+    /// How often they came back, in a queue that counts it.
+    pub attempts: u32,
 }
 
 impl Delivery {
@@ -67,6 +70,8 @@ pub struct Effects {
     /// Of a recorded queue: ranges of messages that are done with for good and that a restart would bring back if it did not know.
     /// Dead letters are not among them: who receives them reports them. A range may name transient messages too.
     pub gone: Vec<(Position, Position)>,
+    /// Of a recorded queue that counts how often messages come back: those that just did.
+    pub attempts: Vec<Attempted>,
     /// Stored blocks whose bodies are needed now or soon; each is asked for once.
     pub loads: Vec<(PageId, Place)>,
     /// Places that nothing needs any more, each once.
@@ -91,6 +96,32 @@ pub enum Reason {
     Expired,
     /// The queue was full.
     Maxlen,
+    /// They came back too often.
+    DeliveryLimit,
+}
+
+/// How messages come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Back {
+    /// As if they had never left: nobody saw them.
+    Unsent,
+    /// Their consumer gives them back.
+    Returned,
+    /// Their consumer has failed with them, or has gone.
+    Failed,
+}
+
+/// Messages that came back, with what a restart has to know of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempted {
+    /// Position of the first.
+    pub first: Position,
+    /// Position of the last.
+    pub last: Position,
+    /// How often they came back.
+    pub attempts: Attempts,
+    /// When they are ready again, if they have to wait.
+    pub due: Option<Millis>,
 }
 
 impl Reason {
@@ -100,6 +131,7 @@ impl Reason {
             Reason::Rejected => "rejected",
             Reason::Expired => "expired",
             Reason::Maxlen => "maxlen",
+            Reason::DeliveryLimit => "delivery_limit",
         }
     }
 }
@@ -112,11 +144,12 @@ impl Effects {
 
     /// Whether nothing was caused.
     pub fn is_empty(&self) -> bool {
-        let Effects { deliveries, hungry, dead, gone, loads, freed } = self;
+        let Effects { deliveries, hungry, dead, gone, attempts, loads, freed } = self;
         deliveries.is_empty()
             && hungry.is_empty()
             && dead.is_empty()
             && gone.is_empty()
+            && attempts.is_empty()
             && loads.is_empty()
             && freed.is_empty()
     }

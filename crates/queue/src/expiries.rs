@@ -15,12 +15,12 @@ use crate::{Millis, Position};
 /// What to look at, soonest first.
 #[derive(Debug, Default)]
 pub(crate) struct Expiries {
-    /// Time, level, and a position in the block.
-    due: BTreeSet<(Millis, usize, Position)>,
-    /// The block that is being read back for this: level and a position in it.
-    reading: Option<(usize, Position)>,
+    /// Time, priority, and a position in the block.
+    due: BTreeSet<(Millis, u8, Position)>,
+    /// The block that is being read back for this: priority and a position in it.
+    reading: Option<(u8, Position)>,
     /// Blocks that are to be read back after it.
-    next: Vec<(usize, Position)>,
+    next: Vec<(u8, Position)>,
 }
 
 impl Empty for Expiries {
@@ -42,7 +42,8 @@ impl Queue {
             }
             let end = self.levels[level].blocks.get(index).last.min(last);
             if let Some(at) = self.soonest(level, index, from, end) {
-                self.expiries.due.insert((at, level, from));
+                let priority = self.levels[level].priority;
+                self.expiries.due.insert((at, priority, from));
             }
             next = end + 1;
         }
@@ -63,22 +64,27 @@ impl Queue {
     pub(crate) fn drop_expired_anywhere(&mut self, effects: &mut Effects) {
         while let Some(at) = self.next_look()
             && at <= self.now
-            && let Some((_, level, position)) = self.expiries.due.pop_first()
+            && let Some((_, priority, position)) = self.expiries.due.pop_first()
         {
-            self.look_into(level, position, effects);
+            if let Some(level) = self.levels.find(priority) {
+                self.look_into(level, position, effects);
+            }
         }
     }
 
     /// When to look next.
     pub(crate) fn next_look(&mut self) -> Option<Millis> {
-        if let Some((level, position)) = self.expiries.reading {
-            let blocks = &self.levels[level].blocks;
-            let index = blocks.first_from(position);
-            if index == blocks.len() || !blocks.get(index).loading {
+        if let Some((priority, position)) = self.expiries.reading {
+            let loads = self.levels.find(priority).is_some_and(|level| {
+                let blocks = &self.levels[level].blocks;
+                let index = blocks.first_from(position);
+                index < blocks.len() && blocks.get(index).loading
+            });
+            if !loads {
                 // It has come, or nobody needs it any more.
                 self.expiries.reading = None;
-                if let Some((level, position)) = self.expiries.next.pop() {
-                    self.expiries.due.insert((0, level, position));
+                if let Some((priority, position)) = self.expiries.next.pop() {
+                    self.expiries.due.insert((0, priority, position));
                 }
             }
         }
@@ -87,8 +93,8 @@ impl Queue {
 
     /// Drops what has expired in one block, and notes when to come back.
     fn look_into(&mut self, level: usize, position: Position, effects: &mut Effects) {
-        let blocks = &self.levels[level].blocks;
-        let index = blocks.first_from(position);
+        let Level { blocks, priority, .. } = &self.levels[level];
+        let (priority, index) = (*priority, blocks.first_from(position));
         if index == blocks.len() {
             return;
         }
@@ -96,10 +102,10 @@ impl Queue {
         let (first, last) = (block.first, block.last);
         if block.is_stored() {
             if block.ready > 0 && self.expiries.reading.is_some() {
-                self.expiries.next.push((level, last));
+                self.expiries.next.push((priority, last));
             } else if block.ready > 0 {
                 self.want(level, index, effects);
-                self.expiries.reading = Some((level, last));
+                self.expiries.reading = Some((priority, last));
             }
             return;
         }

@@ -35,6 +35,10 @@ impl Queue {
         if self.ledger.ready > 0 && self.consumers.any_pulling() && self.first_is_here() {
             self.consumers.tell(&mut effects.hungry);
         }
+        if !self.returns.is_idle() {
+            // What came back may be too much, now that consumers had their chance.
+            self.drop_overflow(effects);
+        }
         if self.ledger.stored > 0 {
             self.read_ahead(effects);
         }
@@ -47,6 +51,11 @@ impl Queue {
             // The one behind the first may have expired already.
             self.drop_expired(effects);
         }
+        if !self.returns.order.is_empty()
+            && let Some(next) = self.next_returned(effects)
+        {
+            return next;
+        }
         let Queue { levels, ledger, redelivered, .. } = self;
         let Some(at) = levels.iter().rposition(|level| !level.ready.is_empty()) else { return Next::Empty };
         match levels[at].head(ledger) {
@@ -56,7 +65,7 @@ impl Queue {
                 Next::Stalled
             }
             Some(Head::Here(mut slice)) => {
-                let last = redelivered.of(slice.first, slice.last()).1;
+                let last = redelivered.of(slice.first, slice.last()).2;
                 slice.count = if self.expirable { 1 } else { (last - slice.first + 1) as u32 };
                 Next::Here(at, slice)
             }
@@ -65,6 +74,9 @@ impl Queue {
 
     /// Whether what stands first is in memory.
     fn first_is_here(&mut self) -> bool {
+        if let Some((_, head)) = self.first_returned() {
+            return matches!(head, Head::Here(_));
+        }
         let Queue { levels, ledger, .. } = self;
         let first = levels.iter_mut().rev().find(|level| !level.ready.is_empty());
         first.is_some_and(|level| matches!(level.head(ledger), Some(Head::Here(_))))
@@ -84,6 +96,7 @@ impl Queue {
         active.charge(slice.count, end - slice.offset);
         effects.deliveries.push((slot, level.delivery(slice, &self.redelivered)));
         level.take(slice, end, &mut self.ledger);
+        self.note_taken(slice);
     }
 
     /// Says whether it goes on.
@@ -107,7 +120,7 @@ impl Queue {
             return true;
         }
         let run = self.levels[at].piece(&slice).run.clone();
-        let redelivered = self.redelivered.of(slice.first, slice.first).0;
+        let (redelivered, attempts, _) = self.redelivered.of(slice.first, slice.first);
         let mut offset = slice.offset;
         let mut index = 0;
         let Queue { consumers, round, .. } = self;
@@ -122,12 +135,14 @@ impl Queue {
         slice.count = index;
         if index > 0 {
             self.levels[at].take(&slice, offset, &mut self.ledger);
+            self.note_taken(&slice);
         }
         for (slot, picks) in &mut self.round {
             if !picks.is_empty() {
                 let list = Picks::List(picks.as_slice().into());
                 picks.clear();
-                let delivery = Delivery { run: run.clone(), first: slice.first, picks: list, redelivered };
+                let delivery =
+                    Delivery { run: run.clone(), first: slice.first, picks: list, redelivered, attempts };
                 effects.deliveries.push((*slot, delivery));
             }
         }

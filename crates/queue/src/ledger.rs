@@ -37,6 +37,8 @@ pub(crate) struct Ledger {
     pub(crate) stored: u64,
     /// What is done with is told.
     pub(crate) recorded: bool,
+    /// All messages are taken for persistent.
+    pub(crate) keeps_all: bool,
     /// Places that several blocks share, with the number of these blocks.
     pub(crate) shared: Rare<BTreeMap<Place, u32>>,
 }
@@ -50,7 +52,8 @@ impl Weight {
 
 impl Ledger {
     pub(crate) fn new(settings: &Settings) -> Ledger {
-        Ledger { recorded: settings.recorded, weight: Weight::of(settings), ..Ledger::default() }
+        let (recorded, keeps_all) = (settings.recorded, settings.keeps_all());
+        Ledger { recorded, keeps_all, weight: Weight::of(settings), ..Ledger::default() }
     }
 
     /// Octets of the bodies of ready messages, where these are what counts.

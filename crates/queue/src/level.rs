@@ -1,6 +1,6 @@
 //! The messages of one priority: where each stands, and the blocks they are in.
 //!
-//! Invariants: a message that is not gone is in exactly one of `ready`, `unacked` and `doomed`, and in exactly one block or, if it
+//! Invariants: a message that is not gone is in exactly one of `ready`, `unacked`, `doomed`, `returned` and `waiting`, and in exactly one block or, if it
 //! has just joined a backlog, in `open`; so what leaves out of order leaves nothing behind but a hole in a set.
 //!
 //! Small runs that join a backlog are copied together in `open`, since a run of one message costs several times its size.
@@ -13,6 +13,7 @@ use crate::positions::Positions;
 use crate::rare::Rare;
 use crate::redelivered::Redelivered;
 use crate::run::RunBuilder;
+use crate::spans::Spans;
 use crate::{Millis, Position};
 
 /// Runs up to this size are copied together when they join a backlog.
@@ -26,11 +27,17 @@ const BACKLOG_BLOCKS: usize = 16;
 
 #[derive(Debug, Default)]
 pub(crate) struct Level {
+    /// Of all its messages, as the queue counts it.
+    pub(crate) priority: u8,
     pub(crate) blocks: Blocks,
     pub(crate) ready: Positions,
     pub(crate) unacked: Positions,
     /// Rejected for good, and dead letters as soon as their bodies are loaded.
     pub(crate) doomed: Rare<Positions>,
+    /// Ready again, and not at their place: the queue says in which order.
+    pub(crate) returned: Rare<Positions>,
+    /// Back, and not ready before their time.
+    pub(crate) waiting: Rare<Positions>,
     /// `None` until the level has had a backlog: an idle queue stays small.
     open: Option<Box<Open>>,
 }
@@ -78,6 +85,10 @@ impl Slice {
 }
 
 impl Level {
+    pub(crate) fn new(priority: u8) -> Level {
+        Level { priority, ..Level::default() }
+    }
+
     /// Appends messages that were just published.
     /// With `gather` small runs of a backlog may be copied together; not where each message has its own time.
     pub(crate) fn push(&mut self, piece: Piece, gather: bool, ledger: &mut Ledger) {
@@ -88,7 +99,7 @@ impl Level {
             self.gather(&piece, ledger);
         } else {
             self.seal(ledger);
-            self.blocks.push(Block::of_piece(piece, ledger.weight), ledger);
+            self.blocks.push(Block::of_piece(piece, ledger), ledger);
         }
     }
 
@@ -123,7 +134,11 @@ impl Level {
     /// A slice that ends at octet `end` has been handed over.
     #[inline]
     pub(crate) fn take(&mut self, slice: &Slice, end: u32, ledger: &mut Ledger) {
-        self.ready.remove(slice.first, slice.last(), |_, _| {});
+        if self.returned.is_empty() || !self.returned.contains(slice.first) {
+            self.ready.remove(slice.first, slice.last(), |_, _| {});
+        } else {
+            self.returned.remove(slice.first, slice.last(), |_, _| {});
+        }
         self.unacked.insert(slice.first, slice.last());
         self.blocks.get_mut(slice.block).mark(slice.last() + 1, end);
         let size = self.piece(slice).weigh(ledger.weight, slice.offset, end, slice.count);
@@ -139,11 +154,15 @@ impl Level {
         ledger: &mut Ledger,
         effects: &mut Effects,
     ) {
-        let Level { blocks, ready, .. } = self;
-        ready.remove(first, last, |first, last| {
+        let Level { blocks, ready, returned, .. } = self;
+        let mut each = |first, last| {
             blocks.unready(first, last, ledger);
             blocks.settle(first, last, told, ledger, effects);
-        });
+        };
+        ready.remove(first, last, &mut each);
+        if !returned.is_empty() {
+            returned.remove(first, last, each);
+        }
     }
 
     /// Unacked messages from `first` to `last` are gone. Each range of them is told.
@@ -187,9 +206,9 @@ impl Level {
     /// What is doomed from `first` to `last` and in memory becomes dead letters. For what is not a position in each block is returned.
     pub(crate) fn bury(
         &mut self,
-        first: Position,
-        last: Position,
+        (first, last): (Position, Position),
         redelivered: &mut Redelivered,
+        mut reasons: Option<&mut Spans<Reason>>,
         ledger: &mut Ledger,
         effects: &mut Effects,
     ) -> Vec<Position> {
@@ -206,10 +225,15 @@ impl Level {
                 wanted.push(from);
             } else {
                 let (piece, offset) = block.locate(from);
-                to = redelivered.of(from, to.min(block.body.pieces()[piece].last())).1;
+                to = redelivered.of(from, to.min(block.body.pieces()[piece].last())).2;
+                let mut reason = None;
+                if let Some(reasons) = reasons.as_deref_mut() {
+                    (reason, to) = reasons.of(from, to);
+                    reasons.remove(from, to);
+                }
                 let slice = Slice { block: at, piece, first: from, count: (to - from + 1) as u32, offset };
                 let delivery = self.delivery(&slice, redelivered);
-                effects.dead.push(Dead { delivery, reason: Reason::Rejected });
+                effects.dead.push(Dead { delivery, reason: reason.unwrap_or(Reason::Rejected) });
                 self.doomed.remove(from, to, |_, _| {});
                 self.blocks.settle(from, to, false, ledger, effects);
                 redelivered.forget(from, to);
@@ -235,28 +259,87 @@ impl Level {
         });
     }
 
+    /// Unacked messages from `first` to `last` are ready again, wherever the queue has them.
+    pub(crate) fn line_up(&mut self, first: Position, last: Position, ledger: &mut Ledger) {
+        let Level { blocks, returned, unacked, .. } = self;
+        unacked.remove(first, last, |first, last| {
+            returned.insert(first, last);
+            blocks.put_back(first, last, ledger);
+        });
+    }
+
+    /// Unacked messages from `first` to `last` are back, and not ready before their time.
+    pub(crate) fn put_aside(&mut self, first: Position, last: Position) {
+        let Level { waiting, unacked, .. } = self;
+        unacked.remove(first, last, |first, last| waiting.insert(first, last));
+    }
+
+    /// Ready messages from `first` to `last` are not ready before their time.
+    pub(crate) fn wait_on(&mut self, first: Position, last: Position, ledger: &mut Ledger) {
+        let Level { blocks, ready, waiting, .. } = self;
+        ready.remove(first, last, |first, last| {
+            waiting.insert(first, last);
+            blocks.unready(first, last, ledger);
+        });
+    }
+
+    /// The time of those from `first` to `last` has come: they are ready at their place, or wherever the queue has them.
+    pub(crate) fn end_waiting(
+        &mut self,
+        first: Position,
+        last: Position,
+        lined_up: bool,
+        ledger: &mut Ledger,
+    ) {
+        let Level { blocks, ready, returned, waiting, .. } = self;
+        waiting.remove(first, last, |first, last| {
+            match lined_up {
+                true => returned.insert(first, last),
+                false => ready.insert(first, last),
+            }
+            blocks.put_back(first, last, ledger);
+        });
+        if waiting.is_empty() {
+            *waiting = Rare::default();
+        }
+    }
+
+    /// Takes out everything that came back and was not handed out again; none of it is ready then.
+    pub(crate) fn take_returns(&mut self, ledger: &mut Ledger) -> Vec<(Position, Position)> {
+        let (returned, waiting) = (self.returned.take(), self.waiting.take());
+        returned.ranges().for_each(|(first, last)| self.blocks.unready(first, last, ledger));
+        returned.ranges().chain(waiting.ranges()).collect()
+    }
+
     /// A slice as a delivery.
     #[inline]
     pub(crate) fn delivery(&self, slice: &Slice, redelivered: &Redelivered) -> Delivery {
+        let (redelivered, attempts, _) = redelivered.of(slice.first, slice.last());
         Delivery {
             run: self.piece(slice).run.clone(),
             first: slice.first,
             picks: Picks::Range { offset: slice.offset, count: slice.count },
-            redelivered: redelivered.of(slice.first, slice.last()).0,
+            redelivered,
+            attempts,
         }
+    }
+
+    /// Where the messages that are ready stand, wherever they are served.
+    pub(crate) fn ready_within(&self, first: Position, last: Position) -> Option<(Position, Position)> {
+        if self.returned.is_empty() {
+            return self.ready.range_within(first, last);
+        }
+        first_of(&[&self.ready, &*self.returned], first, last)
     }
 
     /// The first range of live messages in a row from `first` to `last`.
     pub(crate) fn live_within(&self, first: Position, last: Position) -> Option<(Position, Position)> {
-        let sets = [&self.ready, &self.unacked, &*self.doomed];
-        let (from, mut to) = sets.iter().filter_map(|set| set.range_within(first, last)).min()?;
-        while to < last
-            && let Some((_, further)) =
-                sets.iter().filter_map(|set| set.range_within(to + 1, last)).find(|(next, _)| *next == to + 1)
-        {
-            to = further;
-        }
-        Some((from, to))
+        first_of(&self.sets(), first, last)
+    }
+
+    /// Everything that lives.
+    pub(crate) fn sets(&self) -> [&Positions; 5] {
+        [&self.ready, &self.unacked, &*self.doomed, &*self.returned, &*self.waiting]
     }
 
     /// Makes a block of what was gathered.
@@ -269,7 +352,7 @@ impl Level {
                     Piece { run, first, count, offset, size, arrived }
                 };
                 let pieces = open.parts.drain(..).map(piece).collect();
-                if let Some(block) = Block::of_pieces(pieces, ledger.weight) {
+                if let Some(block) = Block::of_pieces(pieces, ledger) {
                     self.blocks.push(block, ledger);
                 }
             }
@@ -289,7 +372,8 @@ impl Level {
                 Weight::Bodies => block.body.pieces().iter().map(|piece| piece.weight(ledger.weight)).sum(),
             };
             let (mut size, mut next, last) = (0, block.first, block.last);
-            while let Some((from, to)) = self.ready.range_within(next, last) {
+            while let Some((from, to)) = self.ready_within(next, last) {
+                let block = self.blocks.get_mut(at);
                 size += block.measure(from, to, ledger.weight);
                 next = to + 1;
             }
@@ -321,4 +405,16 @@ impl Level {
         open.builder.push_raw(&piece.run, piece.offset, piece.offset + piece.size, piece.count);
         ledger.resident += u64::from(piece.size);
     }
+}
+
+/// The first range in a row from `first` to `last` of what is in any of these sets.
+fn first_of(sets: &[&Positions], first: Position, last: Position) -> Option<(Position, Position)> {
+    let (from, mut to) = sets.iter().filter_map(|set| set.range_within(first, last)).min()?;
+    while to < last
+        && let Some((_, further)) =
+            sets.iter().filter_map(|set| set.range_within(to + 1, last)).find(|(next, _)| *next == to + 1)
+    {
+        to = further;
+    }
+    Some((from, to))
 }

@@ -17,7 +17,8 @@
 //! positions, which cost bits.
 //!
 //! Invariants: every message that was published and is not done with is in exactly one place (ready, unacked, or rejected and
-//! waiting for its body); positions only grow; a message that comes back goes to its original place; where a body is changes
+//! waiting for its body, or back and waiting for its time); positions only grow; a message that comes back goes where its type of
+//! queue has it; where a body is changes
 //! when a message is handed out, never in which order. The crate knows no clock, no socket, no store and no randomness: the same
 //! commands give the same effects.
 #![forbid(unsafe_code)]
@@ -32,6 +33,7 @@ mod expiries;
 mod hand_out;
 mod ledger;
 mod level;
+mod levels;
 mod look;
 mod page;
 mod page_out;
@@ -41,18 +43,21 @@ mod queue;
 mod rare;
 mod redelivered;
 mod restore;
+mod returns;
 mod run;
 mod settings;
 mod single_active;
+mod spans;
 mod unsettled;
 
 pub use consumers::{Consumer, ConsumerSlot, Credit};
-pub use delivery::{Dead, Delivery, Effects, Pick, Picks, Reason};
+pub use delivery::{Attempted, Back, Dead, Delivery, Effects, Pick, Picks, Reason};
 pub use look::{Look, read_block};
 pub use page::{Page, PageId, PageRange, Place};
 pub use positions::Positions;
 pub use queue::{ConsumeError, Get, Got, Queue};
 pub use rare::{Empty, Rare};
+pub use redelivered::Attempts;
 pub use run::{Layout, Record, Records, Run, RunBuilder};
 pub use settings::{Kind, Overflow, Retry, RetryWhen, Settings};
 

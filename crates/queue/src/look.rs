@@ -38,7 +38,7 @@ impl Queue {
         let Queue { levels, ledger, redelivered, .. } = self;
         let level = levels.first_mut()?;
         level.seal(ledger);
-        let sets = [&level.ready, &level.unacked, &*level.doomed];
+        let sets = level.sets();
         let first = sets.iter().filter_map(|set| set.first_from(from)).min()?;
         let at = level.blocks.first_from(first);
         let end = level.blocks.get(at).last;
@@ -58,7 +58,7 @@ impl Queue {
         let count = (last.min(piece.last()) - first + 1) as u32;
         let picks = Picks::Range { offset, count };
         let redelivered = redelivered.of(first, first).0;
-        Some(Look::Here(Delivery { run: piece.run.clone(), first, picks, redelivered }))
+        Some(Look::Here(Delivery { run: piece.run.clone(), first, picks, redelivered, attempts: 0 }))
     }
 
     /// Takes out one message, ready or not, that is done with. Says whether it was there.
@@ -113,7 +113,7 @@ mod tests {
         let mut builder = RunBuilder::new();
         for body in bodies {
             let (route, header) = (&[0, 0][..], &[0; 14][..]);
-            let (persistent, priority, ttl, dead, due) = (true, 0, None, false, Some(5));
+            let (persistent, priority, ttl, dead, due) = (true, None, None, false, Some(5));
             builder.push(Record { route, header, body, persistent, priority, ttl, dead, due });
         }
         queue.publish(builder.finish().unwrap(), &mut Effects::new());

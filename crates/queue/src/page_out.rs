@@ -95,17 +95,17 @@ impl Queue {
         let Queue { levels, ledger, expirable, .. } = self;
         let level = &mut levels[at];
         let first = (from..=to).find(|index| !level.blocks.get(*index).is_dead()).unwrap_or(from);
-        let mut page = Page::new(level.blocks.get(first).id, at as u8);
+        let mut page = Page::new(level.blocks.get(first).id, level.priority);
         for index in first..=to {
             if level.blocks.get(index).is_dead() {
                 continue;
             }
-            copy_live(level, index, *expirable, &mut page);
+            copy_live(level, index, *expirable, ledger.keeps_all, &mut page);
             let block = level.blocks.get_mut(index);
             block.writing = Some(page.id);
             ledger.leaving += block.body.octets();
         }
-        let draft = Draft { level: at, count: page.count(), octets: page.octets };
+        let draft = Draft { priority: page.level, count: page.count(), octets: page.octets };
         self.writing.insert(page.id, draft);
         page
     }
@@ -122,7 +122,7 @@ fn live_octets(block: &Block) -> u64 {
 }
 
 /// Appends what lives of a block to a page.
-fn copy_live(level: &mut Level, index: usize, timed: bool, page: &mut Page) {
+fn copy_live(level: &mut Level, index: usize, timed: bool, keeps_all: bool, page: &mut Page) {
     let (mut next, last) = level_bounds(level, index);
     while let Some((from, to)) = level.live_within(next, last) {
         let block = level.blocks.get_mut(index);
@@ -132,7 +132,7 @@ fn copy_live(level: &mut Level, index: usize, timed: bool, page: &mut Page) {
         let end = piece.end_of(from, offset, (to - from + 1) as u32);
         page.octets += u64::from(end - offset);
         page.pieces.push(piece.run.slice(offset, end));
-        push_ranges(piece, (from, to), offset, timed, page);
+        push_ranges(piece, (from, to, offset), timed, keeps_all, page);
         next = to + 1;
     }
 }
@@ -140,15 +140,15 @@ fn copy_live(level: &mut Level, index: usize, timed: bool, page: &mut Page) {
 /// Appends the ranges of messages of a piece to a page, parted by whether they outlive a restart.
 fn push_ranges(
     piece: &Piece,
-    (first, last): (Position, Position),
-    mut offset: u32,
+    (first, last, mut offset): (Position, Position, u32),
     timed: bool,
+    keeps_all: bool,
     page: &mut Page,
 ) {
     let Piece { run, arrived, .. } = piece;
     let arrived = *arrived;
-    if run.persistent() == 0 || run.persistent() == run.count() {
-        let (count, transient) = ((last - first + 1) as u32, run.persistent() == 0);
+    if keeps_all || run.persistent() == 0 || run.persistent() == run.count() {
+        let (count, transient) = ((last - first + 1) as u32, !keeps_all && run.persistent() == 0);
         return page.push(PageRange { first, count, transient, arrived }, timed);
     }
     for first in first..=last {

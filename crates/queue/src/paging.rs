@@ -21,13 +21,16 @@ use crate::{Millis, Position};
 /// Octets that are kept, or loaded, ahead of consumers.
 const READ_AHEAD: u64 = 256 * 1024;
 
+/// So many ranges of messages that came back are looked at for that.
+const RETURNS_AHEAD: usize = 16;
+
 /// Pages on their way to the disk.
 pub(crate) type Writing = Rare<BTreeMap<PageId, Draft>>;
 
 /// What is to be known of a page when it is written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Draft {
-    pub(crate) level: usize,
+    pub(crate) priority: u8,
     pub(crate) count: u32,
     pub(crate) octets: u64,
 }
@@ -42,10 +45,10 @@ impl Queue {
     /// nothing of it is left, the place is given back.
     pub fn paged(&mut self, id: PageId, place: Place, effects: &mut Effects) {
         let written =
-            self.writing.remove(&id).and_then(|draft| Some((draft, self.drafted(id, draft.level)?)));
-        let Some((draft, (from, to))) = written else { return effects.freed.push(place) };
+            self.writing.remove(&id).and_then(|draft| Some((draft, self.drafted(id, draft.priority)?)));
+        let Some((draft, (level, from, to))) = written else { return effects.freed.push(place) };
         let Queue { levels, ledger, .. } = self;
-        let blocks = &mut levels[draft.level].blocks;
+        let blocks = &mut levels[level].blocks;
         let bounds = (blocks.get(from).first, blocks.get(to).last);
         let mut merged = Block::stored(id, bounds, draft.count, draft.octets);
         (merged.live, merged.ready, merged.ready_size, merged.weight) = (0, 0, 0, 0);
@@ -89,9 +92,9 @@ impl Queue {
     /// A page was not written after all: its blocks stay what they were.
     pub fn unpaged(&mut self, id: PageId) {
         let Some(draft) = self.writing.remove(&id) else { return };
-        let Some((from, to)) = self.drafted(id, draft.level) else { return };
+        let Some((level, from, to)) = self.drafted(id, draft.priority) else { return };
         for index in from..=to {
-            let block = self.levels[draft.level].blocks.get_mut(index);
+            let block = self.levels[level].blocks.get_mut(index);
             if block.writing.take().is_some() {
                 self.ledger.leaving -= block.body.octets();
             }
@@ -159,7 +162,8 @@ impl Queue {
         block.loading = false;
         let (first, last) = (block.first, block.last);
         let (mut size, mut next) = (0, first);
-        while let Some((from, to)) = level.ready.range_within(next, last) {
+        while let Some((from, to)) = level.ready_within(next, last) {
+            let block = level.blocks.get_mut(index);
             size += block.measure(from, to, ledger.weight);
             next = to + 1;
         }
@@ -187,9 +191,8 @@ impl Queue {
     pub fn gone(&self) -> Vec<(Position, Position)> {
         let Some(end) = self.next.checked_sub(1) else { return Vec::new() };
         let mut live = Positions::new();
-        for level in &self.levels {
-            let sets = [&level.ready, &level.unacked, &*level.doomed];
-            for (first, last) in sets.into_iter().flat_map(Positions::ranges) {
+        for level in self.levels.iter() {
+            for (first, last) in level.sets().into_iter().flat_map(Positions::ranges) {
                 live.insert(first, last);
             }
         }
@@ -248,6 +251,16 @@ impl Queue {
     pub(crate) fn ahead(&self) -> Vec<(usize, usize)> {
         let mut ahead = Vec::new();
         let mut octets = 0;
+        for (first, _) in self.returns.order.iter().take(RETURNS_AHEAD) {
+            let Some(at) = self.levels.iter().position(|level| level.returned.contains(*first)) else {
+                continue;
+            };
+            let place = (at, self.levels[at].blocks.first_from(*first));
+            if octets < READ_AHEAD && !ahead.contains(&place) {
+                octets += self.levels[at].blocks.get(place.1).ready_size;
+                ahead.push(place);
+            }
+        }
         for (at, level) in self.levels.iter().enumerate().rev() {
             let mut next = level.ready.first();
             while let Some(position) = next
@@ -259,7 +272,9 @@ impl Queue {
                     break;
                 }
                 let block = level.blocks.get(index);
-                ahead.push((at, index));
+                if !ahead.contains(&(at, index)) {
+                    ahead.push((at, index));
+                }
                 octets += block.ready_size;
                 next = level.ready.first_from(block.last + 1);
             }
@@ -272,13 +287,14 @@ impl Queue {
         self.ledger.resident - self.ledger.leaving
     }
 
-    /// The first and the last block of a page that is being written, if any of it is left.
-    fn drafted(&self, id: PageId, at: usize) -> Option<(usize, usize)> {
+    /// The level, and the first and the last block there, of a page that is being written, if any of it is left.
+    fn drafted(&self, id: PageId, priority: u8) -> Option<(usize, usize, usize)> {
+        let at = self.levels.find(priority)?;
         let blocks = &self.levels[at].blocks;
         let rest = (blocks.first_from(id.0)..blocks.len()).filter(|index| !blocks.get(*index).is_dead());
         let mut mine = rest.take_while(|index| blocks.get(*index).writing == Some(id));
         let first = mine.next()?;
-        Some((first, mine.last().unwrap_or(first)))
+        Some((at, first, mine.last().unwrap_or(first)))
     }
 
     fn find(&self, id: PageId) -> Option<(usize, usize)> {

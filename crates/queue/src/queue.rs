@@ -9,11 +9,12 @@ use crate::delivery::{Dead, Delivery, Effects, Pick, Picks, Reason};
 use crate::expiries::Expiries;
 use crate::hand_out::Next;
 use crate::ledger::{Ledger, Weight};
-use crate::level::Level;
+use crate::levels::Levels;
 use crate::paging::Writing;
 use crate::rare::Rare;
 use crate::redelivered::Redelivered;
 use crate::restore::Restoring;
+use crate::returns::Returns;
 use crate::run::Run;
 use crate::settings::{Kind, Overflow, Settings};
 use crate::{Millis, Position};
@@ -48,10 +49,12 @@ pub struct Got {
 /// One queue: its messages and its consumers.
 #[derive(Debug)]
 pub struct Queue {
-    /// Index is the priority; one level when the queue has no `x-max-priority`.
-    pub(crate) levels: Box<[Level]>,
+    /// Ascending by priority.
+    pub(crate) levels: Levels,
     pub(crate) ledger: Ledger,
     pub(crate) redelivered: Redelivered,
+    /// What came back and is not at its place.
+    pub(crate) returns: Rare<Returns>,
     pub(crate) consumers: Rare<Consumers>,
     pub(crate) next: Position,
     /// The lowest position that could be here.
@@ -81,9 +84,10 @@ impl Queue {
     /// An empty queue.
     pub fn new(settings: Settings) -> Queue {
         Queue {
-            levels: (0..=settings.max_priority).map(|_| Level::default()).collect(),
+            levels: Levels::new(settings.level(None)),
             ledger: Ledger::new(&settings),
             redelivered: Redelivered::default(),
+            returns: Rare::default(),
             consumers: Rare::default(),
             next: 0,
             floor: 0,
@@ -157,6 +161,9 @@ impl Queue {
     /// It is `now`: what has expired at the head leaves. To be told before any other verb, never going back.
     pub fn advance(&mut self, now: Millis, effects: &mut Effects) {
         self.now = self.now.max(now);
+        if !self.returns.waiting.is_empty() {
+            self.end_waiting();
+        }
         if self.expirable {
             self.drop_expired(effects);
             self.drop_expired_anywhere(effects);
@@ -170,7 +177,7 @@ impl Queue {
             if self.settings.overflow == Overflow::RejectPublishDlx && self.settings.dead_letters {
                 let count = run.count();
                 let picks = Picks::Range { offset: 0, count };
-                let delivery = Delivery { run, first: self.next, picks, redelivered: false };
+                let delivery = Delivery { run, first: self.next, picks, redelivered: false, attempts: 0 };
                 effects.dead.push(Dead { delivery, reason: Reason::Maxlen });
                 // Whoever buries them says that these positions are done with: nothing else may get them.
                 self.next += u64::from(count);
@@ -186,8 +193,9 @@ impl Queue {
         self.next += u64::from(run.count());
         self.expirable |= run.has_ttl();
         let piece = Piece::of_run(run, first, self.now);
-        if self.levels.len() == 1 {
-            self.levels[0].push(piece, self.gathers(), &mut self.ledger);
+        if self.settings.is_plain() {
+            let gather = self.gathers();
+            self.levels[0].push(piece, gather, &mut self.ledger);
         } else {
             self.publish_by_priority(piece);
         }
@@ -300,6 +308,7 @@ impl Queue {
         let delivery = self.levels[level].delivery(&slice, &self.redelivered);
         let end = self.levels[level].end_of(&slice);
         self.levels[level].take(&slice, end, &mut self.ledger);
+        self.note_taken(&slice);
         if !ack {
             self.settle(slice.first, slice.first, effects);
         }
@@ -340,23 +349,9 @@ impl Queue {
         effects.dead[before..].sort_by_key(|dead| dead.delivery.first);
     }
 
-    /// The unacked messages from `first` to `last` become ready again at their original place, marked as redelivered
-    /// if `redelivered`. Nothing is handed out until [`Queue::hand_out`], so that several ranges come back together.
-    pub fn requeue(&mut self, first: Position, last: Position, redelivered: bool) {
-        let Queue { levels, ledger, redelivered: marks, .. } = self;
-        for level in levels {
-            level.requeue(first, last, ledger, |first, last| {
-                if redelivered {
-                    marks.insert(first, last);
-                }
-            });
-        }
-        (0..self.levels.len()).for_each(|level| self.watch(level, first, last));
-    }
-
     /// Removes all ready messages and says how many there were.
     pub fn purge(&mut self, effects: &mut Effects) -> u64 {
-        let purged = self.ledger.ready;
+        let purged = self.ledger.ready + if self.returns.is_idle() { 0 } else { self.purge_returns(effects) };
         let Queue { levels, ledger, redelivered, .. } = self;
         for level in levels {
             level.seal(ledger);
@@ -372,20 +367,22 @@ impl Queue {
     /// Removes everything, ready or not, and all consumers; what is settled or requeued later is passed over. Nothing is
     /// reported: the whole queue goes, on disk too.
     pub fn delete(&mut self) {
-        self.levels.fill_with(Level::default);
+        self.levels = Levels::new(self.settings.level(None));
         self.ledger = Ledger::new(&self.settings);
         self.redelivered = Redelivered::default();
+        self.returns = Rare::default();
         self.consumers = Rare::default();
         self.writing = Writing::default();
         self.expiries = Rare::default();
     }
 
     fn publish_by_priority(&mut self, mut rest: Piece) {
-        let highest = (self.levels.len() - 1) as u8;
         let gather = self.gathers();
         loop {
-            let (same, size) = same_priority(&rest, highest);
-            let level = &mut self.levels[rest.run.priority_at(rest.offset).min(highest) as usize];
+            let priority = self.settings.level(rest.run.priority_at(rest.offset));
+            let (same, size) = same_priority(&rest, priority, &self.settings);
+            let at = self.levels.at(priority);
+            let level = &mut self.levels[at];
             if same == rest.count {
                 level.push(rest, gather, &mut self.ledger);
                 return;
@@ -404,12 +401,14 @@ impl Queue {
     }
 }
 
-/// How many messages at the front of a piece share their priority, and their octets.
-fn same_priority(piece: &Piece, highest: u8) -> (u32, u32) {
-    let priority = piece.run.priority_at(piece.offset).min(highest);
+/// How many messages at the front of a piece have this priority, as the first of them has, and their octets.
+fn same_priority(piece: &Piece, priority: u8, settings: &Settings) -> (u32, u32) {
+    if !piece.run.has_priority() {
+        return (piece.count, piece.size);
+    }
     let mut same = 1;
     let mut offset = piece.offset + piece.run.size_at(piece.offset);
-    while same < piece.count && piece.run.priority_at(offset).min(highest) == priority {
+    while same < piece.count && settings.level(piece.run.priority_at(offset)) == priority {
         offset += piece.run.size_at(offset);
         same += 1;
     }

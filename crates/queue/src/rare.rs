@@ -17,6 +17,11 @@ pub trait Empty: Default + 'static {
 }
 
 impl<T: Empty> Rare<T> {
+    /// What is there, if anything is.
+    pub fn held(&mut self) -> Option<&mut T> {
+        self.0.as_deref_mut()
+    }
+
     /// Gives up what is there, with its memory.
     pub fn take(&mut self) -> T {
         self.0.take().map(|value| *value).unwrap_or_default()

@@ -5,13 +5,16 @@
 //! their place.
 
 use crate::block::{Block, Piece};
+use crate::delivery::Attempted;
 use crate::ledger::{Ledger, Weight};
 use crate::level::Level;
 use crate::page::{PageId, PageRange, Place};
 use crate::positions::Positions;
 use crate::queue::Queue;
-use crate::redelivered::Redelivered;
+use crate::redelivered::{Attempts, Redelivered};
 use crate::run::Run;
+use crate::settings::Settings;
+use crate::spans::Spans;
 use crate::{Millis, Position};
 
 /// What was found so far, in any order.
@@ -20,11 +23,13 @@ pub(crate) struct Restoring {
     found: Vec<Found>,
     seen: Positions,
     next: Position,
+    /// How often messages came back, and until when they wait.
+    attempts: Spans<(Attempts, Option<Millis>)>,
 }
 
 #[derive(Debug)]
 struct Found {
-    level: usize,
+    priority: u8,
     first: Position,
     last: Position,
     what: What,
@@ -53,7 +58,7 @@ impl Queue {
         octets: u64,
         gone: &Positions,
     ) -> bool {
-        let highest = self.levels.len() - 1;
+        let highest = self.settings.level(Some(u8::MAX));
         let restoring = self.restoring.get_or_insert_default();
         let mut live = Positions::new();
         for range in ranges {
@@ -68,14 +73,14 @@ impl Queue {
         live.ranges().for_each(|(first, last)| restoring.seen.insert(first, last));
         let count = ranges.iter().map(|range| range.count).sum();
         let what = What::Stored { place, count, octets, live };
-        restoring.found.push(Found { level: usize::from(level).min(highest), first, last, what });
+        restoring.found.push(Found { priority: level.min(highest), first, last, what });
         true
     }
 
-    /// A published run was found that begins at position `first`: its persistent messages come back unless they are `gone` or known
+    /// A published run was found that begins at position `first`: what outlives a restart comes back unless it is `gone` or known
     /// from elsewhere.
     pub fn restore_run(&mut self, run: &Run, first: Position, arrived: Millis, gone: &Positions) {
-        let highest = (self.levels.len() - 1) as u8;
+        let settings = self.settings;
         let restoring = self.restoring.get_or_insert_default();
         let last = first + u64::from(run.count()) - 1;
         restoring.next = restoring.next.max(last + 1);
@@ -86,42 +91,59 @@ impl Queue {
             offset = run.skip(offset, (from - position) as u32);
             position = from;
             while position <= to {
-                let piece = alike(run, (position, to), offset, highest, arrived);
+                let piece = alike(run, (position, to), offset, &settings, arrived);
                 (position, offset) = (piece.last() + 1, offset + piece.size);
-                if !run.persistent_at(piece.offset) {
+                if !settings.keeps_all() && !run.persistent_at(piece.offset) {
                     continue;
                 }
                 self.expirable |= run.has_ttl();
                 let (first, last) = (piece.first, piece.last());
                 restoring.seen.insert(first, last);
-                let level = usize::from(run.priority_at(piece.offset).min(highest));
-                restoring.found.push(Found { level, first, last, what: What::Piece(piece) });
+                let priority = settings.level(run.priority_at(piece.offset));
+                restoring.found.push(Found { priority, first, last, what: What::Piece(piece) });
             }
+        }
+    }
+
+    /// What was told of messages that came back ([`Queue::attempts`], [`crate::Effects::attempts`]), in any order: who came back more
+    /// often was told later.
+    pub fn restore_attempted(&mut self, attempted: Attempted) {
+        let Attempted { mut first, last, attempts, due } = attempted;
+        let known = &mut self.restoring.get_or_insert_default().attempts;
+        while first <= last {
+            let (before, end) = known.of(first, last);
+            if before.is_none_or(|before| before < (attempts, due)) {
+                known.set(first, end, (attempts, due));
+            }
+            first = end.saturating_add(1);
         }
     }
 
     /// Everything was found. The next message gets position `next`, or a higher one if that was there; those below `delivered_below`
     /// were delivered before, or all if that is not known. Nothing is handed out or asked for until [`Queue::hand_out`].
     pub fn restored(&mut self, next: Position, delivered_below: Option<Position>) {
-        let Restoring { mut found, next: seen, .. } = self.restoring.take().map(|r| *r).unwrap_or_default();
+        let Restoring { mut found, next: seen, attempts, .. } =
+            self.restoring.take().map(|r| *r).unwrap_or_default();
         self.next = self.next.max(next).max(seen);
         self.redelivered = Redelivered::below(delivered_below.unwrap_or(self.next).min(self.next));
-        found.sort_unstable_by_key(|found| (found.level, found.first));
+        found.sort_unstable_by_key(|found| (found.priority, found.first));
         let mut found = found.into_iter().peekable();
         while let Some(first) = found.next() {
-            let (at, mut last) = (first.level, first.last);
+            let (priority, mut last) = (first.priority, first.last);
             let mut together = vec![first];
-            while let Some(next) = found.next_if(|next| next.level == at && next.first <= last) {
+            while let Some(next) = found.next_if(|next| next.priority == priority && next.first <= last) {
                 last = last.max(next.last);
                 together.push(next);
             }
             let gather = !self.expirable;
+            let at = self.levels.at(priority);
             put(&mut self.levels[at], together, gather, &mut self.ledger);
         }
         for level in &mut self.levels {
             level.seal(&mut self.ledger);
         }
         self.unsure = self.ledger.stored > 0;
+        self.restore_attempts(&attempts);
         self.watch_all();
     }
 }
@@ -180,8 +202,14 @@ fn put(level: &mut Level, together: Vec<Found>, gather: bool, ledger: &mut Ledge
 }
 
 /// The messages in a row from one position that have the same priority and both outlive a restart, or both not.
-fn alike(run: &Run, (first, last): (Position, Position), offset: u32, highest: u8, arrived: Millis) -> Piece {
-    let kind = |offset: u32| (run.persistent_at(offset), run.priority_at(offset).min(highest));
+fn alike(
+    run: &Run,
+    (first, last): (Position, Position),
+    offset: u32,
+    settings: &Settings,
+    arrived: Millis,
+) -> Piece {
+    let kind = |offset: u32| (run.persistent_at(offset), settings.level(run.priority_at(offset)));
     let (most, mut count, mut end) = ((last - first + 1) as u32, 1, offset + run.size_at(offset));
     while count < most && kind(end) == kind(offset) {
         end += run.size_at(end);

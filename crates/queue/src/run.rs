@@ -7,7 +7,7 @@
 //! 0        4      8       9          10          12
 //! ├ header ├ body ├ flags ├ priority ├ route len ├ (ttl, 8) ├ (due, 8) ├ route (len, exchange, len, key) ├ content header ├ body ┤
 //! ```
-//! The ttl and the due number are there only with their flags.
+//! The ttl and the due number are there only with their flags; a priority without its flag is 0 and means that there is none.
 
 use bytes::{Buf, Bytes};
 use warrenmq_wire::same;
@@ -18,7 +18,8 @@ const PERSISTENT: u8 = 1;
 const EXPIRES: u8 = 2;
 const DEAD: u8 = 4;
 const DUE: u8 = 8;
-const FLAGS: u8 = PERSISTENT | EXPIRES | DEAD | DUE;
+const PRIORITIZED: u8 = 16;
+const FLAGS: u8 = PERSISTENT | EXPIRES | DEAD | DUE | PRIORITIZED;
 /// Octets of the ttl.
 const TTL: usize = 8;
 /// Octets of the due number.
@@ -37,8 +38,8 @@ pub struct Record<'a> {
     pub body: &'a [u8],
     /// Whether `delivery-mode` was 2.
     pub persistent: bool,
-    /// The `priority` property, 0 when absent.
-    pub priority: u8,
+    /// The `priority` property.
+    pub priority: Option<u8>,
     /// The `expiration` property in milliseconds.
     pub ttl: Option<u64>,
     /// The broker has dead-lettered it: the `x-death` header is the broker's own.
@@ -54,7 +55,7 @@ pub struct Layout {
     header_len: usize,
     body_len: usize,
     persistent: bool,
-    priority: u8,
+    priority: Option<u8>,
     ttl: Option<u64>,
     dead: bool,
 }
@@ -77,8 +78,9 @@ impl Layout {
         head[4..8].copy_from_slice(&(self.body_len as u32).to_le_bytes());
         head[8] = if self.persistent { PERSISTENT } else { 0 }
             | if self.ttl.is_some() { EXPIRES } else { 0 }
-            | if self.dead { DEAD } else { 0 };
-        head[9] = self.priority;
+            | if self.dead { DEAD } else { 0 }
+            | if self.priority.is_some() { PRIORITIZED } else { 0 };
+        head[9] = self.priority.unwrap_or(0);
         head[10..12].copy_from_slice(&(self.route_len as u16).to_le_bytes());
         head
     }
@@ -91,6 +93,7 @@ pub struct Run {
     count: u32,
     persistent: u32,
     has_ttl: bool,
+    has_priority: bool,
 }
 
 impl Run {
@@ -101,7 +104,7 @@ impl Run {
     /// header, the body. `like` says how long the parts are, and everything else. `None` when they are not so long, or more
     /// than a run can hold.
     pub fn adopt(mut octets: Vec<u8>, like: &Layout) -> Option<Run> {
-        let Layout { route_len, header_len, body_len, persistent, ttl, .. } = *like;
+        let Layout { route_len, header_len, body_len, persistent, priority, ttl, .. } = *like;
         let end = Run::HEAD_ROOM.checked_add(route_len)?.checked_add(header_len)?.checked_add(body_len)?;
         if end != octets.len() || u32::try_from(end).is_err() || route_len > ROUTE_MAX {
             return None;
@@ -114,14 +117,15 @@ impl Run {
         }
         let mut bytes = Bytes::from(octets);
         bytes.advance(at);
-        Some(Run { bytes, count: 1, persistent: u32::from(persistent), has_ttl: ttl.is_some() })
+        let (has_ttl, has_priority) = (ttl.is_some(), priority.is_some());
+        Some(Run { bytes, count: 1, persistent: u32::from(persistent), has_ttl, has_priority })
     }
 
     /// The run whose octets came back from a disk. `None` when they are not whole records back to back, at least one of them and
     /// at most 4 GiB.
     pub fn from_bytes(bytes: Bytes) -> Option<Run> {
         u32::try_from(bytes.len()).ok()?;
-        let mut run = Run { bytes, count: 0, persistent: 0, has_ttl: false };
+        let mut run = Run { bytes, count: 0, persistent: 0, has_ttl: false, has_priority: false };
         let mut at = 0;
         while at < run.bytes.len() {
             let head = Head::read(run.bytes.get(at..at + HEAD)?);
@@ -137,6 +141,7 @@ impl Run {
             run.count += 1;
             run.persistent += u32::from(head.flags & PERSISTENT != 0);
             run.has_ttl |= head.flags & EXPIRES != 0;
+            run.has_priority |= head.flags & PRIORITIZED != 0 || head.priority > 0;
         }
         (run.count > 0).then_some(run)
     }
@@ -180,7 +185,7 @@ impl Run {
             header: &self.bytes[header_at..body_at],
             body: &self.bytes[body_at..end],
             persistent: head.flags & PERSISTENT != 0,
-            priority: head.priority,
+            priority: self.priority_at(offset),
             ttl: self.ttl_at(offset),
             dead: head.flags & DEAD != 0,
             due: self.due_at(offset),
@@ -212,7 +217,7 @@ impl Run {
         let mut octets = [0_usize; 256];
         let mut levels = 0;
         self.each(|offset, size| {
-            let sum = &mut octets[usize::from(self.priority_at(offset).min(highest))];
+            let sum = &mut octets[usize::from(self.priority_at(offset).unwrap_or(0).min(highest))];
             levels += usize::from(*sum == 0);
             *sum += size as usize;
         });
@@ -225,7 +230,7 @@ impl Run {
         }
         let mut sorted = vec![0; self.bytes.len()];
         self.each(|offset, size| {
-            let at = &mut next[usize::from(self.priority_at(offset).min(highest))];
+            let at = &mut next[usize::from(self.priority_at(offset).unwrap_or(0).min(highest))];
             let (from, size) = (offset as usize, size as usize);
             sorted[*at..*at + size].copy_from_slice(&self.bytes[from..from + size]);
             *at += size;
@@ -304,9 +309,17 @@ impl Run {
         self.has_ttl
     }
 
+    /// Whether any record may have a priority.
+    pub(crate) fn has_priority(&self) -> bool {
+        self.has_priority
+    }
+
     /// Priority of the record at `offset`.
-    pub(crate) fn priority_at(&self, offset: u32) -> u8 {
-        self.bytes[offset as usize + 9]
+    pub(crate) fn priority_at(&self, offset: u32) -> Option<u8> {
+        let at = offset as usize;
+        // Records of before there was a flag say nothing of a priority but its number.
+        let is_there = self.bytes[at + 8] & PRIORITIZED != 0 || self.bytes[at + 9] > 0;
+        is_there.then(|| self.bytes[at + 9])
     }
 
     /// Whether the record at `offset` is persistent.
@@ -363,6 +376,7 @@ pub struct RunBuilder {
     persistent: u32,
     expected: usize,
     has_ttl: bool,
+    has_priority: bool,
     /// Where the last record starts.
     last: u32,
     /// Where its body starts.
@@ -421,6 +435,7 @@ impl RunBuilder {
         self.bytes.extend_from_slice(body);
         self.count += 1;
         self.persistent += u32::from(persistent);
+        self.has_priority |= record.priority.is_some();
     }
 
     /// Appends a message that has everything in common with the last one that was pushed but the octets of its body, which are as
@@ -451,6 +466,7 @@ impl RunBuilder {
         self.persistent += run.persistent_of(from, count);
         // Maybe not these: a run that says so wrongly is only looked at more closely.
         self.has_ttl |= run.has_ttl;
+        self.has_priority |= run.has_priority;
     }
 
     /// The finished run, if anything was gathered. Gives memory back when less than half of it was used.
@@ -467,7 +483,8 @@ impl RunBuilder {
             bytes.shrink_to_fit();
         }
         let has_ttl = std::mem::take(&mut self.has_ttl);
-        Some(Run { bytes: Bytes::from(bytes), count, persistent, has_ttl })
+        let has_priority = std::mem::take(&mut self.has_priority);
+        Some(Run { bytes: Bytes::from(bytes), count, persistent, has_ttl, has_priority })
     }
 }
 
@@ -517,7 +534,7 @@ mod tests {
                 header: b"",
                 body: b"",
                 persistent: false,
-                priority: 0,
+                priority: None,
                 ttl: None,
                 dead: false,
                 due: None,
@@ -527,7 +544,7 @@ mod tests {
                 header: b"header",
                 body: b"body",
                 persistent: true,
-                priority: 7,
+                priority: Some(7),
                 ttl: Some(5),
                 dead: true,
                 due: None,
@@ -537,7 +554,7 @@ mod tests {
                 header: b"h",
                 body: &[9; 70_000],
                 persistent: false,
-                priority: 255,
+                priority: Some(0),
                 ttl: None,
                 dead: false,
                 due: None,

@@ -39,7 +39,7 @@ pub enum Kind {
     /// To their original place.
     #[default]
     Classic,
-    /// Before what is ready, in the order in which they came back; failures are counted.
+    /// Before what is ready, in the order in which they came back; how often is counted. All messages outlive a restart.
     Quorum,
 }
 
@@ -62,7 +62,7 @@ pub struct Retry {
     pub when: RetryWhen,
     /// Milliseconds.
     pub min: Millis,
-    /// Milliseconds; `None` is no bound.
+    /// Milliseconds; `None` is `min`, as in RabbitMQ.
     pub max: Option<Millis>,
 }
 
@@ -87,7 +87,31 @@ impl Kind {
     }
 }
 
+/// Priorities of a quorum queue go from 0 to this, and a message without one has [`QUORUM_PRIORITY`], as in RabbitMQ 4.3.
+const QUORUM_PRIORITY_MAX: u8 = 31;
+const QUORUM_PRIORITY: u8 = 4;
+
 impl Settings {
+    /// The priority that the queue gives to a message with this one.
+    #[inline]
+    pub(crate) fn level(&self, priority: Option<u8>) -> u8 {
+        match self.kind {
+            Kind::Classic => priority.unwrap_or(0).min(self.max_priority),
+            Kind::Quorum => priority.unwrap_or(QUORUM_PRIORITY).min(QUORUM_PRIORITY_MAX),
+        }
+    }
+
+    /// Whether all messages outlive a restart, persistent or not.
+    pub fn keeps_all(&self) -> bool {
+        self.kind == Kind::Quorum
+    }
+
+    /// Whether all messages have the same priority.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.kind == Kind::Classic && self.max_priority == 0
+    }
+
     /// Whether messages may be refused.
     pub fn may_reject(&self) -> bool {
         (self.max_length.is_some() || self.max_length_bytes.is_some()) && self.overflow != Overflow::DropHead

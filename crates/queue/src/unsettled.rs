@@ -11,9 +11,11 @@ use crate::{Millis, Position};
 impl Queue {
     /// When the next message expires, if one can. Where that is known only on disk, it is when to look.
     pub fn deadline(&mut self) -> Option<Millis> {
+        let due = self.returns.next_due();
         if !self.expirable {
-            return None;
+            return due;
         }
+        let returned = self.returned_expires();
         let Queue { levels, ledger, settings, .. } = self;
         let expires = |level: &mut Level| match level.head(ledger)? {
             Head::Here(slice) => level.piece(&slice).expires(slice.offset, settings.message_ttl),
@@ -24,11 +26,12 @@ impl Queue {
             }
         };
         let at_heads = levels.iter_mut().filter_map(expires).min();
-        self.next_look().into_iter().chain(at_heads).min()
+        self.next_look().into_iter().chain(at_heads).chain(due).chain(returned).min()
     }
 
     /// Takes expired messages off the heads, as RabbitMQ does: one that stands behind a living one waits.
     pub(crate) fn drop_expired(&mut self, effects: &mut Effects) {
+        self.drop_expired_returns(effects);
         let (ttl, now, fresh) = (self.settings.message_ttl, self.now, self.fresh);
         for at in 0..self.levels.len() {
             while let Some(head) = self.levels[at].head(&mut self.ledger) {
@@ -50,22 +53,32 @@ impl Queue {
         }
     }
 
-    /// A full queue loses its oldest messages of the lowest priority. Dead letters that are on disk stay until they are loaded.
+    /// A full queue loses what came back first, as RabbitMQ's does, then its oldest messages of the lowest priority. Dead letters that
+    /// are on disk stay until they are loaded.
     pub(crate) fn drop_overflow(&mut self, effects: &mut Effects) {
         if self.settings.overflow != Overflow::DropHead {
             return;
         }
         while self.is_above_limit(0, 0) {
-            let Some(lowest) = self.levels.iter().position(|level| !level.ready.is_empty()) else { return };
-            match self.levels[lowest].head(&mut self.ledger) {
+            let (lowest, head) = match self.first_returned() {
+                Some((at, head)) => (at, Some(head)),
+                None => {
+                    let has_ready = |level: &Level| !level.ready.is_empty();
+                    let Some(lowest) = self.levels.iter().position(has_ready) else { return };
+                    (lowest, self.levels[lowest].head(&mut self.ledger))
+                }
+            };
+            match head {
                 Some(Head::Here(slice)) => self.drop_one(lowest, &slice, Reason::Maxlen, effects),
                 Some(Head::Stored(block)) if self.settings.dead_letters => {
                     return self.want(lowest, block, effects);
                 }
                 _ => {
-                    let Some(first) = self.levels[lowest].ready.first() else { return };
+                    let returned = self.returns.order.front().map(|(first, _)| *first);
+                    let Some(first) = returned.or(self.levels[lowest].ready.first()) else { return };
                     self.levels[lowest].lose(first, first, true, &mut self.ledger, effects);
                     self.redelivered.forget(first, first);
+                    self.shorten_order(first, first);
                 }
             }
         }
@@ -74,14 +87,15 @@ impl Queue {
     /// Whether with so many messages more, and so many octets of bodies, more would be ready than may be.
     pub(crate) fn is_above_limit(&self, messages: u64, octets: u64) -> bool {
         let Settings { max_length, max_length_bytes, .. } = self.settings;
-        max_length.is_some_and(|max| self.ledger.ready + messages > max)
+        max_length.is_some_and(|max| self.ledger.ready + self.waiting() + messages > max)
             || max_length_bytes.is_some_and(|max| self.ledger.ready_bodies() + octets > max)
     }
 
     /// What is doomed in a level and in memory becomes dead letters.
     pub(crate) fn bury(&mut self, at: usize, first: Position, last: Position, effects: &mut Effects) {
-        let Queue { levels, ledger, redelivered, .. } = self;
-        for position in levels[at].bury(first, last, redelivered, ledger, effects) {
+        let Queue { levels, ledger, redelivered, returns, .. } = self;
+        let reasons = returns.held().map(|returns| &mut returns.reasons);
+        for position in levels[at].bury((first, last), redelivered, reasons, ledger, effects) {
             let block = self.levels[at].blocks.first_from(position);
             self.want(at, block, effects);
         }
@@ -97,5 +111,6 @@ impl Queue {
         let told = !self.settings.dead_letters;
         level.lose(slice.first, slice.first, told, &mut self.ledger, effects);
         self.redelivered.forget(slice.first, slice.first);
+        self.shorten_order(slice.first, slice.first);
     }
 }

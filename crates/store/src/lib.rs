@@ -38,8 +38,8 @@ pub use disk::{Disk, DiskEntry, DiskFile};
 pub use folder_disk::FolderDisk;
 pub use generation::write_generation;
 pub use journal::{
-    ClosedFile, Entry, InFile, Journal, JournalOptions, JournalSurvey, Lsn, Published, PublishedQueues, Scan,
-    Step, TornTail, scan,
+    ClosedFile, Entry, InFile, Journal, JournalOptions, JournalSurvey, Lsn, Note, Published, PublishedQueues,
+    Scan, Step, TornTail, scan,
 };
 pub use memory_definitions::MemoryDefinitions;
 pub use salvage::{Examination, FoundDefinitions, Salvage, SalvageError, examine};

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use warrenmq_store::{
     Block, BlockRange, Change, DataDir, DataDirError, DefinitionStore, Disk, Entry, Examination, FolderDisk,
-    Journal, JournalOptions, Salvage, Scan, SegmentOptions, Segments, SledDefinitions, Step, examine, scan,
+    Journal, JournalOptions, Note, Salvage, Scan, SegmentOptions, Segments, SledDefinitions, Step, examine,
+    scan,
 };
 
 const QUEUES: u64 = 3;
@@ -40,7 +41,13 @@ fn fill(path: &Path) {
     for number in 0..RECORDS {
         let queues = (1..=QUEUES).map(|queue| (queue, number * 2)).collect();
         let publish = Entry::Publish { queues, count: 2, arrived: number, records: body(number) };
-        journal.append(vec![publish, Entry::Settle { queue: 1, ranges: vec![(number, number)] }], true);
+        let note = Note { first: number, last: number, value: number + 1, time: number * 3 };
+        let entries = vec![
+            publish,
+            Entry::Settle { queue: 1, ranges: vec![(number, number)] },
+            Entry::Note { queue: 2, notes: vec![note] },
+        ];
+        journal.append(entries, true);
         if number % 5 == 0 {
             journal.step(0).unwrap();
         }
@@ -69,6 +76,10 @@ fn journal_of(path: &Path) -> Found {
             assert!(found.insert((queue, first), body.clone()).is_none(), "twice");
         }
     }
+    // What was noted goes with what it was noted of.
+    let noted = scan.notes[&2].iter().map(|note| (note.first, note.value, note.time));
+    let published = found.keys().filter(|(queue, _)| *queue == 2).map(|(_, first)| first / 2);
+    assert!(noted.eq(published.map(|number| (number, number + 1, number * 3))));
     found
 }
 

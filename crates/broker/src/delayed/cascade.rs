@@ -55,7 +55,7 @@ impl Delayed {
         match (bucket, first) {
             (Some(cell), Some(first)) => {
                 let places = if self.durable { vec![(cell.info.store_id, first)] } else { Vec::new() };
-                scratch.work.publish(places, run, self.node.epoch_ms() + scratch.now);
+                scratch.work.publish(places, run, false, self.node.epoch_ms() + scratch.now);
             }
             _ => run.records().for_each(|(_, record)| self.put_at_most(record, slot.class, scratch)),
         }

@@ -115,7 +115,7 @@ impl Delayed {
         while let Some(cell) = self.bucket_of(stamp, class, scratch.now) {
             if let Some(first) = cell.publish(run.clone(), u64::MAX, None, scratch).first() {
                 let places = if self.durable { vec![(cell.info.store_id, first)] } else { Vec::new() };
-                scratch.work.publish(places, &run, self.node.epoch_ms() + scratch.now);
+                scratch.work.publish(places, &run, false, self.node.epoch_ms() + scratch.now);
                 return;
             }
         }

@@ -127,16 +127,17 @@ impl<'a> Leaving<'a> {
     /// Hands over what has gathered.
     fn flush(&mut self, broker: &Broker, scratch: &mut Scratch) {
         let (Some(picture), Some(run)) = (&self.picture, self.builder.finish()) else { return };
-        let mut places = Vec::new();
+        let (mut places, mut keeps_all) = (Vec::new(), false);
         for cell in self.targets.iter().filter_map(|id| picture.cell(*id)) {
             let published = cell.publish(run.clone(), broker.limits().queue_window_octets, None, scratch);
             if let Some(first) = published.first()
                 && cell.info.durable
             {
                 places.push((cell.info.store_id, first));
+                keeps_all |= cell.keeps_all();
             }
         }
-        scratch.work.publish(places, &run, broker.epoch_ms() + scratch.now);
+        scratch.work.publish(places, &run, keeps_all, broker.epoch_ms() + scratch.now);
     }
 }
 

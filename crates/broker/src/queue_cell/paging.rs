@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use warrenmq_protocol::Millis;
-use warrenmq_queue::{Effects, Page, PageId, PageRange, Place, Position, Positions, Queue, Run};
+use warrenmq_queue::{Attempted, Effects, Page, PageId, PageRange, Place, Position, Positions, Queue, Run};
+use warrenmq_store::Entry;
 
 use super::{QueueCell, Scratch, State};
 use crate::delayed::Delays;
 use crate::inbox::{Inbox, Notice};
-use crate::storage::Load;
+use crate::storage::{Load, Work, attempts};
 
 /// Memory is reported to the node in steps of this size, so that its counter is touched seldom.
 const REPORT_OCTETS: i64 = 32 * 1024;
@@ -82,6 +83,12 @@ impl QueueCell {
         if state.deleted { Vec::new() } else { state.queue.gone() }
     }
 
+    /// How often messages came back, as far as that is counted.
+    pub(crate) fn attempts(&self) -> Vec<Attempted> {
+        let state = self.state.lock();
+        if state.deleted { Vec::new() } else { state.queue.attempts() }
+    }
+
     /// Whether recovery can do without being told anything.
     pub(crate) fn is_whole(&self) -> bool {
         self.state.lock().queue.is_whole()
@@ -145,6 +152,11 @@ impl QueueCell {
         self.with(u64::MAX, scratch, |queue, _| queue.restore_run(&run, first, arrived, gone));
     }
 
+    /// Notes how often messages came back, at the start.
+    pub(crate) fn restore_attempted(&self, attempted: Attempted, scratch: &mut Scratch) {
+        self.with(u64::MAX, scratch, |queue, _| queue.restore_attempted(attempted));
+    }
+
     /// Everything is back; what there is no room for leaves memory. What else that causes waits for [`QueueCell::begin_again`].
     pub(crate) fn restored(&self, next: Position, delivered_below: Option<Position>, scratch: &mut Scratch) {
         let mut state = self.state.lock();
@@ -164,7 +176,7 @@ impl QueueCell {
     /// Notes what a command means for the disk.
     #[inline]
     pub(super) fn keep_books(&self, state: &mut State, scratch: &mut Scratch) {
-        self.note_gone(&mut scratch.effects, scratch.work.entries.as_mut());
+        self.note_gone(&mut scratch.effects, &mut scratch.work);
         if state.queue.staying() > scratch.work.share || self.bucket.is_some() {
             self.page_out(&mut state.queue, scratch);
         }
@@ -185,10 +197,14 @@ impl QueueCell {
 
     /// What is done with for good, of a durable queue.
     #[inline]
-    pub(super) fn note_gone(&self, effects: &mut Effects, entries: &mut Vec<warrenmq_store::Entry>) {
+    pub(super) fn note_gone(&self, effects: &mut Effects, work: &mut Work) {
         if !effects.gone.is_empty() {
             let ranges = std::mem::take(&mut effects.gone);
-            entries.push(warrenmq_store::Entry::Settle { queue: self.info.store_id, ranges });
+            work.entries.push(Entry::Settle { queue: self.info.store_id, ranges });
+        }
+        if !effects.attempts.is_empty() {
+            let notes = effects.attempts.drain(..).map(|attempted| attempts::note(&attempted, work.epoch_ms));
+            work.entries.push(Entry::Note { queue: self.info.store_id, notes: notes.collect() });
         }
     }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use warrenmq_protocol::Exception;
-use warrenmq_queue::{Consumer, Credit, Get, Got};
+use warrenmq_queue::{Consumer, Credit, Get, Got, Kind};
 use warrenmq_wire::basic;
 use warrenmq_wire::method::{FieldTable, Method, ShortString, basic_cold as cold};
 
@@ -15,6 +15,7 @@ use super::direct_reply::REPLY_TO;
 use super::out::Out;
 use super::{Fetch, Session};
 use crate::access::{Access, Resource};
+use crate::delivery_count;
 use crate::inbox::ConsumerKey;
 use crate::queue_cell::QueueCell;
 use crate::refusal::{self, not_allowed};
@@ -134,6 +135,9 @@ impl Session {
             REPLY_TO => self.open_direct_reply(number, consume.no_ack)?,
             name => self.readable_queue(number, name)?,
         };
+        if shared && queue.kind() == Kind::Quorum {
+            return Err(refusal::not_implemented(format!("{} does not support global qos", queue.named())));
+        }
         let priority = priority(&consume.arguments, &queue)?;
         let tag = match consume.consumer_tag.as_str() {
             "" => self.broker.names.generate("amq.ctag"),
@@ -212,7 +216,12 @@ impl Session {
     fn fetch(&mut self, fetch: Fetch) {
         let (number, window) = (fetch.channel, self.window());
         let got = match fetch.queue.get(!fetch.no_ack, window, &self.inbox, &mut self.scratch) {
-            Get::Message(got) => got,
+            Get::Message(mut got) => {
+                if got.delivery.attempts > 0 {
+                    got.delivery = delivery_count::with_header(got.delivery).0;
+                }
+                got
+            }
             Get::Stalled => {
                 self.fetch = Some(fetch);
                 return;

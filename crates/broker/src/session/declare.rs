@@ -13,7 +13,7 @@ use super::Session;
 use crate::access::{Access, Resource};
 use crate::queue_cell::{Counts, QueueCell};
 use crate::refusal::{self, default_exchange, not_found, precondition};
-use crate::vhost::{Deletion, ExchangeDeclare, ExchangeType, QueueDeclare};
+use crate::vhost::{Deletion, ExchangeDeclare, ExchangeType, QueueDeclare, QueueType, check_conditions};
 
 impl Session {
     pub(super) fn exchange_method(
@@ -196,7 +196,10 @@ impl Session {
                 declare.auto_delete,
             );
             let name = match strip(declare.queue.as_str()) {
-                name if name.is_empty() => self.broker.names.generate("amq.gen"),
+                name if name.is_empty() => {
+                    QueueType::check_server_named(&arguments)?;
+                    self.broker.names.generate("amq.gen")
+                }
                 name if name.starts_with("amq.") => return Err(refusal::reserved("queue", &name)),
                 name => name,
             };
@@ -256,6 +259,7 @@ impl Session {
             return Ok(0);
         };
         cell.check_access(self.id)?;
+        check_conditions(&cell, condition)?;
         let (ready, seq) =
             vhost.delete_queue(&cell, condition, self.broker.journalist(), &mut self.scratch)?;
         self.exclusive_queues.remove(&cell.info.id);

@@ -90,7 +90,7 @@ impl Session {
                 self.unconfirmed = true;
                 let publisher = self.home.as_ref().and_then(|home| home.publisher.as_ref());
                 channel.on_disk |= parts.iter().any(|(lane, record)| {
-                    record.persistent && publisher.is_some_and(|publisher| publisher.is_recorded(*lane))
+                    publisher.is_some_and(|publisher| publisher.is_recorded(*lane, record.persistent))
                 });
             }
             Mode::Transaction(_) => {

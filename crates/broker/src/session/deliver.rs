@@ -11,6 +11,7 @@ use warrenmq_wire::{self as wire, Consumer, basic};
 use super::Session;
 use super::out::Out;
 use super::settle::{Settlement, Verdict};
+use crate::delivery_count;
 use crate::inbox::ConsumerKey;
 
 /// A delivery on its way, with how far it got.
@@ -20,11 +21,20 @@ pub(super) struct Pending {
     pub(super) delivery: Delivery,
     /// Picks of a list that are done; a range is shortened instead.
     done: usize,
+    /// Octets that its records had before a header was added.
+    plain_octets: Option<u32>,
 }
 
 impl Pending {
     pub(super) fn new(key: ConsumerKey, delivery: Delivery) -> Pending {
-        Pending { key, delivery, done: 0 }
+        Pending { key, delivery, done: 0, plain_octets: None }
+    }
+
+    /// Messages that came back say how often. What the queue gave for them is what it gets back.
+    #[cold]
+    fn add_count(&mut self) {
+        let (delivery, octets) = delivery_count::with_header(self.delivery.clone());
+        (self.delivery, self.plain_octets) = (delivery, Some(octets));
     }
 
     /// Messages that are left of it.
@@ -104,6 +114,9 @@ impl Session {
         while self.out.len() < limit
             && let Some(pending) = self.pending.front_mut()
         {
+            if pending.delivery.attempts > 0 {
+                pending.add_count();
+            }
             let key = pending.key;
             let Some(source) = self.sources.get_mut(key) else {
                 self.pending.pop_front();
@@ -132,6 +145,11 @@ impl Session {
             if source.shared {
                 source.unsent = source.unsent.saturating_sub(source.unacked - before);
             }
+            let octets = match pending.plain_octets {
+                None => octets,
+                Some(plain) if pending.left() == 0 => plain,
+                Some(_) => 0,
+            };
             source.window_used += u64::from(octets);
             if pending.left() == 0 {
                 self.pending.pop_front();

@@ -54,15 +54,16 @@ impl Session {
 
     fn publish_to(&mut self, cells: &[Arc<QueueCell>], run: &Run) {
         let window = self.window();
-        let mut places = Vec::new();
+        let (mut places, mut keeps_all) = (Vec::new(), false);
         for cell in cells {
             if let Some(first) = cell.publish(run.clone(), window, None, &mut self.scratch).first()
                 && cell.info.durable
             {
                 places.push((cell.info.store_id, first));
+                keeps_all |= cell.keeps_all();
             }
         }
         let arrived = self.broker.epoch_ms() + self.now;
-        self.scratch.work.publish(places, run, arrived);
+        self.scratch.work.publish(places, run, keeps_all, arrived);
     }
 }

@@ -57,6 +57,8 @@ struct Lane {
     recorded: bool,
     /// All of them are queues with priorities up to this: then a run has those of one priority together.
     max_priority: u8,
+    /// A queue among them keeps transient messages on disk too.
+    keeps_all: bool,
 }
 
 #[derive(Debug)]
@@ -110,8 +112,18 @@ impl Lanes {
         let max_priority = targets.first().map_or(0, most);
         let max_priority =
             if targets.iter().all(|queue| most(queue) == max_priority) { max_priority } else { 0 };
+        let keeps_all = targets.iter().any(|queue| queue.keeps_all());
         let builder = RunBuilder::new();
-        self.lanes.push(Lane { targets, slots, builder, is_open: false, may_reject, recorded, max_priority });
+        self.lanes.push(Lane {
+            targets,
+            slots,
+            builder,
+            is_open: false,
+            may_reject,
+            recorded,
+            max_priority,
+            keeps_all,
+        });
         id
     }
 
@@ -121,10 +133,11 @@ impl Lanes {
         self.lanes.get(lane as usize).is_some_and(|lane| lane.may_reject)
     }
 
-    /// Whether the lane's persistent messages go to the disk.
+    /// Whether such a message goes to the disk on this lane.
     #[inline]
-    pub(super) fn is_recorded(&self, lane: LaneId) -> bool {
-        self.lanes.get(lane as usize).is_some_and(|lane| lane.recorded)
+    pub(super) fn is_recorded(&self, lane: LaneId, persistent: bool) -> bool {
+        let lane = self.lanes.get(lane as usize);
+        lane.is_some_and(|lane| lane.recorded && (persistent || lane.keeps_all))
     }
 
     /// The queues of a lane.
@@ -256,7 +269,8 @@ impl Lane {
     /// Whether a message may be copied for each queue: it is small, and it is not to be in the journal more than once.
     fn may_split(&self, record: &Record<'_>) -> bool {
         let octets = record.route.len() + record.header.len() + record.body.len();
-        !(record.persistent && self.recorded) && octets * self.slots.len() <= SPLIT_OCTETS_MAX
+        !(self.recorded && (record.persistent || self.keeps_all))
+            && octets * self.slots.len() <= SPLIT_OCTETS_MAX
     }
 }
 
@@ -320,7 +334,7 @@ mod tests {
                     header,
                     body: &body,
                     persistent,
-                    priority: 0,
+                    priority: None,
                     ttl: None,
                     dead: false,
                     due: None,
@@ -360,7 +374,7 @@ mod tests {
                 header,
                 body,
                 persistent: false,
-                priority: 0,
+                priority: None,
                 ttl: None,
                 dead: false,
                 due: None,
@@ -395,7 +409,7 @@ mod tests {
                 header: b"",
                 body: b"",
                 persistent: false,
-                priority: 0,
+                priority: None,
                 ttl: None,
                 dead: false,
                 due: None,

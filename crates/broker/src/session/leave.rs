@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use warrenmq_queue::{Delivery, Picks};
+use warrenmq_queue::{Back, Delivery, Picks};
 
 use super::channel::Mode;
 use super::consumers::Sources;
@@ -64,7 +64,7 @@ impl Session {
         self.promises.forget(number);
         if let Some(mut channel) = self.channels.remove(number) {
             let settlements = &mut self.settlements;
-            let verdict = Verdict::Requeue;
+            let verdict = Verdict::Requeue(Back::Failed);
             channel.outstanding.take_all(|piece| settlements.push(Settlement { piece, verdict }));
             if let Mode::Transaction(transaction) = channel.mode {
                 settlements.extend(transaction.unsettled());
@@ -165,17 +165,18 @@ impl Session {
     /// Gives deliveries back that were never encoded.
     fn return_unsent(&mut self, queue: &Arc<QueueCell>, deliveries: &[Delivery]) {
         let window = self.window();
-        queue.with(window, &mut self.scratch, |queue, _| {
+        queue.with(window, &mut self.scratch, |queue, effects| {
             for delivery in deliveries {
                 match &delivery.picks {
                     Picks::Range { count, .. } if *count > 0 => {
-                        queue.requeue(delivery.first, delivery.first + u64::from(*count) - 1, false);
+                        let last = delivery.first + u64::from(*count) - 1;
+                        queue.requeue(delivery.first, last, Back::Unsent, effects);
                     }
                     Picks::Range { .. } => {}
                     Picks::List(list) => {
                         for pick in list {
                             let position = delivery.first + u64::from(pick.index);
-                            queue.requeue(position, position, false);
+                            queue.requeue(position, position, Back::Unsent, effects);
                         }
                     }
                 }

@@ -222,7 +222,7 @@ mod tests {
     fn run(body: &[u8]) -> Run {
         let mut builder = RunBuilder::new();
         let (route, header) = (&b"\0\x01q"[..], &b"header"[..]);
-        let (persistent, priority, ttl, dead) = (false, 0, None, false);
+        let (persistent, priority, ttl, dead) = (false, None, None, false);
         builder.push(Record { route, header, body, persistent, priority, ttl, dead, due: None });
         builder.finish().expect("a record")
     }

@@ -122,7 +122,7 @@ impl Session {
                 self.unconfirmed = true;
                 let publisher = self.home.as_ref().and_then(|home| home.publisher.as_ref());
                 channel.on_disk |=
-                    record.persistent && publisher.is_some_and(|publisher| publisher.is_recorded(lane));
+                    publisher.is_some_and(|publisher| publisher.is_recorded(lane, record.persistent));
             }
             Mode::Transaction(_) => {
                 return self.publish_in_transaction(lane, publish, record).map(|()| None);
@@ -447,7 +447,8 @@ impl Session {
                     Published::Rejected => refused = true,
                 }
             }
-            scratch.work.publish(places, &run, arrived);
+            let keeps_all = targets.iter().any(|queue| queue.keeps_all());
+            scratch.work.publish(places, &run, keeps_all, arrived);
         });
         for (bucket, run) in strays {
             delayed::put_again(&bucket, &run, &mut self.scratch);
@@ -494,7 +495,7 @@ pub(super) fn record_of<'a>(publish: &Publish<'a>, header: &ContentHeader<'_>) -
         header: publish.header,
         body: publish.body,
         persistent: header.is_persistent(),
-        priority: header.priority().unwrap_or(0),
+        priority: header.priority(),
         ttl: header.expiration().and_then(expires_after),
         dead: false,
         due: None,

@@ -103,10 +103,10 @@ impl Publisher {
         self.lanes.may_reject(lane)
     }
 
-    /// Whether the lane's persistent messages go to the disk.
+    /// Whether such a message goes to the disk on this lane.
     #[inline]
-    pub(super) fn is_recorded(&self, lane: LaneId) -> bool {
-        self.lanes.is_recorded(lane)
+    pub(super) fn is_recorded(&self, lane: LaneId, persistent: bool) -> bool {
+        self.lanes.is_recorded(lane, persistent)
     }
 
     /// The queues of a lane, to keep.

@@ -3,6 +3,7 @@
 //! Invariant: settlements are gathered per read and reach each queue under one lock; within a channel they keep their order.
 
 use warrenmq_protocol::{Exception, Piece, UnknownTag};
+use warrenmq_queue::Back;
 use warrenmq_wire::basic::{self, Ack, Nack, Reject};
 use warrenmq_wire::frame;
 
@@ -60,8 +61,8 @@ pub(super) enum Verdict {
     SettleSome(u64),
     /// Rejected for good: dead-lettered if the queue does that.
     Discard,
-    /// Back into the queue, redelivered.
-    Requeue,
+    /// Back into the queue, as a failure or not.
+    Requeue(Back),
 }
 
 /// Deliveries of one source with their verdict.
@@ -78,12 +79,13 @@ impl Session {
     }
 
     pub(super) fn nack(&mut self, number: u16, nack: Nack) {
-        let verdict = if nack.requeue { Verdict::Requeue } else { Verdict::Discard };
+        let verdict = if nack.requeue { Verdict::Requeue(Back::Returned) } else { Verdict::Discard };
         self.settle(number, nack.delivery_tag, nack.multiple, verdict, basic::NACK);
     }
 
     pub(super) fn reject(&mut self, number: u16, reject: Reject) {
-        let verdict = if reject.requeue { Verdict::Requeue } else { Verdict::Discard };
+        // RabbitMQ 4.3 takes a reject for a failure of the consumer, and a nack for none.
+        let verdict = if reject.requeue { Verdict::Requeue(Back::Failed) } else { Verdict::Discard };
         self.settle(number, reject.delivery_tag, false, verdict, basic::REJECT);
     }
 
@@ -113,7 +115,7 @@ impl Session {
         }
         if let Some(channel) = self.channels.get_mut(number) {
             let settlements = &mut self.settlements;
-            let verdict = Verdict::Requeue;
+            let verdict = Verdict::Requeue(Back::Returned);
             channel.outstanding.take_all(|piece| settlements.push(Settlement { piece, verdict }));
         }
         self.flush_settlements();
@@ -154,7 +156,7 @@ impl Session {
                     Verdict::Settle => queue.settle(first, last, effects),
                     Verdict::SettleSome(mask) => queue.settle_some(first, *mask, effects),
                     Verdict::Discard => queue.discard(first, last, effects),
-                    Verdict::Requeue => queue.requeue(first, last, true),
+                    Verdict::Requeue(back) => queue.requeue(first, last, *back, effects),
                 }
             }
             if let Some(slot) = credit {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use warrenmq_protocol::{Confirms, Exception, Publish};
-use warrenmq_queue::{Record, RunBuilder};
+use warrenmq_queue::{Back, Record, RunBuilder};
 use warrenmq_wire::method::{Method, confirm, tx};
 use warrenmq_wire::reply::ReplyCode;
 
@@ -34,7 +34,9 @@ impl Transaction {
 
     /// The deliveries whose acknowledgements were never committed: they come back to their queues.
     pub(super) fn unsettled(self) -> impl Iterator<Item = Settlement> {
-        self.settlements.into_iter().map(|settlement| Settlement { verdict: Verdict::Requeue, ..settlement })
+        self.settlements
+            .into_iter()
+            .map(|settlement| Settlement { verdict: Verdict::Requeue(Back::Failed), ..settlement })
     }
 }
 

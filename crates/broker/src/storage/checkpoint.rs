@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use warrenmq_protocol::Millis;
-use warrenmq_queue::{Page, Position};
-use warrenmq_store::{ClosedFile, Entry, Lsn, StoreError};
+use warrenmq_queue::{Attempted, Page, Position};
+use warrenmq_store::{ClosedFile, Entry, Lsn, Note, StoreError};
 
+use super::attempts::note;
 use super::copy;
 use super::writer::write_page;
 use super::{Storage, from_queue};
@@ -39,6 +40,8 @@ struct Moved {
     /// Blocks without their settled messages.
     rewrites: Vec<Page>,
     gone: Vec<(Position, Position)>,
+    /// What the file knows of messages that came back.
+    attempts: Vec<Attempted>,
     /// No block had settled messages in it.
     whole: bool,
 }
@@ -143,9 +146,11 @@ impl Checkpoint {
                 }
                 gone = queue.gone();
             }
-            if !pages.is_empty() || !rewrites.is_empty() || !gone.is_empty() {
+            let attempts = if known.notes { queue.attempts() } else { Vec::new() };
+            let is_idle = pages.is_empty() && rewrites.is_empty() && gone.is_empty() && attempts.is_empty();
+            if !is_idle {
                 let whole = queue.is_whole();
-                queues.push(Moved { queue, pages, rewrites, gone, whole });
+                queues.push(Moved { queue, pages, rewrites, gone, attempts, whole });
             }
         }
         Ok(Checkpoint { file: Some(file.number), queues })
@@ -164,7 +169,8 @@ impl Checkpoint {
             return Ok(None);
         }
         holed.insert(queue.info.store_id);
-        let moved = Moved { queue, pages: Vec::new(), rewrites, gone: Vec::new(), whole: true };
+        let (pages, gone, attempts) = (Vec::new(), Vec::new(), Vec::new());
+        let moved = Moved { queue, pages, rewrites, gone, attempts, whole: true };
         Ok(Some(Checkpoint { file: None, queues: vec![moved] }))
     }
 
@@ -185,7 +191,7 @@ impl Checkpoint {
         let after = self.file.map(|file| storage.journal.published_after(file)).unwrap_or_default();
         // A journal whose files are full of copies would never become shorter.
         let mut room = storage.bounds.journal_file / 4;
-        for Moved { queue, pages, rewrites, gone, whole } in self.queues {
+        for Moved { queue, pages, rewrites, gone, attempts, whole } in self.queues {
             let mut entries = Vec::new();
             let id = queue.info.store_id;
             // By now everything is released that had died with what the file knows, and everything is written that may be younger
@@ -215,6 +221,11 @@ impl Checkpoint {
             if needs_telling && !gone.is_empty() {
                 cost += (gone.len() * size_of::<(Position, Position)>()) as u64;
                 entries.push(Entry::Settle { queue: queue.info.store_id, ranges: gone });
+            }
+            if !attempts.is_empty() {
+                let notes: Vec<Note> = attempts.iter().map(|one| note(one, storage.epoch_ms)).collect();
+                cost += size_of_val(&*notes) as u64;
+                entries.push(Entry::Note { queue: queue.info.store_id, notes });
             }
             if !entries.is_empty() {
                 storage.journal.append(entries, true);

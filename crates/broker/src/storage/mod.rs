@@ -9,6 +9,7 @@
 //! goes after what emptied it is durable; a journal file goes after all that still counts in it stands elsewhere.
 //! The three workers are steps, so that threads and a simulation drive the same code.
 
+pub(crate) mod attempts;
 mod checkpoint;
 mod copy;
 mod recovery;
@@ -147,6 +148,7 @@ impl Storage {
         let least = SHARE_MIN.min(self.bounds.queue_memory);
         work.share = if full { least } else { self.bounds.queue_memory };
         work.block_octets = self.bounds.block;
+        work.epoch_ms = self.epoch_ms;
     }
 
     /// From now on the queue's messages can be moved.

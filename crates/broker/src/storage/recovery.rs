@@ -12,6 +12,7 @@ use warrenmq_protocol::Millis;
 use warrenmq_queue::{Position, Positions, Run};
 use warrenmq_store::{Scan, StoreError};
 
+use super::attempts::attempted;
 use super::{Storage, to_queue};
 use crate::broker::Broker;
 use crate::queue_cell::QueueCell;
@@ -59,6 +60,14 @@ pub(crate) fn recover(
         }
     }
     journal(&mut queues, broker, storage, scan, now)?;
+    for (id, notes) in &scan.notes {
+        let Some(queue) = queues.get(id) else { continue };
+        storage.batch(broker, now, |scratch| {
+            for note in notes {
+                queue.cell.restore_attempted(attempted(note, storage.epoch_ms), scratch);
+            }
+        });
+    }
     let mut recovered = Recovered::default();
     for (id, queue) in &queues {
         let delivered_below = scan.delivered.get(id).copied();

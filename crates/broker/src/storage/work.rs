@@ -29,6 +29,8 @@ pub(crate) struct Work {
     pub(crate) share: u64,
     /// Size of the blocks that pages are made for.
     pub(crate) block_octets: usize,
+    /// Unix time in milliseconds when the broker's time was 0.
+    pub(crate) epoch_ms: u64,
 }
 
 /// A block that is to be read back.
@@ -40,9 +42,10 @@ pub(crate) struct Load {
 }
 
 impl Work {
-    /// Notes where the messages of a run stand in durable queues. `arrived` is Unix time in milliseconds.
-    pub(crate) fn publish(&mut self, queues: Vec<(u64, Position)>, run: &Run, arrived: u64) {
-        if !queues.is_empty() && run.persistent() > 0 {
+    /// Notes where the messages of a run stand in durable queues, if they are to outlive a restart: those that are persistent, or all of
+    /// them. `arrived` is Unix time in milliseconds.
+    pub(crate) fn publish(&mut self, queues: Vec<(u64, Position)>, run: &Run, keeps_all: bool, arrived: u64) {
+        if !queues.is_empty() && (keeps_all || run.persistent() > 0) {
             let (queues, records) = (queues.into(), run.bytes().clone());
             self.entries.push(Entry::Publish { queues, count: run.count(), arrived, records });
         }
@@ -60,6 +63,7 @@ impl Work {
         let octets = |entry: &Entry| match entry {
             Entry::Publish { queues, records, .. } => records.len() + size_of_val(&**queues),
             Entry::Settle { ranges, .. } => size_of_val(&**ranges),
+            Entry::Note { notes, .. } => size_of_val(&**notes),
             Entry::Delivered { .. } => 0,
         };
         self.entries.iter().map(|entry| octets(entry) as u64).sum()

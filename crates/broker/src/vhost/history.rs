@@ -100,7 +100,7 @@ mod tests {
             header,
             body,
             persistent: false,
-            priority: 0,
+            priority: None,
             ttl: None,
             dead: false,
             due: None,

@@ -39,7 +39,7 @@ pub(crate) use exchanges::{ExchangeDeclare, ExchangeType};
 use history::History;
 pub(crate) use history::keep;
 pub(crate) use queue_type::QueueType;
-pub(crate) use queues::{Deletion, QueueDeclare};
+pub(crate) use queues::{Deletion, QueueDeclare, check_conditions};
 
 /// What routing needs to know, at one moment.
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@
 use warrenmq_protocol::Exception;
 use warrenmq_wire::method::{AMQPValue, FieldTable, ShortString};
 
+use super::queues::QueueDeclare;
 use crate::refusal::{self, string};
 
 /// What `x-queue-type` names.
@@ -89,8 +90,9 @@ impl QueueType {
             // RabbitMQ takes these for a missing argument.
             "" | "undefined" => Ok(QueueType::default()),
             "classic" => Ok(QueueType::Classic),
-            "stream" | "quorum" => {
-                Err(invalid(format!("queue type '{name}' is not supported by this version; use 'classic'")))
+            "quorum" => Ok(QueueType::Quorum),
+            "stream" => {
+                Err(invalid("queue type 'stream' is not supported; use 'classic' or 'quorum'".to_owned()))
             }
             other => Err(invalid(format!("\"unsupported queue type '{other}'\""))),
         }
@@ -103,6 +105,34 @@ impl QueueType {
             arguments.insert(key, AMQPValue::LongString(name.into()));
         }
         QueueType::of(&arguments, refusal::queue("", "")).is_ok()
+    }
+
+    /// Refuses what a queue of this type cannot be, in RabbitMQ's order (`rabbit_quorum_queue:declare/2`).
+    pub(super) fn check_properties(
+        self,
+        asked: &QueueDeclare,
+        what: refusal::Named<'_>,
+    ) -> Result<(), Exception> {
+        let wrong = match self {
+            QueueType::Classic => return Ok(()),
+            QueueType::Quorum if asked.auto_delete => "auto-delete",
+            QueueType::Quorum if asked.exclusive => "exclusive-owner",
+            QueueType::Quorum if !asked.durable => "non-durable",
+            QueueType::Quorum => return Ok(()),
+        };
+        Err(refusal::precondition(format!("invalid property '{wrong}' for {what}")))
+    }
+
+    /// Whether the server may give a queue of this type its name. What is no type is refused later.
+    pub(crate) fn check_server_named(arguments: &FieldTable) -> Result<(), Exception> {
+        match QueueType::of(arguments, refusal::queue("", "")) {
+            Ok(QueueType::Quorum) => {
+                let module = QueueType::Quorum.module();
+                let text = format!("Cannot declare a server-named queue for type {module}");
+                Err(refusal::precondition(text))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The name of RabbitMQ's module, which its texts show.

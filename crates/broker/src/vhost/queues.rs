@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use warrenmq_protocol::{Exception, Millis};
+use warrenmq_queue::Kind;
 use warrenmq_routing::QueueId;
 use warrenmq_store::CommitSeq;
 use warrenmq_wire::method::FieldTable;
@@ -52,6 +53,8 @@ impl Vhost {
             return Ok((Arc::clone(existing), seq));
         }
         let traits = self.traits(&asked, &master.picture.policies)?;
+        let what = refusal::queue(&asked.name, &self.name);
+        QueueType::of(&asked.arguments, what)?.check_properties(&asked, what)?;
         self.check_queue_limit(&master, &asked.name)?;
         let info = QueueInfo {
             id: QueueId(master.next_queue),
@@ -139,6 +142,20 @@ impl Vhost {
         scratch.work.deleted.push((cell.info.store_id, seq));
         Ok((ready, seq))
     }
+}
+
+/// RabbitMQ takes no conditions from clients that delete quorum queues.
+pub(crate) fn check_conditions(cell: &QueueCell, deletion: Deletion) -> Result<(), Exception> {
+    let flag = match deletion {
+        _ if cell.kind() != Kind::Quorum => return Ok(()),
+        Deletion { if_unused: true, .. } => "if-unused",
+        Deletion { if_empty: true, .. } => "if-empty",
+        Deletion { .. } => return Ok(()),
+    };
+    Err(refusal::not_implemented(format!(
+        "cannot delete {}. queue.delete operations with {flag} flag set are not supported by quorum queues",
+        cell.named()
+    )))
 }
 
 impl super::Master {

@@ -66,7 +66,7 @@ impl Message {
             header: &self.header,
             body: &self.body,
             persistent: self.persistent,
-            priority: 0,
+            priority: None,
             ttl: None,
             dead: false,
             due: None,

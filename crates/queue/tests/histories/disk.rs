@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use warrenmq_queue::{Dead, Effects, Page, PageId, Place, Position, Positions, Queue, Run, Settings};
+use warrenmq_queue::{
+    Attempted, Dead, Effects, Page, PageId, Place, Position, Positions, Queue, Run, Settings,
+};
 
 use crate::model::START;
 
@@ -24,6 +26,8 @@ pub(crate) struct Disk {
     journal: Vec<(Position, Run, u64)>,
     /// Told to be gone, or dead.
     pub(crate) gone: BTreeSet<Position>,
+    /// What was told of messages that came back.
+    attempts: Vec<Attempted>,
 }
 
 impl Disk {
@@ -54,6 +58,7 @@ impl Disk {
             assert!(self.written.contains_key(&load.1), "{load:?} is nowhere");
             self.loads.push(*load);
         }
+        self.attempts.extend(&effects.attempts);
         for (first, last) in &effects.gone {
             (*first..=*last).for_each(|position| self.bury(position));
         }
@@ -71,6 +76,7 @@ impl Disk {
     pub(crate) fn delete(&mut self, published: Position) {
         self.here.clear();
         self.journal.clear();
+        self.attempts.clear();
         self.gone.extend(START..published);
     }
 
@@ -104,12 +110,22 @@ impl Disk {
     }
 
     /// A queue with what is here; what was lost of `gone` comes back. Pages whose places were freed are found again now and then.
-    pub(crate) fn restore(&mut self, settings: Settings, next: Position, below: Option<Position>) -> Queue {
+    pub(crate) fn restore(
+        &mut self,
+        settings: Settings,
+        next: Position,
+        below: Option<Position>,
+        now: u64,
+    ) -> Queue {
         self.writing.clear();
         self.loads.clear();
         let mut gone = Positions::new();
         self.gone.iter().for_each(|position| gone.insert(*position, *position));
         let mut queue = Queue::new(settings);
+        queue.advance(now, &mut Effects::new());
+        // Their order is no matter either.
+        self.attempts.sort_unstable_by_key(|attempted| (attempted.first * 7 + next) % 5);
+        self.attempts.iter().for_each(|attempted| queue.restore_attempted(*attempted));
         let mut found: Vec<Place> = self.written.keys().copied().collect();
         found.retain(|place| self.here.contains(place) || place.0 % 3 == 0);
         // The order is no matter.

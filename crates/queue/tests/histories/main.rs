@@ -3,6 +3,7 @@
 mod choices;
 mod disk;
 mod model;
+mod returns;
 mod subject;
 
 use choices::exhaust;
@@ -10,7 +11,9 @@ use model::START;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use subject::{Command, Draft, Subject};
-use warrenmq_queue::{Consumer, Credit, Effects, Kind, Overflow, Position, Queue, Settings};
+use warrenmq_queue::{
+    Back, Consumer, Credit, Effects, Kind, Overflow, Position, Queue, Retry, RetryWhen, Settings,
+};
 
 /// No window at all, but for the tests of windows.
 const WIDE: i64 = i64::MAX / 2;
@@ -49,6 +52,17 @@ fn every_small_history_with_a_single_active_consumer() {
     let settings = Settings { single_active: true, ..Settings::default() };
     every_history_of(settings, &[READERS[0], READERS[2]]);
     every_history_of(Settings { kind: Kind::Quorum, ..settings }, &[READERS[0], READERS[4]]);
+}
+
+#[test]
+fn every_small_history_of_what_comes_back() {
+    let settings = Settings { kind: Kind::Quorum, ..Settings::default() };
+    every_history_of(settings, &READERS[..2]);
+    let limited = Settings { delivery_limit: Some(1), dead_letters: true, max_length: Some(2), ..settings };
+    every_history_of(limited, &READERS[..1]);
+    let retry = Some(Retry { when: RetryWhen::Failed, min: 1, max: Some(2) });
+    every_history_of(Settings { retry, ..settings }, &READERS[..1]);
+    every_history_of(Settings { retry, ..Settings::default() }, &READERS[..1]);
 }
 
 /// Three messages on a disk in one page or in three, and everything that may follow.
@@ -93,7 +107,7 @@ fn small_disk_commands(subject: &Subject) -> Vec<Command> {
     }
     if let Some(message) = model.unacked.first() {
         let at = message.position;
-        commands.extend([Command::Settle(at, at), Command::Requeue(vec![(at, at)], true)]);
+        commands.extend([Command::Settle(at, at), Command::Requeue(vec![(at, at)], Back::Failed)]);
     } else {
         commands.push(Command::Purge);
     }
@@ -117,7 +131,7 @@ fn every_history_of(settings: Settings, readers: &[Consumer]) {
 fn small_commands(subject: &Subject, settings: Settings, readers: &[Consumer]) -> Vec<Command> {
     let model = &subject.model;
     let mut commands = vec![Command::Get(true), Command::Get(false), Command::Purge, Command::Delete];
-    if settings.message_ttl.is_some() {
+    if settings.message_ttl.is_some() || settings.retry.is_some() {
         commands.extend([Command::Sleep(1), Command::Sleep(2)]);
     }
     let left = MESSAGES - (model.published - START);
@@ -141,13 +155,16 @@ fn small_commands(subject: &Subject, settings: Settings, readers: &[Consumer]) -
     }
     for message in &model.unacked {
         let at = message.position;
-        commands.extend([Command::Settle(at, at), Command::Requeue(vec![(at, at)], true)]);
+        commands.extend([Command::Settle(at, at), Command::Requeue(vec![(at, at)], Back::Failed)]);
+        if settings.retry.is_some() {
+            commands.push(Command::Requeue(vec![(at, at)], Back::Returned));
+        }
     }
     if settings.dead_letters && !model.unacked.is_empty() {
         commands.push(Command::Discard(0, Position::MAX));
     }
     if model.unacked.len() > 1 {
-        commands.push(Command::Requeue(vec![(0, Position::MAX)], false));
+        commands.push(Command::Requeue(vec![(0, Position::MAX)], Back::Unsent));
     }
     commands
 }
@@ -223,9 +240,14 @@ fn settings() -> impl Strategy<Value = Settings> {
     let limits = (proptest::option::of(0..20u64), lengths, overflow, any::<bool>());
     let limits = prop_oneof![Just((None, (None, None), Overflow::DropHead, false)), limits];
     let flags = (any::<bool>(), proptest::bool::weighted(0.25));
-    (0..4u8, limits, flags).prop_map(|(max_priority, limits, (expire_anywhere, single_active))| {
+    (0..4u8, limits, flags, returns()).prop_map(|(max_priority, limits, flags, returns)| {
+        let (expire_anywhere, single_active) = flags;
+        let (kind, delivery_limit, retry) = returns;
         let (message_ttl, (max_length, max_length_bytes), overflow, dead_letters) = limits;
         Settings {
+            kind,
+            delivery_limit,
+            retry,
             max_priority,
             message_ttl,
             max_length,
@@ -238,6 +260,20 @@ fn settings() -> impl Strategy<Value = Settings> {
             ..Settings::default()
         }
     })
+}
+
+/// How messages come back: half of the queues are plain in this.
+fn returns() -> impl Strategy<Value = (Kind, Option<u32>, Option<Retry>)> {
+    let when = prop_oneof![Just(RetryWhen::All), Just(RetryWhen::Failed), Just(RetryWhen::Returned)];
+    let bounds = (1..10u64, proptest::option::of(10..30u64));
+    let retry = (when, bounds).prop_map(|(when, (min, max))| Retry { when, min, max });
+    let any_kind = prop_oneof![1 => Just(Kind::Classic), 3 => Just(Kind::Quorum)];
+    let limit = proptest::option::of(0..4u32);
+    let some = (any_kind, limit, proptest::option::of(retry)).prop_map(|(kind, limit, retry)| match kind {
+        Kind::Classic => (kind, None, retry),
+        Kind::Quorum => (kind, limit, retry),
+    });
+    prop_oneof![Just((Kind::Classic, None, None)), some]
 }
 
 /// Any command; `choose` gives a number below its argument.
@@ -259,7 +295,7 @@ fn large_command(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> C
         }
         17 => {
             let ranges = (0..1 + choose(3)).map(|_| range(subject, choose)).collect();
-            Command::Requeue(ranges, choose(3) > 0)
+            Command::Requeue(ranges, [Back::Unsent, Back::Returned, Back::Failed][choose(3)])
         }
         _ => match choose(12) {
             0 => Command::Delete,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use warrenmq_queue::{Consumer, Credit, Kind, Overflow, Position, Reason, Settings};
+use warrenmq_queue::{Attempts, Consumer, Credit, Kind, Overflow, Position, Reason, Settings};
 
 /// Position of the first message: what follows soon crosses the edge between two parts of the queue's sets.
 pub(crate) const START: Position = 4093;
@@ -26,6 +26,14 @@ pub(crate) struct Message {
     pub(crate) arrived: u64,
     /// Its own time to live.
     pub(crate) ttl: Option<u64>,
+    /// How often it came back, where that is counted.
+    pub(crate) attempts: Attempts,
+    /// Until when it had to wait when it came back last.
+    pub(crate) due: Option<u64>,
+    /// It is ready, and stands among those that came back.
+    pub(crate) lined_up: bool,
+    /// It came back too often.
+    pub(crate) gave_up: bool,
 }
 
 impl Message {
@@ -44,7 +52,7 @@ impl Message {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Published {
     pub(crate) number: u64,
-    pub(crate) priority: u8,
+    pub(crate) priority: Option<u8>,
     pub(crate) ttl: Option<u64>,
     /// Octets of its record.
     pub(crate) size: u64,
@@ -53,9 +61,28 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    fn at(&self, position: Position, arrived: u64) -> Message {
+    fn at(&self, position: Position, arrived: u64, settings: &Settings) -> Message {
         let Published { number, priority, ttl, size, body } = *self;
-        Message { position, number, priority, size, body, redelivered: false, arrived, ttl }
+        let priority = match settings.kind {
+            Kind::Classic => priority.unwrap_or(0).min(settings.max_priority),
+            Kind::Quorum => priority.unwrap_or(4).min(31),
+        };
+        let (redelivered, lined_up, gave_up) = (false, false, false);
+        let (attempts, due) = (Attempts::default(), None);
+        Message {
+            position,
+            number,
+            priority,
+            size,
+            body,
+            redelivered,
+            arrived,
+            ttl,
+            attempts,
+            due,
+            lined_up,
+            gave_up,
+        }
     }
 }
 
@@ -83,12 +110,14 @@ pub(crate) struct Caused {
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     pub(crate) settings: Settings,
-    now: u64,
+    pub(crate) now: u64,
     /// The next to leave stands first.
     pub(crate) ready: Vec<Message>,
     pub(crate) unacked: Vec<Message>,
     /// Rejected, and not dead yet because their bodies are on disk.
-    doomed: Vec<Message>,
+    pub(crate) doomed: Vec<Message>,
+    /// Back, and not ready yet.
+    pub(crate) waiting: Vec<Message>,
     /// Settled, dead, purged or deleted.
     pub(crate) done: Vec<Message>,
     /// Messages whose bodies are on disk only; told before each command.
@@ -113,17 +142,23 @@ impl Model {
 
     pub(crate) fn advance(&mut self, now: u64, caused: &mut Caused) {
         self.now = now;
+        self.end_waiting();
         self.drop_expired(Position::MAX, caused);
         self.drop_expired_anywhere(caused);
     }
 
     /// Those that stand first in their priority, or anywhere, and may expire: position and time.
     pub(crate) fn deadlines(&self) -> Vec<(Position, u64)> {
-        let heads = (0..=self.settings.max_priority).filter_map(|priority| self.head(priority));
-        let looked_at: Vec<usize> =
-            if self.settings.expire_anywhere { (0..self.ready.len()).collect() } else { heads.collect() };
+        let heads = (0..=31).filter_map(|priority| self.head(priority));
+        let looked_at: Vec<usize> = if self.settings.expire_anywhere {
+            (0..self.ready.len()).filter(|at| !self.ready[*at].lined_up).collect()
+        } else {
+            heads.collect()
+        };
         let time = |at: usize| Some((self.ready[at].position, self.ready[at].expires(&self.settings)?));
-        looked_at.into_iter().filter_map(time).collect()
+        let returned = self.ready.first().filter(|message| message.lined_up).map(|_| 0);
+        let waiting = self.waiting.iter().filter_map(|message| Some((message.position, message.due?)));
+        looked_at.into_iter().chain(returned).filter_map(time).chain(waiting).collect()
     }
 
     /// Other settings, for what may change.
@@ -147,17 +182,16 @@ impl Model {
                     self.published += 1;
                     self.refused.insert(position);
                     caused.dead.push((published.number, Reason::Maxlen));
-                    self.done.push(published.at(position, self.now));
+                    self.done.push(published.at(position, self.now, &self.settings));
                 }
             }
             return false;
         }
         let first = self.published;
         for published in run {
-            let message = published.at(self.published, self.now);
+            let message = published.at(self.published, self.now, &self.settings);
             self.published += 1;
-            let priority = message.priority.min(self.settings.max_priority);
-            self.place(Message { priority, ..message });
+            self.place(message);
         }
         self.serve(first, caused);
         self.drop_expired(Position::MAX, caused);
@@ -179,13 +213,19 @@ impl Model {
     pub(crate) fn restart(&mut self, gone: &BTreeSet<Position>, delivered_below: Position) {
         let Model { settings, now, published, deleted, .. } = *self;
         let refused = std::mem::take(&mut self.refused);
-        let all = [&mut self.ready, &mut self.unacked, &mut self.doomed, &mut self.done];
+        let all = [&mut self.ready, &mut self.unacked, &mut self.doomed, &mut self.waiting, &mut self.done];
         let all: Vec<Message> = all.into_iter().flat_map(std::mem::take).collect();
         *self = Model { settings, now, published, deleted, refused, ..Model::default() };
         for mut message in all {
             if message.is_persistent() && !gone.contains(&message.position) {
-                message.redelivered = message.position < delivered_below;
-                self.place(message);
+                message.redelivered = message.position < delivered_below || message.attempts.returned > 0;
+                message.gave_up = false;
+                if message.due > Some(now) {
+                    message.lined_up = false;
+                    self.waiting.push(message);
+                } else {
+                    self.place(message);
+                }
             } else {
                 self.done.push(message);
             }
@@ -199,7 +239,7 @@ impl Model {
 
     /// Everything that is not done.
     pub(crate) fn live(&self) -> impl Iterator<Item = &Message> {
-        self.ready.iter().chain(&self.unacked).chain(&self.doomed)
+        self.ready.iter().chain(&self.unacked).chain(&self.doomed).chain(&self.waiting)
     }
 
     /// Whether the next message waits for its body.
@@ -337,25 +377,18 @@ impl Model {
         self.bury(caused);
     }
 
-    pub(crate) fn requeue(&mut self, first: Position, last: Position, redelivered: bool) {
-        let back: Vec<Message> =
-            self.unacked.extract_if(.., |m| (first..=last).contains(&m.position)).collect();
-        for mut message in back {
-            message.redelivered |= redelivered;
-            self.place(message);
-        }
-    }
-
     pub(crate) fn purge(&mut self) -> u64 {
-        let count = self.ready.len() as u64;
+        let count = self.ready.len() + self.waiting.len();
         self.done.append(&mut self.ready);
-        count
+        self.done.append(&mut self.waiting);
+        count as u64
     }
 
     pub(crate) fn delete(&mut self) {
         self.done.append(&mut self.ready);
         self.done.append(&mut self.unacked);
         self.done.append(&mut self.doomed);
+        self.done.append(&mut self.waiting);
         self.deleted = self.published;
         self.readers.clear();
         self.turns.clear();
@@ -398,11 +431,14 @@ impl Model {
                 caused.hungry.push(slot);
             }
         }
+        if self.any_returns() {
+            self.drop_overflow(caused);
+        }
     }
 
     /// Panics when a message is lost, or when somebody got more than he may.
     pub(crate) fn check(&self) {
-        let places = [&self.ready, &self.unacked, &self.doomed, &self.done];
+        let places = [&self.ready, &self.unacked, &self.doomed, &self.waiting, &self.done];
         let mut positions: Vec<Position> = places.into_iter().flatten().map(|m| m.position).collect();
         positions.sort_unstable();
         assert!(positions.into_iter().eq(START..self.published), "each message is in one place");
@@ -417,15 +453,17 @@ impl Model {
         if !self.ready.is_empty() {
             self.drop_expired(fresh, caused);
         }
-        (!self.ready.is_empty() && !self.stalls()).then(|| self.ready.remove(0))
+        let here = !self.ready.is_empty() && !self.stalls();
+        here.then(|| Message { lined_up: false, ..self.ready.remove(0) })
     }
 
     /// Rejected messages whose bodies are here die.
-    fn bury(&mut self, caused: &mut Caused) {
+    pub(crate) fn bury(&mut self, caused: &mut Caused) {
         self.doomed.sort_by_key(|message| message.position);
         let Model { doomed, done, stored, .. } = self;
         for message in doomed.extract_if(.., |message| !stored.contains(&message.position)) {
-            caused.dead.push((message.number, Reason::Rejected));
+            let reason = if message.gave_up { Reason::DeliveryLimit } else { Reason::Rejected };
+            caused.dead.push((message.number, reason));
             done.push(message);
         }
     }
@@ -434,8 +472,9 @@ impl Model {
     fn drop_overflow(&mut self, caused: &mut Caused) {
         let Settings { overflow, dead_letters, .. } = self.settings;
         while overflow == Overflow::DropHead && self.is_above_limit(0, 0) {
-            let lowest = (0..=self.settings.max_priority).find_map(|priority| self.head(priority));
-            let lowest = lowest.expect("some message is ready");
+            let returned = self.ready.first().filter(|message| message.lined_up).map(|_| 0);
+            let lowest = (0..=31).find_map(|priority| self.head(priority));
+            let Some(lowest) = returned.or(lowest) else { break };
             if dead_letters && self.stored.contains(&self.ready[lowest].position) {
                 break;
             }
@@ -447,7 +486,8 @@ impl Model {
     fn is_above_limit(&self, messages: u64, octets: u64) -> bool {
         let Settings { max_length, max_length_bytes, .. } = self.settings;
         let bodies: u64 = self.ready.iter().map(|message| message.body).sum();
-        max_length.is_some_and(|max| self.ready.len() as u64 + messages > max)
+        let count = (self.ready.len() + self.waiting.len()) as u64;
+        max_length.is_some_and(|max| count + messages > max)
             || max_length_bytes.is_some_and(|max| bodies + octets > max)
     }
 
@@ -458,6 +498,7 @@ impl Model {
         }
         let expired = |message: &Message| {
             !self.stored.contains(&message.position)
+                && !message.lined_up
                 && message.expires(&self.settings).is_some_and(|expires| expires <= self.now)
         };
         let expired: Vec<Position> = self.ready.iter().filter(|m| expired(m)).map(|m| m.position).collect();
@@ -469,7 +510,14 @@ impl Model {
 
     /// Those that stand first in their priority and have expired.
     fn drop_expired(&mut self, fresh: Position, caused: &mut Caused) {
-        for priority in 0..=self.settings.max_priority {
+        while let Some(first) = self.ready.first()
+            && first.lined_up
+            && !self.stored.contains(&first.position)
+            && first.expires(&self.settings).is_some_and(|expires| expires <= self.now)
+        {
+            self.drop_at(0, Reason::Expired, caused);
+        }
+        for priority in 0..=31 {
             while let Some(at) = self.head(priority)
                 && self.ready[at].position < fresh
                 && !self.stored.contains(&self.ready[at].position)
@@ -490,7 +538,7 @@ impl Model {
 
     /// Where the first message of a priority stands.
     fn head(&self, priority: u8) -> Option<usize> {
-        self.ready.iter().position(|message| message.priority == priority)
+        self.ready.iter().position(|message| !message.lined_up && message.priority == priority)
     }
 
     fn reader(&mut self, slot: usize) -> Option<&mut Reader> {
@@ -509,8 +557,9 @@ impl Model {
     }
 
     /// Its place among the ready: after all of a higher priority and all older ones of the same.
-    fn place(&mut self, message: Message) {
-        let key = |m: &Message| (u8::MAX - m.priority, m.position);
+    pub(crate) fn place(&mut self, mut message: Message) {
+        message.lined_up = false;
+        let key = |m: &Message| (!m.lined_up, u8::MAX - m.priority, m.position);
         let behind = |other: &Message| key(other) > key(&message);
         let at = self.ready.iter().position(behind).unwrap_or(self.ready.len());
         self.ready.insert(at, message);

@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use warrenmq_queue::{
-    Consumer, ConsumerSlot, Credit, Delivery, Effects, Get, Page, Pick, Picks, Position, Queue, Record, Run,
-    RunBuilder, Settings,
+    Back, Consumer, ConsumerSlot, Credit, Delivery, Effects, Get, Page, Pick, Picks, Position, Queue, Record,
+    Run, RunBuilder, Settings,
 };
 
 use crate::disk::{Disk, holds};
 use crate::model::{Caused, Message, Model, Published, START};
+use crate::returns::each_attempt;
 
 /// Route and header of every record; what they say means nothing to a queue.
 const ROUTE: &[u8] = b"\x00\x01q";
@@ -43,7 +44,7 @@ pub(crate) enum Command {
     Settle(Position, Position),
     Discard(Position, Position),
     /// Several ranges come back together.
-    Requeue(Vec<(Position, Position)>, bool),
+    Requeue(Vec<(Position, Position)>, Back),
     Purge,
     Delete,
     /// A policy has changed.
@@ -101,10 +102,14 @@ impl Subject {
         for slot in 0..self.model.readers.len() as u32 {
             self.apply(&Command::Cancel(slot));
         }
-        self.apply(&Command::Requeue(vec![(0, Position::MAX)], true));
+        self.apply(&Command::Requeue(vec![(0, Position::MAX)], Back::Unsent));
         loop {
             while !self.disk.loads.is_empty() {
                 self.apply(&Command::Load(0));
+            }
+            if !self.model.waiting.is_empty() {
+                self.apply(&Command::Sleep(100));
+                continue;
             }
             if self.model.ready.is_empty() {
                 break;
@@ -148,10 +153,10 @@ impl Subject {
                 queue.advance(self.now, effects);
                 model.advance(self.now, caused);
             }
-            Command::Requeue(ranges, redelivered) => {
+            Command::Requeue(ranges, back) => {
                 for (first, last) in ranges {
-                    queue.requeue(*first, *last, *redelivered);
-                    model.requeue(*first, *last, *redelivered);
+                    queue.requeue(*first, *last, *back, effects);
+                    model.requeue(*first, *last, *back, caused);
                 }
             }
             Command::Configure(settings) => {
@@ -246,7 +251,7 @@ impl Subject {
                     self.disk.gone.retain(|at| at % lost > 0 || self.model.is_nowhere(*at));
                 }
                 let next = self.model.published;
-                self.queue = self.disk.restore(self.settings, next, *below);
+                self.queue = self.disk.restore(self.settings, next, *below, self.now);
                 self.queue.advance(self.now, effects);
                 self.model.restart(&self.disk.gone, below.unwrap_or(next));
                 self.look();
@@ -282,10 +287,12 @@ impl Subject {
             body.resize(8 + padding, 0);
             let persistent = self.next_number.is_multiple_of(2);
             let (route, header, body) = (ROUTE, HEADER, body.as_slice());
-            builder.push(Record { route, header, body, persistent, priority, ttl, dead: false, due: None });
+            let own = Some(priority).filter(|_| self.next_number % 3 > 0 || priority > 0);
+            let (dead, due) = (false, None);
+            builder.push(Record { route, header, body, persistent, priority: own, ttl, dead, due });
             let size = RECORD_OCTETS + padding as u64 + if ttl.is_some() { 8 } else { 0 };
             let (number, body) = (self.next_number, body.len() as u64);
-            expected.push(Published { number, priority, ttl, size, body });
+            expected.push(Published { number, priority: own, ttl, size, body });
             self.next_number += 1;
         }
         let Some(run) = builder.finish() else { return };
@@ -321,7 +328,7 @@ impl Subject {
         let hungry: Vec<usize> = effects.hungry.iter().map(|slot| slot.0 as usize).collect();
         assert_eq!(hungry, caused.hungry);
         let dead = effects.dead.iter().flat_map(|dead| {
-            messages(&dead.delivery).into_iter().map(|(_, number, _)| (number, dead.reason))
+            messages(&dead.delivery).into_iter().map(|(_, number, ..)| (number, dead.reason))
         });
         let (mut found, mut expected) = (dead.collect::<Vec<_>>(), caused.dead.clone());
         if self.settings.expire_anywhere {
@@ -346,8 +353,10 @@ impl Subject {
         let weight = |message: &Message| if is_limited { message.body + 1 } else { message.size };
         let size: u64 = self.model.ready.iter().map(weight).sum();
         let Subject { queue, model, .. } = self;
-        let counts = (queue.ready(), queue.unacked());
-        assert_eq!(counts, (model.ready.len() as u64, model.unacked.len() as u64));
+        let counts = (queue.ready(), queue.unacked(), queue.waiting());
+        let expected = [&model.ready, &model.unacked, &model.waiting].map(|list| list.len() as u64);
+        assert_eq!(counts, expected.into());
+        assert_eq!(each_attempt(&queue.attempts()), model.attempts());
         if model.live().all(|message| !queue.is_stored(message.position)) {
             assert_eq!(queue.ready_size(), size);
         }
@@ -397,11 +406,11 @@ impl Subject {
     }
 }
 
-/// Position, number and redelivered flag, as a consumer sees a message.
-type Told = (Position, u64, bool);
+/// Position, number, redelivered flag and how often it came back, as a consumer sees a message.
+type Told = (Position, u64, bool, u32);
 
 fn told(message: &Message) -> Told {
-    (message.position, message.number, message.redelivered)
+    (message.position, message.number, message.redelivered, message.attempts.returned)
 }
 
 fn number_of(body: &[u8]) -> u64 {
@@ -422,14 +431,19 @@ fn messages(delivery: &Delivery) -> Vec<Told> {
             let each = (0..u64::from(*count)).map(|index| {
                 let (number, next) = at(offset);
                 offset = next;
-                (delivery.first + index, number, delivery.redelivered)
+                (delivery.first + index, number, delivery.redelivered, delivery.attempts)
             });
             each.collect()
         }
         Picks::List(list) => {
             assert!(list.is_sorted_by_key(|pick| pick.index));
             let each = |pick: &Pick| {
-                (delivery.first + u64::from(pick.index), at(pick.offset).0, delivery.redelivered)
+                (
+                    delivery.first + u64::from(pick.index),
+                    at(pick.offset).0,
+                    delivery.redelivered,
+                    delivery.attempts,
+                )
             };
             list.iter().map(each).collect()
         }
@@ -447,7 +461,7 @@ pub(crate) fn run_of(numbers: std::ops::Range<u64>, padding: usize) -> Run {
             header: HEADER,
             body: &body,
             persistent: false,
-            priority: 0,
+            priority: None,
             ttl: None,
             dead: false,
             due: None,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 const PUBLISH: u32 = 1;
 const SETTLE: u32 = 2;
 const DELIVERED: u32 = 3;
+const NOTE: u32 = 4;
 
 /// Octets of a publish head without its queues.
 const PUBLISH_HEAD: usize = 24;
@@ -15,6 +16,22 @@ pub(super) const HEAD_MIN: usize = 16;
 const DELIVERED_HEAD: usize = 24;
 /// Octets of a pair of numbers in a head.
 const PAIR: usize = 16;
+/// Octets of a note in a head: two pairs.
+pub(super) const NOTE_OCTETS: usize = 2 * PAIR;
+
+/// What their queue knows of messages that live, in two numbers that mean something to it alone. Of two notes of a message the one
+/// with the higher `value` is the later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Note {
+    /// Position of the first message.
+    pub first: u64,
+    /// Position of the last one.
+    pub last: u64,
+    /// Any number; it only grows.
+    pub value: u64,
+    /// Any number.
+    pub time: u64,
+}
 
 /// One thing that happened. Entries of one record become durable together or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +54,13 @@ pub enum Entry {
         /// Their positions, first and last of each range, ascending; less than 2^32 ranges.
         ranges: Vec<(u64, u64)>,
     },
+    /// What is known of messages.
+    Note {
+        /// Where they are.
+        queue: u64,
+        /// Less than 2^32.
+        notes: Vec<Note>,
+    },
     /// Written by an orderly stop: what nobody was handed.
     Delivered {
         /// Where.
@@ -52,6 +76,7 @@ impl Entry {
         match self {
             Entry::Publish { queues, .. } => PUBLISH_HEAD + PAIR * queues.len(),
             Entry::Settle { ranges, .. } => HEAD_MIN + PAIR * ranges.len(),
+            Entry::Note { notes, .. } => HEAD_MIN + NOTE_OCTETS * notes.len(),
             Entry::Delivered { .. } => DELIVERED_HEAD,
         }
     }
@@ -60,7 +85,7 @@ impl Entry {
     pub(super) fn body_octets(&self) -> usize {
         match self {
             Entry::Publish { records, .. } => records.len(),
-            Entry::Settle { .. } | Entry::Delivered { .. } => 0,
+            Entry::Settle { .. } | Entry::Note { .. } | Entry::Delivered { .. } => 0,
         }
     }
 
@@ -80,6 +105,14 @@ impl Entry {
                 into.extend_from_slice(&queue.to_le_bytes());
                 encode_pairs(ranges, into);
             }
+            Entry::Note { queue, notes } => {
+                into.extend_from_slice(&NOTE.to_le_bytes());
+                into.extend_from_slice(&count_of(notes.len()).to_le_bytes());
+                into.extend_from_slice(&queue.to_le_bytes());
+                for Note { first, last, value, time } in notes {
+                    encode_pairs(&[(*first, *last), (*value, *time)], into);
+                }
+            }
             Entry::Delivered { queue, below } => {
                 into.extend_from_slice(&DELIVERED.to_le_bytes());
                 into.extend_from_slice(&[0; 4]);
@@ -95,6 +128,7 @@ impl Entry {
 pub(super) enum Head<'a> {
     Publish { queues: Pairs<'a>, count: u32, arrived: u64, octets: u32 },
     Settle { queue: u64, ranges: Pairs<'a> },
+    Note { queue: u64, notes: Notes<'a> },
     Delivered { queue: u64, below: u64 },
 }
 
@@ -114,6 +148,11 @@ impl<'a> Head<'a> {
                 let ranges = take_u32(heads)?;
                 let queue = take_u64(heads)?;
                 Some(Head::Settle { queue, ranges: Pairs::take(heads, ranges)? })
+            }
+            NOTE => {
+                let notes = take_u32(heads)?;
+                let queue = take_u64(heads)?;
+                Some(Head::Note { queue, notes: Notes(Pairs::take(heads, notes.checked_mul(2)?)?) })
             }
             DELIVERED => {
                 take_u32(heads)?;
@@ -140,6 +179,20 @@ impl<'a> Pairs<'a> {
         self.0.iter().map(|pair| {
             let both = u128::from_le_bytes(*pair);
             (both as u64, (both >> 64) as u64)
+        })
+    }
+}
+
+/// Notes as they lie in a head.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Notes<'a>(Pairs<'a>);
+
+impl<'a> Notes<'a> {
+    pub(super) fn iter(self) -> impl Iterator<Item = Note> + 'a {
+        let mut pairs = self.0.iter();
+        std::iter::from_fn(move || {
+            let ((first, last), (value, time)) = (pairs.next()?, pairs.next()?);
+            Some(Note { first, last, value, time })
         })
     }
 }
@@ -186,6 +239,10 @@ mod tests {
                 }
             ),
             (any::<u64>(), pairs()).prop_map(|(queue, ranges)| Entry::Settle { queue, ranges }),
+            (any::<u64>(), vec(any::<(u64, u64, u64, u64)>(), 0..4)).prop_map(|(queue, notes)| {
+                let note = |(first, last, value, time)| Note { first, last, value, time };
+                Entry::Note { queue, notes: notes.into_iter().map(note).collect() }
+            }),
             any::<(u64, u64)>().prop_map(|(queue, below)| Entry::Delivered { queue, below }),
         ]
     }
@@ -198,6 +255,7 @@ mod tests {
                 Entry::Publish { queues: queues.iter().collect(), count, arrived, records }
             }
             Head::Settle { queue, ranges } => Entry::Settle { queue, ranges: ranges.iter().collect() },
+            Head::Note { queue, notes } => Entry::Note { queue, notes: notes.iter().collect() },
             Head::Delivered { queue, below } => Entry::Delivered { queue, below },
         }
     }
@@ -223,7 +281,7 @@ mod tests {
         }
 
         #[test]
-        fn any_octets_are_heads_or_not(octets in vec(prop_oneof![0_u8..4, any::<u8>()], 0..100)) {
+        fn any_octets_are_heads_or_not(octets in vec(prop_oneof![0_u8..5, any::<u8>()], 0..100)) {
             let mut rest = &octets[..];
             while Head::take(&mut rest).is_some() {}
         }

@@ -16,7 +16,8 @@ pub(super) const SPARE: &str = "journal/spare";
 pub(super) const FILE_HEADER: usize = 64;
 
 const MAGIC: [u8; 8] = *b"WARRENJ\n";
-const FORMAT: u32 = 1;
+/// 2 may hold notes; 1 is the same without them.
+const FORMAT: u32 = 2;
 const CHECKED: usize = FILE_HEADER - 4;
 
 /// The header of a journal file.

@@ -10,6 +10,8 @@ pub struct InFile {
     pub highest: Option<u64>,
     /// Whether anything was settled.
     pub settles: bool,
+    /// Whether anything was noted.
+    pub notes: bool,
 }
 
 /// The queues with entries in one file, while it is written or read.
@@ -31,6 +33,11 @@ impl FileQueues {
     /// Something of `queue` was settled.
     pub(super) fn settled(&mut self, queue: u64) {
         self.of(queue).settles = true;
+    }
+
+    /// Something of `queue` was noted.
+    pub(super) fn noted(&mut self, queue: u64) {
+        self.of(queue).notes = true;
     }
 
     /// The queues that messages came to; one may be named twice.

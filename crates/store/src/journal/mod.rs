@@ -35,7 +35,7 @@ use backlog::{Backlog, Waiting};
 use files::Files;
 use writer::Writer;
 
-pub use entry::Entry;
+pub use entry::{Entry, Note};
 pub use file_queues::InFile;
 pub use files::ClosedFile;
 pub use published::{Published, PublishedQueues};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::Lsn;
-use super::entry::Head;
+use super::entry::{Head, Note};
 use super::file_header::{FILE_HEADER, FOLDER, FileHeader, NEXT, SPARE, number_of, path_of};
 use super::file_queues::{FileQueues, InFile};
 use super::files::ClosedFile;
@@ -28,6 +28,9 @@ pub struct Scan {
     pub publishes: Vec<Published>,
     /// Ranges of positions that are done with, for each queue in the order of the log; neighbours are one.
     pub settles: HashMap<u64, Vec<(u64, u64)>>,
+    /// What is noted of messages, for each queue in the order of the log. What a message was once said may be said again after it was
+    /// said more: see [`Note`].
+    pub notes: HashMap<u64, Vec<Note>>,
     /// After an orderly stop: in each queue, the first position that was never delivered. Else empty.
     pub delivered: HashMap<u64, u64>,
     /// The highest number of a queue in any entry, but for those from 2^63 on, which are not given one after the other.
@@ -220,6 +223,12 @@ impl Scan {
                     queues.settled(queue);
                     let settled = self.settles.entry(queue).or_default();
                     ranges.iter().for_each(|range| join(settled, range));
+                }
+                Head::Note { queue, notes } => {
+                    only_delivered = false;
+                    self.highest_queue = self.highest_queue.max(queue);
+                    queues.noted(queue);
+                    self.notes.entry(queue).or_default().extend(notes.iter());
                 }
                 Head::Delivered { queue, below } => {
                     self.saw(queue);

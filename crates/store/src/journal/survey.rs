@@ -176,7 +176,9 @@ impl JournalSurvey {
                         messages += u64::from(count);
                         queues.extend(into.iter().map(|(queue, _)| *queue));
                     }
-                    Entry::Settle { queue, .. } | Entry::Delivered { queue, .. } => {
+                    Entry::Settle { queue, .. }
+                    | Entry::Note { queue, .. }
+                    | Entry::Delivered { queue, .. } => {
                         queues.insert(queue);
                     }
                 }
@@ -277,6 +279,7 @@ fn entries_of(record: &Bytes) -> Option<Vec<Entry>> {
                 Entry::Publish { queues: queues.iter().collect(), count, arrived, records }
             }
             Head::Settle { queue, ranges } => Entry::Settle { queue, ranges: ranges.iter().collect() },
+            Head::Note { queue, notes } => Entry::Note { queue, notes: notes.iter().collect() },
             Head::Delivered { queue, below } => Entry::Delivered { queue, below },
         });
     }

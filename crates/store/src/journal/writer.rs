@@ -238,6 +238,7 @@ fn note(entries: &[Entry], queues: &mut FileQueues) {
                 }
             }
             Entry::Settle { queue, .. } => queues.settled(*queue),
+            Entry::Note { queue, .. } => queues.noted(*queue),
             Entry::Delivered { .. } => {}
         }
     }

@@ -133,11 +133,11 @@ fn a_newer_format_is_refused_by_name() {
     let file = journal.model.disk.open(&path).unwrap();
     let mut header = [0; 64];
     file.read_at(0, &mut header).unwrap();
-    header[8] = 2;
+    header[8] = 3;
     let checksum = crc32fast::hash(&header[..60]);
     header[60..].copy_from_slice(&checksum.to_le_bytes());
     file.write_at(0, &[&header]).unwrap();
-    assert!(matches!(scan(&journal.model.disk), Err(StoreError::Newer { format: 2, newest: 1, .. })));
+    assert!(matches!(scan(&journal.model.disk), Err(StoreError::Newer { format: 3, newest: 2, .. })));
 }
 
 #[test]

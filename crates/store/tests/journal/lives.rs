@@ -1,6 +1,6 @@
 //! Writing, ending, going on: what is there at the next start, and what comes of files.
 
-use warrenmq_store::{Entry, InFile, Journal, Lsn, Step, TornTail, scan};
+use warrenmq_store::{Entry, InFile, Journal, Lsn, Note, Step, TornTail, scan};
 use warrenmq_testkit::disk::{Crash, SimDisk};
 use warrenmq_testkit::random::Random;
 
@@ -132,7 +132,11 @@ fn a_file_knows_its_queues() {
     };
     model.append_entries(vec![publish(&[(QUEUE, 1)], 5), publish(&[(7, 100), (8, 200)], 10)], false);
     model.append_entries(
-        vec![Entry::Settle { queue: 8, ranges: vec![(200, 205)] }, publish(&[(7, 50)], 2)],
+        vec![
+            Entry::Settle { queue: 8, ranges: vec![(200, 205)] },
+            publish(&[(7, 50)], 2),
+            Entry::Note { queue: 10, notes: vec![Note { first: 1, last: 2, value: 3, time: 4 }] },
+        ],
         false,
     );
     model.append_entries(vec![Entry::Settle { queue: 9, ranges: vec![(3, 3)] }], true);
@@ -140,12 +144,19 @@ fn a_file_knows_its_queues() {
     assert!(model.journal.closed_files().is_empty());
     model.journal.rotate();
     model.run(0);
-    let expected = [(QUEUE, Some(5), false), (7, Some(109), false), (8, Some(209), true), (9, None, true)];
+    let expected = [
+        (QUEUE, Some(5), false, false),
+        (7, Some(109), false, false),
+        (8, Some(209), true, false),
+        (9, None, true, false),
+        (10, None, false, true),
+    ];
     let check = |journal: &Journal| {
         let [file] = &journal.closed_files()[..] else { panic!("one file is closed") };
         let mut queues: Vec<_> = file.queues.iter().map(|(queue, of)| (*queue, *of)).collect();
         queues.sort_unstable_by_key(|(queue, _)| *queue);
-        let expected = expected.map(|(queue, highest, settles)| (queue, InFile { highest, settles }));
+        let expected =
+            expected.map(|(queue, highest, settles, notes)| (queue, InFile { highest, settles, notes }));
         assert_eq!(queues, expected);
         assert_eq!((file.number, file.octets), (1, 1024));
     };
@@ -154,7 +165,7 @@ fn a_file_knows_its_queues() {
     assert_eq!(model.run(0), Step::Idle { next: None }, "there is nothing to close");
     let disk = model.disk.crash_process();
     let found = scan(&disk).unwrap();
-    assert_eq!(found.highest_queue, 9);
+    assert_eq!(found.highest_queue, 10);
     // After a restart the same is known.
     let journal = begin(&disk, &small(), &found);
     check(&journal);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use warrenmq_store::{Disk, Entry, Journal, JournalOptions, Lsn, Scan, Step, scan};
+use warrenmq_store::{Disk, Entry, Journal, JournalOptions, Lsn, Note, Scan, Step, scan};
 use warrenmq_testkit::disk::SimDisk;
 
 /// The queue that each record publishes to, at the position of its LSN.
@@ -53,6 +53,10 @@ impl Model {
         let mut entries = vec![publish(lsn, octets)];
         if lsn.is_multiple_of(4) {
             entries.insert(0, Entry::Settle { queue: QUEUE, ranges: vec![(lsn - 3, lsn - 2), (lsn, lsn)] });
+        }
+        if lsn.is_multiple_of(12) {
+            let note = Note { first: lsn, last: lsn + 1, value: lsn << 32 | 1, time: 7 };
+            entries.push(Entry::Note { queue: QUEUE, notes: vec![note] });
         }
         self.append_entries(entries, wanted)
     }
@@ -119,6 +123,7 @@ pub(crate) fn check(found: &Scan, records: &[Vec<Entry>]) {
     let held = &records[from..last];
     let mut publishes = found.publishes.iter();
     let mut settles: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    let mut notes: BTreeMap<u64, Vec<Note>> = BTreeMap::new();
     for (entries, lsn) in held.iter().zip(from as u64 + 1..) {
         for entry in entries {
             match entry {
@@ -132,9 +137,15 @@ pub(crate) fn check(found: &Scan, records: &[Vec<Entry>]) {
                 Entry::Settle { queue, ranges } => {
                     settles.entry(*queue).or_default().extend(positions(ranges));
                 }
+                Entry::Note { queue, notes: more } => {
+                    notes.entry(*queue).or_default().extend(more.iter().copied());
+                }
                 Entry::Delivered { .. } => {}
             }
         }
+    }
+    for (queue, expected) in &notes {
+        assert!(found.notes[queue].ends_with(expected));
     }
     assert!(publishes.next().is_none(), "nothing is invented");
     assert_eq!(found.settles.len(), settles.len());

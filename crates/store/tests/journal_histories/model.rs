@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use warrenmq_store::{Entry, Scan};
+use warrenmq_store::{Entry, Note, Scan};
 
 /// An entry that can be compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Item {
     Publish { queues: Vec<(u64, u64)>, count: u32, arrived: u64, body: Vec<u8> },
     Settle { queue: u64, ranges: Vec<(u64, u64)> },
+    Note { queue: u64, notes: Vec<Note> },
     Delivered { queue: u64, below: u64 },
 }
 
@@ -20,6 +21,7 @@ impl Item {
                 Entry::Publish { queues: queues.into(), count, arrived, records: Bytes::from(body) }
             }
             Item::Settle { queue, ranges } => Entry::Settle { queue, ranges },
+            Item::Note { queue, notes } => Entry::Note { queue, notes },
             Item::Delivered { queue, below } => Entry::Delivered { queue, below },
         }
     }
@@ -59,6 +61,7 @@ impl Model {
         self.records.truncate(last as usize);
         self.compare_publishes(scan)?;
         self.compare_settles(scan)?;
+        self.compare_notes(scan)?;
         self.compare_delivered(scan)?;
         let queues = |from: u64| self.from(from).flat_map(queues_of).max().unwrap_or(0);
         if scan.highest_queue < queues(self.retired) || scan.highest_queue > queues(0) {
@@ -108,6 +111,31 @@ impl Model {
         Ok(())
     }
 
+    /// Notes are found in their order, those of files that are gone perhaps not.
+    fn compare_notes(&self, scan: &Scan) -> Result<(), String> {
+        let noted = |from: u64| -> BTreeMap<u64, Vec<Note>> {
+            let mut all: BTreeMap<u64, Vec<Note>> = BTreeMap::new();
+            for item in self.from(from) {
+                if let Item::Note { queue, notes } = item {
+                    all.entry(*queue).or_default().extend(notes);
+                }
+            }
+            all
+        };
+        let (least, most) = (noted(self.retired), noted(0));
+        let ends_with = |all: &BTreeMap<u64, Vec<Note>>, queue: &u64, end: &[Note]| {
+            all.get(queue).is_some_and(|notes| notes.ends_with(end))
+        };
+        let missing = least
+            .iter()
+            .find(|(queue, notes)| !scan.notes.get(queue).is_some_and(|found| found.ends_with(notes)));
+        let invented = scan.notes.iter().find(|(queue, found)| !ends_with(&most, queue, found));
+        match (missing, invented) {
+            (None, None) => Ok(()),
+            other => Err(format!("noted are {:?}: {other:?}", scan.notes)),
+        }
+    }
+
     fn compare_delivered(&self, scan: &Scan) -> Result<(), String> {
         let found: BTreeMap<u64, u64> =
             scan.delivered.iter().map(|(queue, below)| (*queue, *below)).collect();
@@ -143,6 +171,6 @@ fn positions(queue: u64, ranges: &[(u64, u64)]) -> impl Iterator<Item = (u64, u6
 fn queues_of(item: &Item) -> Vec<u64> {
     match item {
         Item::Publish { queues, .. } => queues.iter().map(|(queue, _)| *queue).collect(),
-        Item::Settle { queue, .. } | Item::Delivered { queue, .. } => vec![*queue],
+        Item::Settle { queue, .. } | Item::Note { queue, .. } | Item::Delivered { queue, .. } => vec![*queue],
     }
 }

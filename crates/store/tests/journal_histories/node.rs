@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use warrenmq_store::{Journal, JournalOptions, StoreError, scan};
+use warrenmq_store::{Journal, JournalOptions, Note, StoreError, scan};
 use warrenmq_testkit::disk::SimDisk;
 use warrenmq_testkit::random::Random;
 
@@ -95,7 +95,8 @@ impl Node {
                 self.append(vec![settle], false);
             }
             Command::Mixed => {
-                let items = vec![self.settle(), self.publish(0), self.publish(700), self.settle()];
+                let items =
+                    vec![self.settle(), self.publish(0), self.note(), self.publish(700), self.settle()];
                 self.append(items, true);
             }
             Command::Delivered => {
@@ -169,6 +170,12 @@ impl Node {
         let queues =
             if octets.is_multiple_of(2) { vec![(1, first)] } else { vec![(1, first), (3, first + 7)] };
         Item::Publish { queues, count, arrived: random.draw(), body }
+    }
+
+    fn note(&self) -> Item {
+        let at = self.position.saturating_sub(1);
+        let note = |first, value| Note { first, last: at, value, time: self.now };
+        Item::Note { queue: 2, notes: vec![note(at, 1), note(at.saturating_sub(2), 2)] }
     }
 
     fn settle(&self) -> Item {

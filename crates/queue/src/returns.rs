@@ -1,0 +1,344 @@
+//! Messages that come back: in which order they are served, how long they wait, and how often that may happen.
+//!
+//! Invariants: `order` holds every message in the set `returned` of some level once, and `waiting` every one in a set `waiting`; both
+//! are counted as their settings say ([`Attempts`]). A quorum queue serves what came back before what is ready, in the order in
+//! which it came back; a classic queue has a place for each message, and only lets it wait.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::block::Block;
+use crate::blocks::Search;
+use crate::delivery::{Attempted, Back, Effects, Reason};
+use crate::hand_out::Next;
+use crate::level::{Head, Slice};
+use crate::queue::Queue;
+use crate::rare::{Empty, Rare};
+use crate::redelivered::Attempts;
+use crate::settings::{Kind, Retry, RetryWhen};
+use crate::spans::Spans;
+use crate::{Millis, Position};
+
+/// What is known of messages that came back, besides how often.
+#[derive(Debug, Default)]
+pub(crate) struct Returns {
+    /// Ready, first and last of each range; the next to be served stands first.
+    pub(crate) order: VecDeque<(Position, Position)>,
+    /// Not ready yet, by the time at which they are: the last of those in a row from the position.
+    pub(crate) waiting: BTreeMap<(Millis, Position), Position>,
+    /// Messages in `waiting`.
+    pub(crate) waiting_count: u64,
+    /// Why doomed messages die, if not because they were rejected.
+    pub(crate) reasons: Spans<Reason>,
+}
+
+impl Empty for Returns {
+    const EMPTY: &'static Returns = &Returns {
+        order: VecDeque::new(),
+        waiting: BTreeMap::new(),
+        waiting_count: 0,
+        reasons: Spans::new(),
+    };
+}
+
+impl Returns {
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.order.is_empty() && self.waiting.is_empty() && self.reasons.is_empty()
+    }
+
+    fn wait(&mut self, due: Millis, first: Position, last: Position) {
+        self.waiting.insert((due, first), last);
+        self.waiting_count += last - first + 1;
+    }
+
+    /// Takes out the first of those that have waited until `now`.
+    fn take_due(&mut self, now: Millis) -> Option<(Position, Position)> {
+        let entry = self.waiting.first_entry()?;
+        let (due, first) = *entry.key();
+        if due > now {
+            return None;
+        }
+        let last = entry.remove();
+        self.waiting_count -= last - first + 1;
+        Some((first, last))
+    }
+
+    /// When the first of those that wait is ready.
+    pub(crate) fn next_due(&self) -> Option<Millis> {
+        self.waiting.first_key_value().map(|((at, _), _)| *at)
+    }
+}
+
+impl Queue {
+    /// Messages that came back and are not ready yet.
+    pub fn waiting(&self) -> u64 {
+        self.returns.waiting_count
+    }
+
+    /// How often messages came back, as far as that is counted: what a restart has to be told. Ascending.
+    pub fn attempts(&self) -> Vec<Attempted> {
+        let mut due: Spans<Millis> = Spans::new();
+        for ((at, first), last) in &self.returns.waiting {
+            due.set(*first, *last, *at);
+        }
+        let mut told = Vec::new();
+        for (mut first, last, attempts) in self.redelivered.attempts().iter() {
+            while first <= last {
+                let (due, end) = due.of(first, last);
+                told.push(Attempted { first, last: end, attempts, due });
+                first = end + 1;
+            }
+        }
+        told
+    }
+
+    /// The unacked messages from `first` to `last` come back. Nothing is handed out until [`Queue::hand_out`], so that several
+    /// ranges come back together.
+    pub fn requeue(&mut self, first: Position, last: Position, back: Back, effects: &mut Effects) {
+        if self.settings.kind == Kind::Quorum || self.settings.retry.is_some() {
+            return self.come_back(first, last, back, effects);
+        }
+        for at in 0..self.levels.len() {
+            self.put_back(at, first, last, back != Back::Unsent);
+        }
+    }
+
+    /// Unacked messages of a level are ready again at their original place.
+    fn put_back(&mut self, at: usize, first: Position, last: Position, redelivered: bool) {
+        let Queue { levels, ledger, redelivered: marks, .. } = self;
+        levels[at].requeue(first, last, ledger, |first, last| {
+            if redelivered {
+                marks.insert(first, last);
+            }
+        });
+        self.watch(at, first, last);
+    }
+
+    fn come_back(&mut self, first: Position, last: Position, back: Back, effects: &mut Effects) {
+        let mut ranges = Vec::new();
+        for (at, level) in self.levels.iter().enumerate() {
+            let mut next = first;
+            while let Some((from, to)) = level.unacked.range_within(next, last) {
+                ranges.push((from, to, at));
+                next = to.saturating_add(1);
+            }
+        }
+        ranges.sort_unstable();
+        for (mut from, to, at) in ranges {
+            while from <= to {
+                let (attempts, end) = self.redelivered.attempts().of(from, to);
+                self.come_back_alike(at, (from, end), attempts.unwrap_or_default(), back, effects);
+                from = end + 1;
+            }
+        }
+    }
+
+    /// Unacked messages in a row of which nobody came back more often than the others.
+    fn come_back_alike(
+        &mut self,
+        at: usize,
+        (first, last): (Position, Position),
+        before: Attempts,
+        back: Back,
+        effects: &mut Effects,
+    ) {
+        let is_quorum = self.settings.kind == Kind::Quorum;
+        if back == Back::Unsent {
+            return match before.returned {
+                1.. if is_quorum => self.line_up(at, first, last),
+                _ => self.put_back(at, first, last, false),
+            };
+        }
+        let attempts = before.one_more(back == Back::Failed);
+        if self.settings.delivery_limit.is_some_and(|limit| attempts.returned > limit) {
+            return self.give_up(at, first, last, effects);
+        }
+        self.redelivered.count(first, last, attempts);
+        let due =
+            self.settings.retry.and_then(|retry| retry.delay(back, attempts)).map(|delay| self.now + delay);
+        if self.settings.recorded {
+            effects.attempts.push(Attempted { first, last, attempts, due });
+        }
+        match due {
+            Some(due) => {
+                self.levels[at].put_aside(first, last);
+                self.returns.wait(due, first, last);
+            }
+            None if is_quorum => self.line_up(at, first, last),
+            None => self.put_back(at, first, last, true),
+        }
+    }
+
+    /// Unacked messages are ready again, behind those that came back before.
+    fn line_up(&mut self, at: usize, first: Position, last: Position) {
+        let Queue { levels, ledger, returns, .. } = self;
+        levels[at].line_up(first, last, ledger);
+        returns.order.push_back((first, last));
+    }
+
+    /// Unacked messages came back too often.
+    fn give_up(&mut self, at: usize, first: Position, last: Position, effects: &mut Effects) {
+        let Queue { levels, ledger, redelivered, returns, .. } = self;
+        if self.settings.dead_letters {
+            returns.reasons.set(first, last, Reason::DeliveryLimit);
+            levels[at].discard(first, last);
+            self.bury(at, first, last, effects);
+        } else {
+            levels[at].settle(first, last, ledger, effects, |first, last| redelivered.forget(first, last));
+        }
+    }
+
+    /// Those that have waited long enough are ready.
+    pub(crate) fn end_waiting(&mut self) {
+        while let Some((first, last)) = self.returns.held().and_then(|returns| returns.take_due(self.now)) {
+            let Some(at) = self.levels.iter().position(|level| level.waiting.contains(first)) else {
+                continue;
+            };
+            let is_quorum = self.settings.kind == Kind::Quorum;
+            self.levels[at].end_waiting(first, last, is_quorum, &mut self.ledger);
+            if is_quorum {
+                self.returns.order.push_back((first, last));
+            } else {
+                self.watch(at, first, last);
+            }
+        }
+        self.forget_idle_returns();
+    }
+
+    /// The first of those that came back, and its level.
+    pub(crate) fn first_returned(&mut self) -> Option<(usize, Head)> {
+        let (first, last) = *self.returns.order.front()?;
+        let at = self.levels.iter().position(|level| level.returned.contains(first));
+        let at = at.expect("invariant: what came back is in a level");
+        let blocks = &mut self.levels[at].blocks;
+        let index = blocks.find(first, Search::Settled).expect("invariant: what came back is in a block");
+        let block: &mut Block = blocks.get_mut(index);
+        if block.is_stored() {
+            return Some((at, Head::Stored(index)));
+        }
+        let (piece, offset) = block.locate(first);
+        let last = last.min(block.body.pieces()[piece].last()).min(block.last);
+        let count = (last - first + 1) as u32;
+        Some((at, Head::Here(Slice { block: index, piece, first, count, offset })))
+    }
+
+    /// The same, for a consumer.
+    pub(crate) fn next_returned(&mut self, effects: &mut Effects) -> Option<Next> {
+        match self.first_returned()? {
+            (at, Head::Stored(block)) => {
+                self.want(at, block, effects);
+                Some(Next::Stalled)
+            }
+            (at, Head::Here(mut slice)) => {
+                let last = self.redelivered.of(slice.first, slice.last()).2;
+                slice.count = if self.expirable { 1 } else { (last - slice.first + 1) as u32 };
+                Some(Next::Here(at, slice))
+            }
+        }
+    }
+
+    /// Messages of a slice have left; those that came back stand first.
+    #[inline]
+    pub(crate) fn note_taken(&mut self, slice: &Slice) {
+        if !self.returns.order.is_empty() {
+            self.shorten_order(slice.first, slice.last());
+        }
+    }
+
+    pub(crate) fn shorten_order(&mut self, first: Position, last: Position) {
+        if let Some(front) = self.returns.order.front_mut()
+            && front.0 == first
+        {
+            if last < front.1 {
+                front.0 = last + 1;
+            } else {
+                self.returns.order.pop_front();
+                self.forget_idle_returns();
+            }
+        }
+    }
+
+    /// Expired messages that stand first of those that came back leave.
+    pub(crate) fn drop_expired_returns(&mut self, effects: &mut Effects) {
+        let (ttl, now) = (self.settings.message_ttl, self.now);
+        while let Some((at, head)) = self.first_returned() {
+            match head {
+                Head::Here(slice)
+                    if (self.levels[at].piece(&slice).expires(slice.offset, ttl))
+                        .is_some_and(|expires| expires <= now) =>
+                {
+                    self.drop_one(at, &slice, Reason::Expired, effects);
+                }
+                // When it expires is known only on disk.
+                Head::Stored(block) => return self.want(at, block, effects),
+                Head::Here(_) => return,
+            }
+        }
+    }
+
+    /// When the first of those that came back expires, if it is in memory.
+    pub(crate) fn returned_expires(&mut self) -> Option<Millis> {
+        match self.first_returned()? {
+            (at, Head::Here(slice)) => {
+                self.levels[at].piece(&slice).expires(slice.offset, self.settings.message_ttl)
+            }
+            (_, Head::Stored(_)) => None,
+        }
+    }
+
+    /// Everything that came back and was not handed out again leaves; says how many of them were not ready.
+    pub(crate) fn purge_returns(&mut self, effects: &mut Effects) -> u64 {
+        let waiting = self.waiting();
+        let Queue { levels, ledger, redelivered, returns, .. } = self;
+        for level in levels {
+            for (first, last) in level.take_returns(ledger) {
+                level.blocks.settle(first, last, true, ledger, effects);
+                redelivered.forget(first, last);
+            }
+        }
+        if let Some(returns) = returns.held() {
+            returns.order.clear();
+            returns.waiting.clear();
+            returns.waiting_count = 0;
+        }
+        self.forget_idle_returns();
+        waiting
+    }
+
+    /// After a restart: what is known of messages that are back. Those that have to wait are not ready yet.
+    pub(crate) fn restore_attempts(&mut self, known: &Spans<(Attempts, Option<Millis>)>) {
+        for (first, last, (attempts, due)) in known.iter() {
+            for at in 0..self.levels.len() {
+                let mut next = first;
+                while let Some((from, to)) = self.levels[at].ready.range_within(next, last) {
+                    self.redelivered.count(from, to, attempts);
+                    if let Some(due) = due.filter(|due| *due > self.now) {
+                        self.levels[at].wait_on(from, to, &mut self.ledger);
+                        self.returns.wait(due, from, to);
+                    }
+                    next = to.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn forget_idle_returns(&mut self) {
+        if self.returns.is_idle() {
+            self.returns = Rare::default();
+        }
+    }
+}
+
+impl Retry {
+    /// How long a message waits that comes back like this, for the `attempts.failed`th time as a failure: RabbitMQ counts these alone
+    /// (`rabbit_fifo:calculate_ready_at/4`).
+    fn delay(&self, back: Back, attempts: Attempts) -> Option<Millis> {
+        let waits = match self.when {
+            RetryWhen::All => true,
+            RetryWhen::Failed => back == Back::Failed,
+            RetryWhen::Returned => back == Back::Returned,
+        };
+        let delay = self.min.saturating_mul(Millis::from(attempts.failed.max(1)));
+        waits.then(|| delay.min(self.max.unwrap_or(self.min)))
+    }
+}
