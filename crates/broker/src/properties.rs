@@ -75,21 +75,20 @@ pub(crate) fn with_reply_to(header: &ContentHeader<'_>, name: &str) -> Vec<u8> {
     out
 }
 
-/// The header with a header of this key and number in front of the others, in place of one that is there; the key is at most 255
-/// octets.
+/// The header with a header of this key and number behind the others, in place of one that is there; the key is at most 255 octets.
 pub(crate) fn with_number(header: &ContentHeader<'_>, key: &[u8], number: i64) -> Vec<u8> {
     let others = header.headers();
     let mut table = vec![0; 4];
-    table.push(key.len() as u8);
-    table.extend_from_slice(key);
-    table.push(b'l');
-    table.extend_from_slice(&number.to_be_bytes());
     for (other, value) in others.iter().flat_map(RawTable::entries).filter(|(other, _)| *other != key) {
         table.push(other.len() as u8);
         table.extend_from_slice(other);
         table.push(value.tag);
         table.extend_from_slice(value.raw);
     }
+    table.push(key.len() as u8);
+    table.extend_from_slice(key);
+    table.push(b'l');
+    table.extend_from_slice(&number.to_be_bytes());
     let length = (table.len() - 4) as u32;
     table[..4].copy_from_slice(&length.to_be_bytes());
     let mut out = Vec::with_capacity(header.raw.len() + table.len());
@@ -123,7 +122,7 @@ mod tests {
         let third = with_number(&content::parse_header(&second).unwrap(), b"n", -1);
         let header = content::parse_header(&third).unwrap();
         let entries: Vec<_> = header.headers().unwrap().entries().map(|(k, v)| (k, v.as_integer())).collect();
-        assert_eq!(entries, [(&b"n"[..], Some(-1)), (&b"m"[..], Some(1))]);
+        assert_eq!(entries, [(&b"m"[..], Some(1)), (&b"n"[..], Some(-1))]);
         assert_eq!((header.content_type(), header.delivery_mode()), (Some(&b"t"[..]), Some(2)));
     }
 }

@@ -422,11 +422,15 @@ impl QueueCell {
         self.arm(&mut state);
     }
 
-    /// Its deadline has come: expired messages go. Says whether the queue itself has expired.
+    /// Its deadline has come: expired messages go, and those that have waited are ready. Says whether the queue itself has expired.
     pub(crate) fn deadline(&self, window: u64, scratch: &mut Scratch) -> bool {
         let mut state = self.begin(scratch);
         state.armed = None;
         let gone = !state.deleted && self.expires_at(&state).is_some_and(|at| at <= scratch.now);
+        if !state.deleted {
+            // What has waited for its time may go to consumers now.
+            state.queue.hand_out(&mut scratch.effects);
+        }
         self.finish(&mut state, window, scratch);
         gone
     }
