@@ -34,6 +34,7 @@ pub(crate) struct Message {
     pub(crate) lined_up: bool,
     /// It came back too often.
     pub(crate) gave_up: bool,
+    persistent: bool,
 }
 
 impl Message {
@@ -44,7 +45,7 @@ impl Message {
     }
 
     pub(crate) fn is_persistent(&self) -> bool {
-        self.number.is_multiple_of(2)
+        self.persistent
     }
 }
 
@@ -69,6 +70,7 @@ impl Published {
         };
         let (redelivered, lined_up, gave_up) = (false, false, false);
         let (attempts, due) = (Attempts::default(), None);
+        let persistent = number.is_multiple_of(2) || settings.kind == Kind::Quorum;
         Message {
             position,
             number,
@@ -82,6 +84,7 @@ impl Published {
             due,
             lined_up,
             gave_up,
+            persistent,
         }
     }
 }
