@@ -554,7 +554,7 @@ mod tests {
                 header: b"h",
                 body: &[9; 70_000],
                 persistent: false,
-                priority: Some(0),
+                priority: Some(255),
                 ttl: None,
                 dead: false,
                 due: None,
