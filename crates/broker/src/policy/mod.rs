@@ -1,7 +1,7 @@
 //! Owns policies: what operators say about queues and exchanges by patterns of their names, and limits by name.
 //!
 //! Invariant: pure. Which policy counts for what, and what it makes of the arguments of a declare, follows from the values that
-//! are passed in; who is told of a change is the affair of [`crate::vhost`].
+//! are passed in; who is told of a change is the affair of the vhost.
 
 mod apply;
 mod erlang;
