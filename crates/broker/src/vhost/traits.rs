@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use warrenmq_protocol::Exception;
-use warrenmq_queue::{Kind, Settings};
+use warrenmq_queue::{Kind, Overflow, Settings};
 
-use super::arguments::QueueArguments;
+use super::arguments::{DeadLetterStrategy, QueueArguments};
 use super::queue_type::QueueType;
 use super::queues::QueueDeclare;
 use crate::dead_letter::DeadLetters;
@@ -16,6 +16,21 @@ use crate::refusal;
 
 /// How often a quorum queue delivers a message before it gives up, if nobody says otherwise.
 const DELIVERY_LIMIT: u32 = 20;
+
+/// What RabbitMQ's quorum queues do not have is their default, with a warning (`rabbit_quorum_queue:overflow/3`).
+fn overflow(arguments: &QueueArguments, asked: &QueueDeclare, vhost: &str) -> Overflow {
+    let what = refusal::queue(&asked.name, vhost);
+    if arguments.dead_letter_strategy == Some(DeadLetterStrategy::AtLeastOnce) {
+        tracing::warn!("{what}: dead-letter-strategy at-least-once is not there: it is at-most-once");
+    }
+    match (arguments.queue_type, arguments.overflow.unwrap_or_default()) {
+        (QueueType::Quorum, Overflow::RejectPublishDlx) => {
+            tracing::warn!("{what}: overflow reject-publish-dlx is not for quorum queues: it is drop-head");
+            Overflow::DropHead
+        }
+        (_, overflow) => overflow,
+    }
+}
 
 /// Reads the arguments.
 pub(super) fn traits(asked: &QueueDeclare, vhost: &Arc<str>) -> Result<Traits, Exception> {
@@ -37,7 +52,7 @@ pub(super) fn traits(asked: &QueueDeclare, vhost: &Arc<str>) -> Result<Traits, E
             message_ttl: arguments.message_ttl,
             max_length: arguments.max_length,
             max_length_bytes: arguments.max_length_bytes,
-            overflow: arguments.overflow.unwrap_or_default(),
+            overflow: overflow(&arguments, asked, vhost),
             dead_letters: arguments.dead_letter_exchange.is_some(),
             single_active: arguments.single_active_consumer,
             expire_anywhere: arguments.expire_anywhere,

@@ -268,3 +268,55 @@ fn an_idle_broker_takes_as_much_disk_as_its_messages() {
         panic!("{mismatch}");
     }
 }
+
+/// A quorum queue keeps what is transient and how often messages came back, however small its files are; what waited has waited.
+#[test]
+fn quorum_queues_know_how_often_messages_came_back() {
+    let parts = [
+        "C queue.declare 1 queue=q durable=true arguments={x-queue-type:str:quorum,x-delivery-limit:int32:3}
+         S queue.declare-ok 1 queue=q
+         C confirm.select 1
+         S confirm.select-ok 1
+         C basic.publish 1 routing-key=q | | body=a
+         C basic.publish 1 routing-key=q | delivery-mode=2 | body=b
+         C basic.publish 1 routing-key=q | delivery-mode=1 | body=c
+         S confirmed 1 1..3
+         C basic.get 1 queue=q
+         S basic.get-ok 1 1 message-count=2 routing-key=q | | body=a
+         C basic.get 1 queue=q
+         S basic.get-ok 1 2 message-count=1 routing-key=q | delivery-mode=2 | body=b
+         C basic.nack 1 2 requeue=true
+         C basic.get 1 queue=q
+         S basic.get-ok 1 3 redelivered=true message-count=1 routing-key=q | delivery-mode=2 headers={x-delivery-count:int64:1} | body=b
+         C basic.nack 1 3 requeue=true
+         C basic.reject 1 1 requeue=true
+         C queue.declare 1 queue=rolls durable=true
+         S queue.declare-ok 1 queue=rolls
+         C basic.publish 1 routing-key=rolls | delivery-mode=2 | body=\"x\"*3000
+         C basic.publish 1 routing-key=rolls | delivery-mode=2 | body=\"x\"*3000
+         C basic.publish 1 routing-key=rolls | delivery-mode=2 | body=\"x\"*3000
+         S confirmed 1 4..6",
+        "C basic.get 1 queue=q
+         S basic.get-ok 1 1 redelivered=true message-count=2 routing-key=q | headers={x-delivery-count:int64:1} | body=a
+         C basic.get 1 queue=q
+         S basic.get-ok 1 2 redelivered=true message-count=1 routing-key=q | delivery-mode=2 headers={x-delivery-count:int64:2} | body=b
+         C basic.get 1 queue=q
+         S basic.get-ok 1 3 redelivered=true routing-key=q | delivery-mode=1 | body=c
+         C tx.select 1
+         S tx.select-ok 1
+         C basic.nack 1 2 requeue=true
+         C tx.commit 1
+         S tx.commit-ok 1",
+        "C basic.get 1 queue=q
+         S basic.get-ok 1 1 redelivered=true message-count=2 routing-key=q | headers={x-delivery-count:int64:1} | body=a
+         C basic.get 1 queue=q
+         S basic.get-ok 1 2 redelivered=true message-count=1 routing-key=q | delivery-mode=2 headers={x-delivery-count:int64:3} | body=b
+         C basic.nack 1 2 requeue=true
+         C basic.get 1 queue=q
+         S basic.get-ok 1 3 redelivered=true routing-key=q | delivery-mode=1 | body=c
+         C queue.declare 1 queue=q passive=true
+         S queue.declare-ok 1 queue=q",
+    ];
+    through_crashes(&Limits::default(), &parts);
+    through_crashes(&small(), &parts);
+}
