@@ -43,6 +43,9 @@ pub struct Limits {
     pub write_buffer_octets: usize,
     /// Time for clients to answer connection.close when the broker stops.
     pub shutdown_timeout_ms: u64,
+    /// Time for a delivery to be acknowledged, if neither its consumer nor its queue says otherwise; 0 is no limit
+    /// (`consumer_timeout`; RabbitMQ: 1800000).
+    pub consumer_timeout_ms: u64,
     /// Largest request on the control socket; definitions that are imported are in one.
     pub control_request_octets_max: usize,
     /// Time for a request on the control socket to come, and for its reply to be taken.
@@ -105,6 +108,7 @@ impl Default for Limits {
             read_buffer_octets: 128 * 1024,
             write_buffer_octets: 128 * 1024,
             shutdown_timeout_ms: 3_000,
+            consumer_timeout_ms: 1_800_000,
             control_request_octets_max: 64 * 1024 * 1024,
             control_timeout_ms: 30_000,
             message_memory_octets: 64 * 1024 * 1024,

@@ -5,7 +5,7 @@
 
 mod paging;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use warrenmq_protocol::{Exception, Millis};
@@ -48,8 +48,13 @@ pub(crate) struct Traits {
     pub(crate) settings: Settings,
     /// The queue goes when it was not used for so long (`x-expires`), in milliseconds.
     pub(crate) expires: Option<Millis>,
+    /// How long a delivery may wait for its acknowledgement, in milliseconds; `None`: as configured.
+    pub(crate) consumer_timeout: Option<Millis>,
     pub(crate) dead_letters: Option<Arc<DeadLetters>>,
 }
+
+/// The queue says nothing of how long a delivery may wait for its acknowledgement.
+const NO_TIMEOUT: u64 = u64::MAX;
 
 /// A queue that connections share.
 #[derive(Debug)]
@@ -57,6 +62,8 @@ pub(crate) struct QueueCell {
     pub(crate) info: QueueInfo,
     /// Changes before the picture of the vhost does; who has looked before may publish once more without being refused.
     may_reject: AtomicBool,
+    /// Milliseconds, or [`NO_TIMEOUT`].
+    consumer_timeout: AtomicU64,
     kind: Kind,
     max_priority: u8,
     single_active: bool,
@@ -171,7 +178,7 @@ impl QueueCell {
         timers: &Arc<Timers>,
         now: Millis,
     ) -> Arc<QueueCell> {
-        let Traits { mut settings, expires, dead_letters } = traits;
+        let Traits { mut settings, expires, consumer_timeout, dead_letters } = traits;
         settings.recorded = info.durable;
         let state = State {
             queue: Queue::new(settings),
@@ -189,6 +196,7 @@ impl QueueCell {
         let cell = Arc::new_cyclic(|me| QueueCell {
             info,
             may_reject: AtomicBool::new(settings.may_reject()),
+            consumer_timeout: AtomicU64::new(consumer_timeout.unwrap_or(NO_TIMEOUT)),
             kind: settings.kind,
             max_priority: settings.max_priority,
             single_active: settings.single_active,
@@ -233,15 +241,21 @@ impl QueueCell {
         self.may_reject.load(Ordering::Relaxed)
     }
 
+    /// How long a delivery may wait for its acknowledgement, if the queue says so (`x-consumer-timeout`).
+    pub(crate) fn consumer_timeout(&self) -> Option<Millis> {
+        Some(self.consumer_timeout.load(Ordering::Relaxed)).filter(|timeout| *timeout != NO_TIMEOUT)
+    }
+
     /// Takes other traits, from now on: what is too much by them leaves.
     pub(crate) fn configure(&self, traits: Traits, window: u64, scratch: &mut Scratch) {
         let mut state = self.begin(scratch);
         if state.deleted {
             return;
         }
-        let Traits { mut settings, expires, dead_letters } = traits;
+        let Traits { mut settings, expires, consumer_timeout, dead_letters } = traits;
         settings.recorded = self.info.durable;
         self.may_reject.store(settings.may_reject(), Ordering::Relaxed);
+        self.consumer_timeout.store(consumer_timeout.unwrap_or(NO_TIMEOUT), Ordering::Relaxed);
         if state.expires != expires {
             // RabbitMQ counts from the moment at which a policy says so.
             state.used = scratch.now;

@@ -41,6 +41,11 @@ impl<S: Copy + PartialEq> Outstanding<S> {
         self.count
     }
 
+    /// Delivery tag of the oldest one, and where it came from.
+    pub fn oldest(&self) -> Option<(u64, S)> {
+        self.spans.values().next().map(|span| (span.first_tag, span.source))
+    }
+
     /// Notes `count` deliveries with ascending tags from `first_tag`, of ascending positions from `first_position`. Tags must be
     /// above all earlier ones.
     pub fn record(&mut self, source: S, first_tag: u64, first_position: u64, count: u64) {
@@ -176,13 +181,24 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_is_the_first_that_is_left() {
+        let mut outstanding = sample();
+        for (taken, oldest) in [(3, (1, 'a')), (1, (2, 'a')), (2, (4, 'a'))] {
+            outstanding.take(taken, false, |_| {}).unwrap();
+            assert_eq!(outstanding.oldest(), Some(oldest));
+        }
+        outstanding.take(10, true, |_| {}).unwrap();
+        assert_eq!(outstanding.oldest(), Some((11, 'b')));
+    }
+
+    #[test]
     fn every_order_takes_each_tag_once() {
         let mut outstanding = sample();
         let mut seen = vec![];
         for tag in [12, 3, 1, 7, 2, 10, 11, 4, 9, 5, 8, 6] {
             outstanding.take(tag, false, |p| seen.push((p.source, p.first_position, p.count))).unwrap();
         }
-        assert_eq!(outstanding.count(), 0);
+        assert_eq!((outstanding.count(), outstanding.oldest()), (0, None));
         seen.sort_unstable();
         let expected: Vec<_> = (100..110).map(|p| ('a', p, 1)).chain([('b', 7, 1), ('b', 8, 1)]).collect();
         assert_eq!(seen, expected);

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use warrenmq_protocol::{Confirms, Outstanding};
+use warrenmq_protocol::{Confirms, DeliveryTimes, Outstanding};
 
 use super::transaction::Transaction;
 use crate::count::Place;
@@ -21,6 +21,7 @@ pub(super) struct Channel {
     /// `basic.qos` with `global`: shared by all consumers of the channel.
     pub(super) shared: Option<SharedPrefetch>,
     pub(super) outstanding: Outstanding<ConsumerKey>,
+    pub(super) delivered: DeliveryTimes,
     pub(super) mode: Mode,
     /// Publishes wait for their confirm.
     pub(super) unconfirmed: bool,
@@ -61,6 +62,7 @@ impl Channel {
             prefetch: 0,
             shared: None,
             outstanding: Outstanding::default(),
+            delivered: DeliveryTimes::default(),
             mode: Mode::Plain,
             unconfirmed: false,
             on_disk: false,

@@ -9,6 +9,7 @@ use warrenmq_queue::{Consumer, Credit, Get, Got, Kind};
 use warrenmq_wire::basic;
 use warrenmq_wire::method::{FieldTable, Method, ShortString, basic_cold as cold};
 
+use super::ack_timeout;
 use super::consumers::Source;
 use super::deliver::Pending;
 use super::direct_reply::REPLY_TO;
@@ -139,6 +140,7 @@ impl Session {
             return Err(refusal::not_implemented(format!("{} does not support global qos", queue.named())));
         }
         let priority = priority(&consume.arguments, &queue)?;
+        let timeout = ack_timeout::consumer_timeout(&consume.arguments, &queue)?;
         let tag = match consume.consumer_tag.as_str() {
             "" => self.broker.names.generate("amq.ctag"),
             given => given.to_owned(),
@@ -175,6 +177,7 @@ impl Session {
             tag: tag.as_bytes().into(),
             slot: Some(slot),
             no_ack: consume.no_ack,
+            timeout,
             limited: credit != Credit::Pull && credit != Credit::Messages(None),
             shared,
             prefetch: if consume.no_ack { 0 } else { prefetch },
@@ -186,6 +189,7 @@ impl Session {
         if let Some(channel) = self.channels.get_mut(number) {
             channel.consumers.insert(tag.into(), key);
         }
+        self.watch_acks();
         Ok(())
     }
 
@@ -241,6 +245,9 @@ impl Session {
             channel.outstanding.record(key, tag, got.delivery.first, 1);
         }
         put_get_ok(&mut self.out, number, tag, &got, payload_max);
+        if key.is_some() {
+            self.expect_acks();
+        }
     }
 
     /// The source that messages of this queue are noted under when they are fetched on this channel.
@@ -261,6 +268,7 @@ impl Session {
                 tag: Box::default(),
                 slot: None,
                 no_ack: false,
+                timeout: None,
                 limited: false,
                 shared: false,
                 prefetch: 0,
@@ -272,6 +280,8 @@ impl Session {
             if let Some(channel) = self.channels.get_mut(number) {
                 channel.getters.push(key);
             }
+            // It may have a shorter timeout than others.
+            self.acks_due = None;
             key
         })
     }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use warrenmq_protocol::Millis;
 use warrenmq_queue::ConsumerSlot;
 
 use crate::inbox::ConsumerKey;
@@ -18,6 +19,8 @@ pub(super) struct Source {
     /// `None`: a source of basic.get, or cancelled.
     pub(super) slot: Option<ConsumerSlot>,
     pub(super) no_ack: bool,
+    /// How long its deliveries may wait for their acknowledgement, in milliseconds; `None`: as the queue says.
+    pub(super) timeout: Option<Millis>,
     /// Settling gives it credit again.
     pub(super) limited: bool,
     /// Takes part in the channel's shared prefetch.
@@ -93,6 +96,11 @@ impl Sources {
     /// Whether any of them has to acknowledge.
     pub(super) fn any_acks(&self) -> bool {
         self.acking > 0
+    }
+
+    /// Those that have to acknowledge.
+    pub(super) fn acking(&self) -> impl Iterator<Item = &Source> {
+        self.list.iter().flatten().filter(|source| !source.no_ack)
     }
 
     pub(super) fn keys(&self) -> Vec<ConsumerKey> {

@@ -111,6 +111,7 @@ impl Session {
         }
         let _inside = self.begin(self.now);
         let payload_max = self.connection.tuning().payload_max();
+        let mut acking = false;
         while self.out.len() < limit
             && let Some(pending) = self.pending.front_mut()
         {
@@ -136,6 +137,7 @@ impl Session {
                 model: None,
             };
             let before = source.unacked;
+            acking |= !source.no_ack;
             let sent = if source.no_ack {
                 Sent::Settled(&mut self.settlements)
             } else {
@@ -155,6 +157,9 @@ impl Session {
                 self.pending.pop_front();
             }
             self.return_window(key);
+        }
+        if acking {
+            self.expect_acks();
         }
         self.flush_settlements();
         self.finish();

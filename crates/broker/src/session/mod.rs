@@ -7,6 +7,7 @@
 //! publishes and settlements that gathered are carried out before any other method, and before the call returns; publishes alone
 //! may wait longer, for input that [`Session::expect_input`] has announced.
 
+mod ack_timeout;
 mod blocked;
 mod channel;
 mod consume;
@@ -99,6 +100,8 @@ pub struct Session {
     /// A basic.get that waits until its queue has read its head back.
     fetch: Option<Fetch>,
     exclusive_queues: BTreeMap<QueueId, Arc<QueueCell>>,
+    /// When deliveries that wait for their acknowledgement are looked at; `None`: none does, or it may for ever.
+    acks_due: Option<Millis>,
     now: Millis,
     released: bool,
     closed_by_peer: bool,
@@ -180,6 +183,7 @@ impl Session {
             awaits_disk: false,
             fetch: None,
             exclusive_queues: BTreeMap::new(),
+            acks_due: None,
             now,
             released: false,
             closed_by_peer: false,
@@ -273,6 +277,10 @@ impl Session {
                 None => self.waits = None,
             }
         }
+        if self.acks_due.is_some_and(|at| now >= at) {
+            self.check_acks();
+            self.finish_batch(0);
+        }
         if self.connection.timeout().is_none_or(|at| now < at) {
             return None;
         }
@@ -285,10 +293,7 @@ impl Session {
             Some(Wait::Queue { until, .. }) => Some(*until),
             _ => None,
         };
-        match (self.connection.timeout(), wait) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [self.connection.timeout(), wait, self.acks_due].into_iter().flatten().min()
     }
 
     /// Whether the socket may be read: not while much waits to be written, and not while this publisher waits for a queue, for

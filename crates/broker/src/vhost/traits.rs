@@ -62,6 +62,7 @@ pub(super) fn traits(asked: &QueueDeclare, vhost: &Arc<str>) -> Result<Traits, E
             recorded: false,
         },
         expires: arguments.expires,
+        consumer_timeout: arguments.consumer_timeout,
         dead_letters: arguments.dead_letter_exchange.map(|exchange| {
             let queue = asked.name.as_str().into();
             let routing_key = arguments.dead_letter_routing_key;

@@ -8,7 +8,7 @@ use super::{Config, Size, size};
 
 /// Smallest and largest value of each whole number. The lower ends are what the protocol or the program needs to work at
 /// all, the upper ends what the type or good sense allows.
-const RANGES: [(&str, i64, i64); 38] = [
+const RANGES: [(&str, i64, i64); 39] = [
     ("workers", 0, 1024),
     // From 4096 on a frame holds any method (specification, 4.2.3); the length of a frame is 32 bits.
     ("limits.frame_max", 4096, GIB),
@@ -29,6 +29,7 @@ const RANGES: [(&str, i64, i64); 38] = [
     ("limits.read_buffer_octets", 4096, GIB),
     ("limits.write_buffer_octets", 4096, GIB),
     ("limits.shutdown_timeout_ms", 0, DAY_MS),
+    ("limits.consumer_timeout_ms", 0, 365 * DAY_MS),
     ("limits.control_request_octets_max", 4096, GIB),
     ("limits.control_timeout_ms", 1, DAY_MS),
     ("limits.message_memory_octets", 4096, TIB),

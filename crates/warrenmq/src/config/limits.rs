@@ -27,6 +27,7 @@ pub(super) struct Keys {
     read_buffer_octets: usize,
     write_buffer_octets: usize,
     shutdown_timeout_ms: u64,
+    consumer_timeout_ms: u64,
     control_request_octets_max: usize,
     control_timeout_ms: u64,
     message_memory_octets: u64,
