@@ -242,7 +242,8 @@ pub(crate) fn export(broker: &Broker) -> Vec<u8> {
             }
         }
         for queue in picture.queues().filter(|queue| queue.info.durable) {
-            if let Record::Queue(record) = changes::queue_record(&queue.info) {
+            if let Record::Queue(mut record) = changes::queue_record(&queue.info) {
+                record.arguments = vhost.with_own_type(record.arguments, record.auto_delete);
                 all.queues.push(record);
             }
         }

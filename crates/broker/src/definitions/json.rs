@@ -381,7 +381,6 @@ mod tests {
     fn what_has_no_effect_is_named() {
         let expected = [
             "topic permissions of user 'kim' on exchange 'orders.events' in vhost 'orders'",
-            "queue 'orders.audit' in vhost 'orders': type 'quorum'",
             "queue 'orders.log' in vhost 'orders': type 'stream'",
         ];
         for file in [API, CTL] {
@@ -394,7 +393,7 @@ mod tests {
         let odd = br#"{
             "users": [{"name": "a", "password_hash": "$2b", "hashing_algorithm": "bcrypt"},
                       {"name": "b", "password_hash": "AAAA"}],
-            "vhosts": [{"name": "/", "default_queue_type": "quorum"}],
+            "vhosts": [{"name": "/", "default_queue_type": "stream"}, {"name": "v", "default_queue_type": "quorum"}],
             "parameters": [{"vhost": "/", "component": "shovel", "name": "s", "value": {}}],
             "policies": [{"vhost": "/", "name": "ha", "pattern": "", "definition": {"ha-mode": "all", "expires": 1}}],
             "exchanges": [{"name": "h", "vhost": "/", "type": "x-jms-topic"},
@@ -416,7 +415,7 @@ mod tests {
                 "queue 'amq.gen-1' in vhost '/' and bindings to it: names that begin with 'amq.' are not imported",
                 "password of user 'a': hashing algorithm 'bcrypt'",
                 "password of user 'b': hash of 3 octets",
-                "default queue type 'quorum' of vhost '/'",
+                "default queue type 'stream' of vhost '/'",
                 "parameter 's' of component 'shovel' in vhost '/'",
                 "key 'ha-mode' of policy 'ha' in vhost '/'",
                 "exchange 'h' in vhost '/': type 'x-jms-topic'",

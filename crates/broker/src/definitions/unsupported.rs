@@ -7,9 +7,7 @@ use warrenmq_routing::{DELAYED_TYPE, ExchangeKind};
 
 use super::{Definitions, Exchange, Parameter, Password, Queue};
 use crate::policy::{Policy, PolicyKind};
-
-/// The queue types of this version.
-const QUEUE_TYPES: [&str; 1] = ["classic"];
+use crate::vhost::QueueType;
 
 /// What exporters say about themselves at the top of a file.
 const REMARKS: [&str; 3] = ["rabbitmq_definition_format", "original_cluster_name", "explanation"];
@@ -36,7 +34,7 @@ impl Definitions {
         }
         for queue in &self.queues {
             let (Queue { name, vhost, .. }, kind) = (queue, queue.queue_type());
-            if !QUEUE_TYPES.contains(&kind) {
+            if !QueueType::exists(kind) {
                 lines.push(format!("queue '{name}' in vhost '{vhost}': type '{kind}'"));
             }
         }
@@ -64,8 +62,7 @@ impl Definitions {
         }
         for vhost in &self.vhosts {
             let name = &vhost.name;
-            if let Some(kind) = vhost.default_queue_type.as_deref().filter(|kind| !QUEUE_TYPES.contains(kind))
-            {
+            if let Some(kind) = vhost.default_queue_type.as_deref().filter(|kind| !QueueType::exists(kind)) {
                 lines.push(format!("default queue type '{kind}' of vhost '{name}'"));
             }
         }

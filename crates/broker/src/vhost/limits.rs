@@ -77,11 +77,24 @@ impl Vhost {
         let fits = durable && !exclusive && !auto_delete;
         // Classic is what a queue is anyway.
         if fits && default != "classic" && !is_named(&arguments) && QueueType::exists(default) {
-            let value = AMQPValue::LongString(LongString::from(default));
-            if let Ok(key) = ShortString::try_new(QUEUE_TYPE) {
-                arguments.insert(key, value);
-            }
+            name_type(&mut arguments, default);
         }
         arguments
+    }
+
+    /// The arguments of a durable queue that is there, for whoever declares it again: one that is classic because nobody said its
+    /// type says so, if without it would become another.
+    pub(crate) fn with_own_type(&self, arguments: FieldTable, auto_delete: bool) -> FieldTable {
+        let mut again = self.with_default_type(arguments.clone(), true, false, auto_delete);
+        if again != arguments {
+            name_type(&mut again, "classic");
+        }
+        again
+    }
+}
+
+fn name_type(arguments: &mut FieldTable, name: &str) {
+    if let Ok(key) = ShortString::try_new(QUEUE_TYPE) {
+        arguments.insert(key, AMQPValue::LongString(LongString::from(name)));
     }
 }

@@ -7,6 +7,7 @@ use warrenmq_broker::definitions::{GlobalParameter, Parameter};
 use warrenmq_store::MemoryDefinitions;
 use warrenmq_testkit::transcript::{Arrival, Peer};
 
+use crate::node::Node;
 use crate::policies::Scene;
 
 fn limits(value: Value) -> Map<String, Value> {
@@ -140,7 +141,7 @@ fn limits_and_parameters_come_back_and_go_from_broker_to_broker() {
         let globals = broker.global_parameters();
         assert_eq!(globals.len(), 2);
         assert_eq!(globals[1].value, json!([1, {"a": null}]));
-        assert_eq!(broker.export_definitions(), exported);
+        assert!(broker.export_definitions() == exported);
         assert!(String::from_utf8_lossy(&greeting(&scene)).contains("burrow"));
     }
 }
@@ -170,4 +171,57 @@ fn what_is_no_parameter_is_refused_in_rabbitmqs_words() {
         |queue_type| broker.set_default_queue_type("/", Some(queue_type)).expect_err("no type").to_string();
     assert_eq!(refused("stream"), "stream is not a valid queue type");
     assert_eq!(refused(""), "default_queue_type must not be an empty string");
+}
+
+const TYPES: &str = "C queue.declare 1 queue=q durable=true
+    S queue.declare-ok 1 queue=q
+    C queue.declare 1 queue=q durable=true arguments={x-queue-type:str:quorum}
+    S queue.declare-ok 1 queue=q
+    C queue.declare 1 queue=transient arguments={x-max-priority:int32:1}
+    S queue.declare-ok 1 queue=transient
+    C queue.declare 1 queue=exclusive durable=true exclusive=true arguments={x-max-priority:int32:1}
+    S queue.declare-ok 1 queue=exclusive
+    C queue.declare 1 queue=auto durable=true auto-delete=true arguments={x-max-priority:int32:1}
+    S queue.declare-ok 1 queue=auto
+    C queue.declare 1 queue=said durable=true arguments={x-queue-type:str:classic,x-max-priority:int32:1}
+    S queue.declare-ok 1 queue=said
+    C queue.declare 1 durable=true
+    S channel.close 1 406 \"PRECONDITION_FAILED - Cannot declare a server-named queue for type rabbit_quorum_queue\" by=queue.declare
+    C channel.close-ok 1
+    C channel.open 1
+    S channel.open-ok 1
+    C queue.declare 1 queue=said durable=true arguments={x-max-priority:int32:1}
+    S channel.close 1 406 \"PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'said' in vhost '/': received 'quorum' but current is 'classic'\" by=queue.declare
+    C channel.close-ok 1
+    C channel.open 1
+    S channel.open-ok 1\n";
+
+#[test]
+fn queues_that_do_not_say_their_type_are_of_that_of_their_vhost_or_node() {
+    Scene::of(Node::open_of_type("quorum")).say(TYPES);
+    let mut scene = Scene::new();
+    let broker = scene.node.broker();
+    scene.say("C queue.declare 1 queue=old durable=true\nS queue.declare-ok 1 queue=old");
+    broker.set_default_queue_type("/", Some("quorum")).expect("a type");
+    scene.say(TYPES);
+    // A queue keeps its type, also in an export; whoever declares it again without one means what is the default then.
+    let exported = broker.export_definitions();
+    let other = Scene::new();
+    assert_eq!(
+        other.node.broker().load_definitions(&exported, other.node.now()).expect("definitions"),
+        [""; 0]
+    );
+    assert!(other.node.broker().export_definitions() == exported);
+    assert!(
+        String::from_utf8_lossy(&exported).matches("\"x-queue-type\": \"classic\"").count() == 2,
+        "old, said"
+    );
+    broker.set_default_queue_type("/", None).expect("none");
+    scene.say(
+        "C queue.declare 1 queue=old durable=true
+         S queue.declare-ok 1 queue=old
+         C queue.declare 1 queue=q durable=true
+         S channel.close 1 406 \"PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received none but current is the value 'quorum' of type 'longstr'\" by=queue.declare
+         C channel.close-ok 1",
+    );
 }

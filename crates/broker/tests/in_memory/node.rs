@@ -12,7 +12,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use warrenmq_broker::{Broker, Commits, Durability, Limits, Options, RestoreError, Session, Worker};
-use warrenmq_store::DefinitionStore;
+use warrenmq_store::{DefinitionStore, MemoryDefinitions};
 use warrenmq_testkit::disk::SimDisk;
 use warrenmq_testkit::transcript::{Arrival, Peer};
 
@@ -83,6 +83,13 @@ impl Node {
     ) -> Node {
         let options = Options { limits, now, ..options() };
         Node::open_with(options, disk, store, Commits::Inline).expect("the broker opens")
+    }
+
+    /// A broker on which queues are of this type if they do not say it.
+    pub(crate) fn open_of_type(queue_type: &str) -> Node {
+        let options = Options { default_queue_type: queue_type.to_owned(), ..options() };
+        let store = Box::new(MemoryDefinitions::new());
+        Node::open_with(options, &SimDisk::new(), store, Commits::Inline).expect("the broker opens")
     }
 
     pub(crate) fn try_open(store: Box<dyn DefinitionStore>, commits: Commits) -> Result<Node, RestoreError> {

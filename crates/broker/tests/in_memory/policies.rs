@@ -24,7 +24,7 @@ impl Scene {
         Scene::of(Node::open(Box::new(store.clone()), Commits::Inline))
     }
 
-    fn of(node: Node) -> Scene {
+    pub(crate) fn of(node: Node) -> Scene {
         let connecting = node.clone();
         let talk = Conversation::new(Options::default(), move |_| Box::new(connecting.connect()));
         let mut scene = Scene { node, talk };
@@ -174,6 +174,48 @@ fn a_publisher_that_is_there_is_refused_from_then_on() {
     scene.say(&declare("q", 3));
     scene.clear(PolicyKind::User, "q");
     scene.say(&[publish("q", &["e", "f"]), "S confirmed 1 5..6\n".to_owned(), declare("q", 5)].concat());
+}
+
+/// For quorum queues the policy says what a full queue does, and how often a message may come back.
+#[test]
+fn quorum_queues_follow_their_policies() {
+    let mut scene = Scene::new();
+    scene.say("C confirm.select 1\nS confirm.select-ok 1");
+    scene.say(
+        "C queue.declare 1 queue=q durable=true arguments={x-queue-type:str:quorum,x-max-length:int32:2,x-overflow:str:drop-head}
+         S queue.declare-ok 1 queue=q
+         C queue.declare 1 queue=dead durable=true
+         S queue.declare-ok 1 queue=dead
+         C basic.publish 1 routing-key=q | | body=a
+         C basic.publish 1 routing-key=q | | body=b
+         C basic.publish 1 routing-key=q | | body=c
+         S confirmed 1 1..3",
+    );
+    let refuse = json!({"overflow": "reject-publish", "delivery-limit": 1, "dead-letter-exchange": "",
+        "dead-letter-routing-key": "dead"});
+    scene.set(PolicyKind::User, "q", refuse);
+    scene.say(
+        "C basic.publish 1 routing-key=q | | body=d
+         S basic.nack 1 4 multiple=* requeue=*
+         C basic.get 1 queue=q
+         S basic.get-ok 1 1 routing-key=q message-count=1 | | body=b
+         C basic.reject 1 1 requeue=true
+         C basic.get 1 queue=q
+         S basic.get-ok 1 2 redelivered=true routing-key=q message-count=1 | headers=* | body=b
+         C basic.reject 1 2 requeue=true
+         C queue.declare 1 queue=dead passive=true
+         S queue.declare-ok 1 queue=dead message-count=1",
+    );
+    scene.clear(PolicyKind::User, "q");
+    scene.say(
+        "C basic.publish 1 routing-key=q | | body=e
+         C basic.publish 1 routing-key=q | | body=f
+         S confirmed 1 5..6
+         C queue.declare 1 queue=q passive=true
+         S queue.declare-ok 1 queue=q message-count=2
+         C queue.declare 1 queue=dead passive=true
+         S queue.declare-ok 1 queue=dead message-count=1",
+    );
 }
 
 /// What was taken is not dropped because new messages are to be refused.
