@@ -2,7 +2,7 @@
 
 use crate::Map;
 use crate::binding::Target;
-use crate::set::Set;
+use crate::set::{self, Set};
 use std::sync::Arc;
 
 /// Destinations by binding key. No key has an empty set.
@@ -25,7 +25,7 @@ impl Direct {
     }
 
     /// The destinations of a message with this routing key.
-    pub(crate) fn matches(&self, key: &[u8]) -> impl Iterator<Item = &Target> {
-        self.keys.get(key).into_iter().flat_map(Set::iter)
+    pub(crate) fn matches(&self, key: &[u8]) -> set::Iter<'_, Target> {
+        self.keys.get(key).map_or(set::Iter::Few([].iter()), Set::iter)
     }
 }

@@ -8,7 +8,7 @@ use crate::hash;
 use crate::headers::Headers;
 use crate::message::{Dependence, Message};
 use crate::numbered::Numbered;
-use crate::set::{self, Set};
+use crate::set::Set;
 use crate::topic::Topic;
 use std::sync::Arc;
 
@@ -101,34 +101,42 @@ impl Index {
 
     /// Calls `visit` with the destinations of a message, in no order; one may come more than once. `chance` is drawn anew where
     /// it decides.
+    #[inline]
     pub(crate) fn matches<'a>(
         &'a self,
         message: &Message<'a>,
         chance: &mut u64,
         mut visit: impl FnMut(&'a Target),
     ) {
-        let keys = message.keys;
         match self {
-            Self::Direct(direct) => keys.iter().for_each(|key| direct.matches(key).for_each(&mut visit)),
-            Self::Topic(topic) => keys.iter().for_each(|key| topic.matches(key, &mut visit)),
-            Self::Headers(index) => index.matches(message.headers, |bound| visit(&bound.target)),
-            _ => self.all_or_one(message, chance).for_each(visit),
+            Self::Direct(direct) => {
+                for key in message.keys {
+                    direct.matches(key).for_each(&mut visit);
+                }
+            }
+            _ => self.matches_others(message, chance, &mut visit),
         }
     }
 
-    /// The destinations if all are meant, or the one that is chosen. By itself, so that other kinds of exchange do not pay for it.
+    /// The same for all but a direct exchange, which has so little to do that it would notice their code beside its own.
     #[inline(never)]
-    fn all_or_one<'a>(&'a self, message: &Message<'a>, chance: &mut u64) -> set::Iter<'a, Target> {
-        let chosen = match self {
-            Self::ConsistentHash(index) => index.matches(message),
-            Self::ModulusHash(numbered) => numbered.by_keys(message.keys),
+    fn matches_others<'a>(
+        &'a self,
+        message: &Message<'a>,
+        chance: &mut u64,
+        visit: &mut dyn FnMut(&'a Target),
+    ) {
+        match self {
+            Self::Direct(_) => {}
+            Self::Fanout(targets) => targets.iter().for_each(visit),
+            Self::Topic(topic) => message.keys.iter().for_each(|key| topic.matches(key, &mut *visit)),
+            Self::Headers(index) => index.matches(message.headers, |bound| visit(&bound.target)),
+            Self::ConsistentHash(index) => index.matches(message).into_iter().for_each(visit),
+            Self::ModulusHash(numbered) => numbered.by_keys(message.keys).into_iter().for_each(visit),
             Self::Random(numbered) => {
                 *chance = hash::mix(chance.wrapping_add(0x9e37_79b9_7f4a_7c15));
-                numbered.by_chance(*chance)
+                numbered.by_chance(*chance).into_iter().for_each(visit);
             }
-            Self::Fanout(targets) => return targets.iter(),
-            Self::Direct(_) | Self::Topic(_) | Self::Headers(_) => None,
-        };
-        set::Iter::Few(chosen.map_or(&[][..], std::slice::from_ref).iter())
+        }
     }
 }

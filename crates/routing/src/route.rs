@@ -5,7 +5,6 @@ use crate::binding::{Destination, QueueId, Target};
 use crate::exchange::{DelayId, Exchange, ExchangeKind, Name};
 use crate::message::{Dependence, Message};
 use crate::topology::{ExchangeEntry, Topology};
-use smallvec::SmallVec;
 use std::collections::HashSet;
 
 /// There is no exchange with the name given to [`Topology::route`].
@@ -134,31 +133,30 @@ impl Topology {
 struct Walk<'a> {
     topology: &'a Topology,
     first: &'a ExchangeEntry,
-    pending: SmallVec<[&'a ExchangeEntry; 8]>,
-    /// All that were visited, `first` too; nothing as long as that is the only one.
-    seen: HashSet<&'a str, foldhash::fast::RandomState>,
+    /// The next one; the others are pending.
+    next: Option<&'a ExchangeEntry>,
+    pending: Vec<&'a ExchangeEntry>,
+    /// All that were visited, `first` too; `None` as long as that is the only one.
+    seen: Option<HashSet<&'a str, foldhash::fast::RandomState>>,
 }
 
 impl<'a> Walk<'a> {
     #[inline]
     fn new(topology: &'a Topology, exchange: &str) -> Result<Self, NoExchange> {
         let first = topology.exchange_entry(exchange).ok_or(NoExchange)?;
-        let pending = SmallVec::from_slice(&[first]);
-        Ok(Self { topology, first, pending, seen: HashSet::default() })
+        Ok(Self { topology, first, next: Some(first), pending: Vec::new(), seen: None })
     }
 
     #[inline]
     fn next(&mut self) -> Option<&'a ExchangeEntry> {
-        self.pending.pop()
+        self.next.take().or_else(|| self.pending.pop())
     }
 
     /// By itself: most ways have one exchange, and what calls this is small enough to be inlined then.
     #[inline(never)]
     fn visit(&mut self, name: &'a Name) {
-        if self.seen.is_empty() {
-            self.seen.insert(&self.first.exchange.name);
-        }
-        if self.seen.insert(name)
+        let first = &*self.first.exchange.name;
+        if self.seen.get_or_insert_with(|| HashSet::from_iter([first])).insert(name)
             && let Some(entry) = self.topology.exchange_entry(name)
         {
             self.pending.push(entry);
