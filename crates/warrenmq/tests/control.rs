@@ -104,6 +104,81 @@ fn refusals_say_what_and_where() {
 }
 
 #[test]
+fn policies_parameters_and_limits_by_rabbitmqs_commands() {
+    let home = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start(&home, &[]);
+    let policy = r#"{"max-length":5}"#;
+    let global = "list_global_parameters";
+    // (arguments, exit code, stdout, what stderr has)
+    let cases: [(&[&str], i32, &str, &str); 31] = [
+        (&["list_policies"], 0, "", ""),
+        (&["set_policy", "short", "^q", policy, "--priority", "-3", "--apply-to", "queues"], 0, "", ""),
+        (
+            &["list_policies", "-p", "/"],
+            0,
+            "vhost\tname\tpattern\tapply-to\tdefinition\tpriority\n/\tshort\t^q\tqueues\t{\"max-length\":5}\t-3\n",
+            "",
+        ),
+        (
+            &["set_policy", "bad", "^q", r#"{"max-lengt":5}"#],
+            1,
+            "",
+            "Validation failed: [{<<\"max-lengt\">>,5}]",
+        ),
+        (
+            &["set_policy", "bad", "(", policy],
+            1,
+            "",
+            "Validation failed: pattern should be regular expression",
+        ),
+        (&["set_policy", "bad", "q", policy, "--apply-to", "all-of-them"], 1, "", "Validation failed: "),
+        (&["set_policy", "bad", "q", "[]"], 2, "", "it is not a JSON object"),
+        (&["set_policy", "-p", "nowhere", "p", "q", policy], 1, "", "Virtual host 'nowhere' does not exist"),
+        (&["set_operator_policy", "most", ".*", policy], 0, "", ""),
+        (
+            &["list_operator_policies", "--no-table-headers"],
+            0,
+            "/\tmost\t.*\tall\t{\"max-length\":5}\t0\n",
+            "",
+        ),
+        (&["clear_operator_policy", "most"], 0, "", ""),
+        (&["clear_operator_policy", "most"], 1, "", "Parameter does not exist"),
+        (&["set_parameter", "shovel", "s", r#"{"a":1}"#], 0, "", ""),
+        (&["list_parameters"], 0, "component\tname\tvalue\nshovel\ts\t{\"a\":1}\n", ""),
+        (&["clear_parameter", "shovel", "s"], 0, "", ""),
+        (&["list_parameters"], 0, "", ""),
+        (&["set_parameter", "shovel", "s", "nonsense"], 2, "", "it is not JSON"),
+        (&["set_global_parameter", "g", "\"text\""], 0, "", ""),
+        (&[global, "-q"], 0, "g\t\"text\"\n", ""),
+        (&["clear_global_parameter", "g"], 0, "", ""),
+        (&[global], 0, "", ""),
+        (&["set_vhost_limits", r#"{"max-queues":7}"#], 0, "", ""),
+        (&["list_vhost_limits"], 0, "{\"max-queues\":7}\n", ""),
+        (&["set_vhost_limits", r#"{"max-cats":7}"#], 1, "", "max-cats"),
+        (&["clear_vhost_limits"], 0, "", ""),
+        (&["clear_vhost_limits"], 1, "", "Parameter does not exist"),
+        (&["set_user_limits", "guest", r#"{"max-connections":3,"max-channels":9}"#], 0, "", ""),
+        (&["clear_user_limits", "guest", "max-channels"], 0, "", ""),
+        (&["list_user_limits", "--user", "guest"], 0, "{\"max-connections\":3}\n", ""),
+        (&["set_user_limits", "nobody", "{}"], 1, "", "User 'nobody' does not exist"),
+        (&["clear_user_limits", "guest", "all"], 0, "", ""),
+    ];
+    for (arguments, code, out, err) in cases {
+        let found = ctl_command(&home, &["ctl"], arguments, "");
+        assert_eq!((found.0, found.1.as_str()), (code, out), "{arguments:?}: {}", found.2);
+        assert!(found.2.contains(err) && (code != 0 || found.2.is_empty()), "{arguments:?}: {}", found.2);
+    }
+    // It is on disk when the command has ended, and the folder alone has it too.
+    drop(broker);
+    let (_, listed, _) = ctl_command(&home, &["ctl"], &["list_policies", "-q"], "");
+    assert_eq!(listed, "/\tshort\t^q\tqueues\t{\"max-length\":5}\t-3\n");
+    assert_eq!(ctl_command(&home, &["ctl"], &["clear_policy", "short"], "").0, 0);
+    let broker = Broker::start(&home, &[]);
+    assert_eq!(ctl_command(&home, &["ctl"], &["list_policies"], "").1, "");
+    broker.stop();
+}
+
+#[test]
 fn a_folder_with_a_long_path_has_a_socket_too() {
     let home = tempfile::tempdir().expect("a folder");
     let folder = home.path().join("long-".repeat(40));
@@ -260,7 +335,11 @@ fn command(arguments: &[&str]) -> Command {
 
 /// Exit code, stdout and stderr of `warrenmq ctl definitions …`, which gets `input`.
 fn ctl(home: &TempDir, arguments: &[&str], input: &str) -> (i32, String, String) {
-    let mut command = command(&["ctl", "definitions"]);
+    ctl_command(home, &["ctl", "definitions"], arguments, input)
+}
+
+fn ctl_command(home: &TempDir, of: &[&str], arguments: &[&str], input: &str) -> (i32, String, String) {
+    let mut command = command(of);
     command.args(arguments).arg("--data-dir").arg(data(home));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it can be run");

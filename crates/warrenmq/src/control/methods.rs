@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use warrenmq_broker::Broker;
 use warrenmq_broker::definitions::{self, Definitions};
 
-use super::{Refusal, RefusalCode, Request};
+use super::{Refusal, RefusalCode, Request, settings};
 
 /// Carries out a request at `now`, in Unix milliseconds.
 ///
@@ -17,6 +17,9 @@ pub(crate) fn call(broker: &Broker, request: &Request, now: u64) -> Result<Value
         "definitions.export" => export(broker),
         "definitions.import" => import(broker, request.text("definitions")?, now),
         unknown => {
+            if let Some(done) = settings::call(broker, request, now) {
+                return done;
+            }
             let version = env!("CARGO_PKG_VERSION");
             let text = format!("WarrenMQ {version} has no method '{unknown}'");
             Err(Refusal::new(RefusalCode::UnknownMethod, text))
@@ -55,6 +58,6 @@ fn counts(file: &Definitions) -> Value {
 }
 
 /// Waits until what was changed is on disk.
-fn settle(broker: &Broker) -> Result<(), Refusal> {
+pub(super) fn settle(broker: &Broker) -> Result<(), Refusal> {
     broker.settle().map_err(|error| Refusal::new(RefusalCode::Failed, error))
 }

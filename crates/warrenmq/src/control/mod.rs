@@ -6,6 +6,7 @@
 mod lines;
 mod methods;
 mod protocol;
+mod settings;
 mod socket;
 
 pub(crate) use lines::{Lines, LinesError, write_line};

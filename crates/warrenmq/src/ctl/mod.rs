@@ -9,6 +9,7 @@ mod node;
 mod progress;
 mod report;
 mod salvage;
+mod settings;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -34,6 +35,8 @@ enum CtlCommand {
     /// Vhosts, users, permissions, exchanges, queues and bindings as a file in RabbitMQ's format.
     #[command(subcommand)]
     Definitions(definitions::DefinitionsCommand),
+    #[command(flatten)]
+    Settings(settings::SettingsCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -96,6 +99,7 @@ pub(crate) fn run(args: CtlArgs) -> ExitCode {
     let done = match args.command {
         CtlCommand::Store(command) => store(&command, &mut out),
         CtlCommand::Definitions(command) => definitions::run(&command, &mut out).map(|()| Verdict::Whole),
+        CtlCommand::Settings(command) => settings::run(command, &mut out).map(|()| Verdict::Whole),
     };
     match done {
         Ok(Verdict::Whole) => ExitCode::SUCCESS,
