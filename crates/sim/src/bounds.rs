@@ -15,6 +15,7 @@ pub fn limits(rng: &mut Rng) -> Limits {
         segment_file_octets: [1024, 4096, 32 * 1024][rng.below(3)],
         segment_block_octets: [64, 300, 1000, 8000][rng.below(4)],
         segment_files_max: rng.between(1, 8) as usize,
+        delayed_loaded_max: rng.between(1, 8),
         ..small()
     }
 }

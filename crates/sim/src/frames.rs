@@ -170,7 +170,13 @@ pub fn put_publish(out: &mut Vec<u8>, channel: u16, exchange: &str, key: &str, m
     put_method(out, channel, ids::BASIC_PUBLISH, &arguments);
     let mut header = vec![0, 60, 0, 0];
     header.extend_from_slice(&(message.octets as u64).to_be_bytes());
-    header.extend_from_slice(&(flag::DELIVERY_MODE | flag::PRIORITY | flag::TIMESTAMP).to_be_bytes());
+    let delayed = if message.delay > 0 { flag::HEADERS } else { 0 };
+    let flags = delayed | flag::DELIVERY_MODE | flag::PRIORITY | flag::TIMESTAMP;
+    header.extend_from_slice(&flags.to_be_bytes());
+    if message.delay > 0 {
+        let table = Table::default().number("x-delay", message.delay);
+        header.extend_from_slice(&Arguments::new().longstr(table.octets()).0);
+    }
     header.extend_from_slice(&[1 + u8::from(message.persistent), message.priority]);
     header.extend_from_slice(&u64::from(message.id).to_be_bytes());
     put_frame(out, HEADER, channel, &header);

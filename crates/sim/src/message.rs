@@ -17,6 +17,8 @@ pub struct Message {
     pub persistent: bool,
     /// `priority`.
     pub priority: u8,
+    /// How long it waits before it is routed, in milliseconds; 0 for what does not wait.
+    pub delay: u64,
 }
 
 impl Message {

@@ -1,9 +1,12 @@
 //! What a client asks for. Invariant: the oracle learns of an operation when the broker has used the last of its octets, and
 //! then it has been carried out.
 
-use crate::frames::{Arguments, ids, put_method, put_publish};
+use crate::frames::{Arguments, Table, ids, put_method, put_publish};
 use crate::message::Message;
 use crate::topology::{Name, Topology, exchange_name, queue_name};
+
+/// The name of the exchange that delays.
+const DELAYING: &str = "delaying";
 
 /// Number of a channel.
 pub type Number = u16;
@@ -38,6 +41,10 @@ pub enum Ask {
     Rollback,
     /// exchange.declare.
     Exchange(usize),
+    /// exchange.declare of the exchange that delays.
+    Delaying,
+    /// queue.bind of that exchange to the queue.
+    BindDelaying(Name),
     /// queue.declare.
     Declare(Name),
     /// queue.declare, passive: how many are ready?
@@ -90,6 +97,8 @@ pub enum To {
     Queue(Name),
     /// An exchange, to its queues.
     Exchange(usize),
+    /// The exchange that delays, to one queue.
+    Delaying(Name),
 }
 
 /// What becomes of deliveries.
@@ -126,6 +135,15 @@ impl Op {
                 let arguments = none().short(0).shortstr(&exchange_name(*exchange)).shortstr(kind);
                 (ids::EXCHANGE_DECLARE, arguments.octet(2).longstr(&[]))
             }
+            Ask::Delaying => {
+                let kind = Table::default().text("x-delayed-type", "direct");
+                let names = none().short(0).shortstr(DELAYING).shortstr("x-delayed-message");
+                (ids::EXCHANGE_DECLARE, names.octet(2).longstr(kind.octets()))
+            }
+            Ask::BindDelaying(name) => {
+                let names = none().short(0).shortstr(&queue_name(*name)).shortstr(DELAYING);
+                (ids::QUEUE_BIND, names.shortstr(&queue_name(*name)).octet(0).longstr(&[]))
+            }
             Ask::Declare(name) => {
                 let kind = &topology.queues[*name];
                 let bits = u8::from(kind.durable) << 1;
@@ -156,6 +174,7 @@ impl Op {
                 let (exchange, key) = match to {
                     To::Queue(name) => (String::new(), queue_name(*name)),
                     To::Exchange(exchange) => (exchange_name(*exchange), String::new()),
+                    To::Delaying(name) => (DELAYING.to_owned(), queue_name(*name)),
                 };
                 put_publish(out, self.channel, &exchange, &key, message);
                 return;

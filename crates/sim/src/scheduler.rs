@@ -272,6 +272,9 @@ impl Scheduler {
             let ambiguous = self.kind(name).rejects && mode != Mode::Confirm;
             To::Queue(if ambiguous { 1 } else { name })
         };
+        if let Some(name) = self.world.topology.waits().filter(|_| self.rng.chance(1, 4)) {
+            return self.publish_delayed(client, channel, name);
+        }
         let persistent = self.rng.chance(5, 6);
         for _ in 0..=self.rng.below(6) {
             let octets = match self.rng.below(20) {
@@ -283,6 +286,15 @@ impl Scheduler {
             let priority = self.rng.below(5) as u8;
             let message = self.world.new_message(octets as usize, persistent, priority);
             self.world.plan(client, channel, Ask::Publish(message, to));
+        }
+    }
+
+    fn publish_delayed(&mut self, client: usize, channel: Number, name: Name) {
+        let longest = [5, 50, 1000, 200_000, 20_000_000, 2_000_000_000][self.rng.below(6)];
+        for _ in 0..=self.rng.below(6) {
+            let (octets, delay) = (self.rng.between(0, 300) as usize, self.rng.between(1, longest));
+            let message = self.world.new_delayed(octets, delay);
+            self.world.plan(client, channel, Ask::Publish(message, To::Delaying(name)));
         }
     }
 
@@ -332,13 +344,17 @@ impl Scheduler {
 
     fn purge(&mut self, client: usize, channel: Number) {
         // Dead letters may be on their way into their queue unseen: what a purge takes could not be told.
-        if let Some(name) = self.any_queue().filter(|name| !self.kind(*name).takes_dead) {
+        if let Some(name) =
+            self.any_queue().filter(|name| !self.kind(*name).takes_dead && !self.kind(*name).waits)
+        {
             self.world.plan(client, channel, Ask::Purge(name));
         }
     }
 
     fn delete(&mut self, client: usize, channel: Number) {
-        if let Some(name) = self.any_queue().filter(|name| !self.kind(*name).takes_dead) {
+        if let Some(name) =
+            self.any_queue().filter(|name| !self.kind(*name).takes_dead && !self.kind(*name).waits)
+        {
             self.world.plan(client, channel, Ask::Delete(name));
             if self.rng.chance(3, 4) {
                 self.world.plan_declare(client, channel, name);

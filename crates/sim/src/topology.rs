@@ -24,6 +24,8 @@ pub struct Kind {
     pub dead_letters: Option<Name>,
     /// Others send their dead letters here.
     pub takes_dead: bool,
+    /// The exchange that delays leads here. It is never deleted.
+    pub waits: bool,
 }
 
 /// Queues and exchanges.
@@ -56,9 +58,12 @@ impl Topology {
                 _ => Kind { durable: false, ..plain },
             });
         }
+        if rng.chance(1, 2) {
+            queues.push(Kind { waits: true, ..plain });
+        }
         // A refusal of one queue would make the confirm of the others' copies ambiguous.
-        let bindable: Vec<Name> =
-            (0..queues.len()).filter(|name| !queues[*name].takes_dead && !queues[*name].rejects).collect();
+        let is_bindable = |kind: &Kind| !kind.takes_dead && !kind.rejects && !kind.waits;
+        let bindable: Vec<Name> = (0..queues.len()).filter(|name| is_bindable(&queues[*name])).collect();
         let exchanges = (0..rng.between(1, 2)).map(|_| {
             let mut bound: Vec<Name> =
                 (0..rng.between(2, 3)).filter_map(|_| rng.pick(&bindable).copied()).collect();
@@ -74,6 +79,11 @@ impl Topology {
         });
         let exchanges = exchanges.collect();
         Topology { queues, exchanges }
+    }
+
+    /// The queue that the exchange that delays leads to, if there is one.
+    pub fn waits(&self) -> Option<Name> {
+        self.queues.iter().position(|kind| kind.waits)
     }
 
     /// The type of an exchange: all of its queues get each message. Of one queue that is true of types that choose one, too,

@@ -18,6 +18,8 @@ const IDLE_MS: u64 = 250;
 const IDLE_TURNS: usize = 6;
 /// Files of a journal in which nothing lives. What is told again of each queue may take several of the smallest files.
 const LOGS_MAX: usize = 4;
+/// A delayed message that is due has come after so long without work.
+const LATE_MS: u64 = 10;
 /// More rounds than this without rest are a busy loop.
 const ROUNDS_MAX: usize = 20_000;
 /// Octets that are encoded at a time when nothing is to be cut up.
@@ -72,6 +74,10 @@ impl World {
         for name in 0..world.topology.queues.len() {
             world.plan_declare(client, 1, name);
         }
+        if let Some(name) = world.topology.waits() {
+            world.plan(client, 1, Ask::Delaying);
+            world.plan(client, 1, Ask::BindDelaying(name));
+        }
         world.rest()?;
         Ok(world)
     }
@@ -95,7 +101,12 @@ impl World {
 
     /// A new message.
     pub fn new_message(&mut self, octets: usize, persistent: bool, priority: u8) -> Message {
-        self.oracle.register(octets, persistent, priority)
+        self.oracle.register(octets, persistent, priority, 0)
+    }
+
+    /// A new message that waits before it is routed.
+    pub fn new_delayed(&mut self, octets: usize, delay: u64) -> Message {
+        self.oracle.register(octets, true, 0, delay)
     }
 
     /// The client will ask for this when its turn has come.
@@ -276,11 +287,30 @@ impl World {
         Err("the broker waits for ever".to_owned())
     }
 
+    /// Time passes until all that waits is due, and has come.
+    fn wait_for_delayed(&mut self) -> Ruling {
+        let last = self.oracle.last_due();
+        for _ in 0..ROUNDS_MAX {
+            self.rest()?;
+            let Some(left) = last.checked_sub(self.node.unix()).filter(|left| *left > 0) else { break };
+            let next = self.node.next_timer().map_or(left, |at| at.saturating_sub(self.node.now()));
+            self.advance(next.clamp(1, left));
+        }
+        // What came within a millisecond is looked at together, and what the disk was behind with a little later.
+        for _ in 0..LATE_MS {
+            self.advance(1);
+            self.rest()?;
+        }
+        self.oracle.all_has_come();
+        Ok(())
+    }
+
     /// Reads every queue until nothing comes. Nobody else is connected.
     ///
     /// # Errors
     /// What the oracle says.
     pub fn drain(&mut self, prefetch: u16, no_ack: &mut dyn FnMut() -> bool) -> Ruling {
+        self.wait_for_delayed()?;
         self.oracle.all_is_back();
         self.trace.add(|| "all queues are read".to_owned());
         let client = self.connect();

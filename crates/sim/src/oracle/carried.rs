@@ -114,8 +114,9 @@ impl Oracle {
 
     /// How many of the queue's messages may be ready.
     fn count(&self, queue: QueueId) -> Asked {
-        let ready = |id: &&CopyId| self.copies[**id].place == Place::Ready;
-        let certain = |id: &&CopyId| self.copies[**id].sure && !self.may_vanish(**id);
+        let ready =
+            |id: &&CopyId| self.copies[**id].place == Place::Ready && self.copies[**id].due <= self.now;
+        let certain = |id: &&CopyId| self.copies[**id].sure && !self.may_vanish(**id) && !self.may_wait(**id);
         let copies = &self.queues[queue].copies;
         let high = copies.iter().filter(ready).count() as u64;
         let low =
@@ -145,6 +146,9 @@ impl Oracle {
 
     fn publish(&mut self, at: (LinkId, Number), message: &Message, to: To) -> Ruling {
         let targets = self.targets(to);
+        if message.delay > 0 {
+            self.dues[message.id as usize] = self.now + message.delay;
+        }
         if let Mode::Tx(transaction) = &mut self.channel(at)?.mode {
             transaction.publishes.push((message.id, targets));
             return Ok(());

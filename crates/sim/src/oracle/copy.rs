@@ -22,6 +22,8 @@ pub(super) struct Copy {
     /// Its queue may refuse it: its confirm will make it certain.
     pub(super) awaited: bool,
     pub(super) shown: Shown,
+    /// When it is due, if it waits first; 0 if not.
+    pub(super) due: u64,
     /// Its place among the others of its queue and level.
     pub(super) order: u64,
     pub(super) level: u8,
@@ -123,7 +125,8 @@ impl Oracle {
             shown: Shown::Never,
             order: id as u64,
             level: kind.level(known.priority),
-            loose: false,
+            due: self.dues[message as usize],
+            loose: self.dues[message as usize] > 0,
             arrived: self.now,
             published: self.call,
             durable: false,
@@ -149,6 +152,11 @@ impl Oracle {
             !queue.kind.rejects && newer as u64 >= max
         });
         expired || dropped
+    }
+
+    /// Whether the copy may still be on its way to its queue.
+    pub(super) fn may_wait(&self, id: CopyId) -> bool {
+        self.copies[id].due > self.come
     }
 
     /// A copy that was delivered is back in its queue.

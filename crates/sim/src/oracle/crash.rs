@@ -30,6 +30,7 @@ impl Oracle {
     /// The broker has died. Its connections were lost before.
     pub fn crashed(&mut self) {
         self.incarnation += 1;
+        self.come = 0;
         self.begin_call();
         self.channels.clear();
         self.consumers.clear();
@@ -63,7 +64,7 @@ impl Oracle {
     /// What may be said of one copy after a crash.
     fn survive(&mut self, id: CopyId) {
         let copy = &mut self.copies[id];
-        copy.loose = false;
+        copy.loose = copy.due > 0;
         (copy.awaited, copy.purged) = (false, false);
         if (self.queues[copy.queue].deleted && !copy.may_be_dead) || !copy.persistent {
             copy.place = Place::Absent;
@@ -91,6 +92,10 @@ impl Oracle {
                 }
             }
             Place::Absent => {}
+        }
+        if copy.due > 0 {
+            // It may wait again, or have been moved to its queue again.
+            copy.shown = Shown::Maybe;
         }
     }
 

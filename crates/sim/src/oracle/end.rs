@@ -27,7 +27,7 @@ impl Oracle {
     pub fn all_is_back(&mut self) {
         self.rested = Some(self.now);
         for copy in &mut self.copies {
-            copy.loose = false;
+            copy.loose = copy.due > 0;
         }
     }
 

@@ -113,12 +113,15 @@ impl Oracle {
         };
         let kind = self.queues[queue].kind;
         let is_itself = content.body == message.body() && content.persistent == message.persistent;
-        if !is_itself || content.died != kind.takes_dead {
+        if !is_itself || content.died != (kind.takes_dead || message.delay > 0) {
             return Err(format!("message {} has changed: {content:?}", message.id));
         }
         let id = self.ready_copy(queue, message.id, redelivered)?;
         if !self.copies[id].shown.agrees(redelivered) {
             return Err(format!("redelivered is {redelivered} for {}", self.describe(id)));
+        }
+        if self.copies[id].due > self.now {
+            return Err(format!("{} comes before it is due", self.describe(id)));
         }
         self.is_there(id);
         let copy = &mut self.copies[id];
@@ -294,7 +297,7 @@ impl Oracle {
             return Ok(());
         }
         for id in self.queues[queue].copies.clone() {
-            if self.copies[id].place != Place::Ready || self.may_vanish(id) {
+            if self.copies[id].place != Place::Ready || self.may_vanish(id) || self.may_wait(id) {
                 continue;
             }
             if self.copies[id].sure {

@@ -20,7 +20,9 @@
 //! 8. **A commit** without its commit-ok at a crash has happened or not, as a whole: the first of its publishes or settlements that is
 //!    seen decides for the rest.
 //! 9. **A dead letter** whose death was not on disk at a crash is in the queue that it died in, or in the one it went to, or in both.
-//! 10. **A clean stop** is a crash before which everything was on disk.
+//! 10. **A delayed message** is not seen before it is due, and is there after that when nothing is under way any more; the rest holds for
+//!     it as for any other, but for its order.
+//! 11. **A clean stop** is a crash before which everything was on disk.
 
 mod carried;
 mod channel;
@@ -69,6 +71,10 @@ pub struct Oracle {
     deaths: Vec<(CopyId, CopyId)>,
     /// From here on nothing that had expired by this time is delivered.
     rested: Option<u64>,
+    /// When the messages are due that wait, by message; 0 for the others.
+    dues: Vec<u64>,
+    /// What was due by then has come to its queue.
+    come: u64,
 }
 
 impl Oracle {
@@ -91,9 +97,10 @@ impl Oracle {
     }
 
     /// A message that somebody is going to publish.
-    pub fn register(&mut self, octets: usize, persistent: bool, priority: u8) -> Message {
+    pub fn register(&mut self, octets: usize, persistent: bool, priority: u8, delay: u64) -> Message {
         let id = self.messages.len() as u32;
-        let message = Message { id, octets, persistent, priority };
+        let message = Message { id, octets, persistent, priority, delay };
+        self.dues.push(0);
         self.messages.push(message);
         self.copies_of.push(Vec::new());
         message
@@ -111,11 +118,21 @@ impl Oracle {
 
     fn targets(&self, to: To) -> Vec<QueueId> {
         match to {
-            To::Queue(name) => self.names[name].into_iter().collect(),
+            To::Queue(name) | To::Delaying(name) => self.names[name].into_iter().collect(),
             To::Exchange(exchange) => {
                 self.exchanges[exchange].iter().filter_map(|name| self.names[*name]).collect()
             }
         }
+    }
+
+    /// When the last message is due that waits.
+    pub fn last_due(&self) -> u64 {
+        self.dues.iter().copied().max().unwrap_or(0)
+    }
+
+    /// What is due has come to its queue.
+    pub fn all_has_come(&mut self) {
+        self.come = self.now;
     }
 
     /// Who consumes from the queue, or waits for an answer to a get.
