@@ -82,14 +82,14 @@ impl Driver {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Turn {
-        let now = self.clock.now();
+        let mut now = self.clock.now();
         if let Some(until) = self.lingering {
             return self.linger(cx, now, until, buffers);
         }
         if self.session.inbox().is_notified() {
             self.session.handle_inbox(now);
         }
-        let Some(read_more) = self.read(cx, now, buffers) else { return Turn::Over };
+        let Some(read_more) = self.read(cx, &mut now, buffers) else { return Turn::Over };
         if self.session.inbox().is_notified() {
             // What the input has caused for this connection itself goes out with this turn's writes.
             self.session.handle_inbox(now);
@@ -117,16 +117,17 @@ impl Driver {
         }
     }
 
-    /// Says whether there may be more to read at once; `None` when the peer is gone.
-    fn read(&mut self, cx: &mut Context<'_>, now: u64, buffers: &mut Buffers) -> Option<bool> {
+    /// Says whether there may be more to read at once; `None` when the peer is gone. What was read is not older than the time that
+    /// the session is told with it, so that no delay ends too soon.
+    fn read(&mut self, cx: &mut Context<'_>, now: &mut u64, buffers: &mut Buffers) -> Option<bool> {
         let more = self.read_some(cx, now, buffers)?;
         if !more {
-            self.session.end_input(now);
+            self.session.end_input(*now);
         }
         Some(more)
     }
 
-    fn read_some(&mut self, cx: &mut Context<'_>, now: u64, buffers: &mut Buffers) -> Option<bool> {
+    fn read_some(&mut self, cx: &mut Context<'_>, now: &mut u64, buffers: &mut Buffers) -> Option<bool> {
         let mut left = READS_PER_TURN * DIRECT_READS_PER_READ;
         while left > 0 {
             if self.session.is_finished() || !self.session.wants_input() {
@@ -135,7 +136,7 @@ impl Driver {
             if self.stopped_early {
                 let rest = std::mem::take(&mut self.rest);
                 self.session.expect_input(false);
-                let used = self.session.handle_input(now, &rest);
+                let used = self.session.handle_input(*now, &rest);
                 self.keep(rest, used);
                 left = left.saturating_sub(DIRECT_READS_PER_READ);
                 continue;
@@ -157,12 +158,14 @@ impl Driver {
             }
             let (head, tail) = buffer.split_at_mut(front);
             let mut into = ReadBuf::new(&mut tail[..self.read_octets]);
-            match self.low_water.poll_read(&mut self.stream, cx, now, &mut into) {
+            match self.low_water.poll_read(&mut self.stream, cx, *now, &mut into) {
                 Poll::Pending => return Some(false),
                 Poll::Ready(Err(_)) => return None,
                 Poll::Ready(Ok(())) if into.filled().is_empty() => return None,
                 Poll::Ready(Ok(())) => {}
             }
+            *now = self.clock.now();
+            let now = *now;
             let count = into.filled().len();
             self.session.expect_input(count == self.read_octets);
             if front == self.rest.len() {
@@ -187,7 +190,7 @@ impl Driver {
     }
 
     /// One read of a large body to where it belongs, without a detour over the thread's buffer; `None` if no such body is due.
-    fn read_direct(&mut self, cx: &mut Context<'_>, now: u64) -> Option<Poll<io::Result<()>>> {
+    fn read_direct(&mut self, cx: &mut Context<'_>, now: &mut u64) -> Option<Poll<io::Result<()>>> {
         let (body, room) = self.session.direct()?;
         let room = room.min(self.read_octets);
         let mut into = body.limit(room);
@@ -200,7 +203,8 @@ impl Driver {
             Ok(count) => {
                 let next = self.session.took_direct();
                 self.session.expect_input(count == room);
-                let used = self.session.handle_input(now, &next);
+                *now = self.clock.now();
+                let used = self.session.handle_input(*now, &next);
                 self.keep(next.to_vec(), used);
                 Ok(())
             }
