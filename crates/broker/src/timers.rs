@@ -22,6 +22,10 @@ pub(crate) enum Due {
     Delayed(Weak<Delayed>),
 }
 
+/// Names a deadline, so that it can be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Armed(Millis, u64);
+
 /// Armed deadlines, soonest first. Its lock is a leaf.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
@@ -38,7 +42,7 @@ struct State {
 
 impl Timers {
     /// Notes that there is something to do at `at`, and wakes who waits if that is the soonest now.
-    pub(crate) fn arm(&self, at: Millis, due: Due) {
+    pub(crate) fn arm(&self, at: Millis, due: Due) -> Armed {
         let mut state = self.state.lock();
         let number = state.next_number;
         state.next_number += 1;
@@ -49,6 +53,12 @@ impl Timers {
         if let Some(waker) = waker {
             waker.wake();
         }
+        Armed(at, number)
+    }
+
+    /// Takes a deadline back, if it has not come yet.
+    pub(crate) fn disarm(&self, Armed(at, number): Armed) {
+        self.state.lock().armed.remove(&(at, number));
     }
 
     /// Who is to be woken when a sooner deadline is armed.
@@ -66,5 +76,27 @@ impl Timers {
         let mut state = self.state.lock();
         let later = state.armed.split_off(&(now.saturating_add(1), 0));
         std::mem::replace(&mut state.armed, later).into_values().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_comes_once_or_is_taken_back() {
+        let timers = Timers::default();
+        let due = || Due::Delayed(Weak::new());
+        let early = timers.arm(5, due());
+        let late = timers.arm(9, due());
+        timers.arm(5, due());
+        assert_eq!(timers.next(), Some(5));
+        timers.disarm(early);
+        assert_eq!(timers.take_due(4).len(), 0);
+        assert_eq!(timers.take_due(5).len(), 1);
+        assert_eq!(timers.next(), Some(9));
+        timers.disarm(late);
+        timers.disarm(late);
+        assert_eq!((timers.next(), timers.take_due(Millis::MAX).len()), (None, 0));
     }
 }

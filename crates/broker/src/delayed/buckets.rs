@@ -19,6 +19,8 @@ use crate::queue_cell::{QueueCell, QueueInfo, Scratch, Traits};
 #[derive(Debug, Default)]
 pub(super) struct Buckets {
     map: BTreeMap<Slot, Entry>,
+    /// Some entry is of a bucket that is gone.
+    any_gone: bool,
     /// The exchange is gone.
     closed: bool,
 }
@@ -134,12 +136,16 @@ impl Delayed {
         entry.gone = true;
         self.node.bucket_gone(&entry.cell);
         scratch.work.deleted.push((entry.cell.info.store_id, None));
+        buckets.any_gone = true;
         true
     }
 
     /// Slots of deleted buckets may be used again.
     pub(super) fn forget(&self) {
-        self.buckets.lock().map.retain(|_, entry| !entry.gone);
+        let mut buckets = self.buckets.lock();
+        if std::mem::take(&mut buckets.any_gone) {
+            buckets.map.retain(|_, entry| !entry.gone);
+        }
     }
 
     /// The exchange is gone, once `after` is on disk, and all that waits with it.

@@ -21,12 +21,13 @@ mod wheel;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use warrenmq_protocol::Millis;
 use warrenmq_queue::{Record, RunBuilder};
 
 use crate::lock::{Rank, Ranked};
 use crate::queue_cell::{QueueCell, Scratch};
-use crate::timers::Due;
+use crate::timers::{Armed, Due};
 pub(crate) use bucket::Bucket;
 use buckets::Buckets;
 pub(crate) use delays::{Delays, in_journal};
@@ -50,8 +51,10 @@ pub(crate) struct Delayed {
     buckets: Ranked<Buckets>,
     /// Counts messages, so that those of one moment stay in order.
     order: AtomicU64,
-    /// The soonest time at which the timers know it; the maximum for none.
+    /// When the timers call it; the maximum for never.
     armed: AtomicU64,
+    /// The one deadline that they know. Its lock is held while theirs is taken, and nothing else.
+    deadline: Mutex<Option<Armed>>,
 }
 
 impl Delayed {
@@ -74,6 +77,7 @@ impl Delayed {
             // Those of before a start are likely far away.
             order: AtomicU64::new(node.started_ms()),
             armed: AtomicU64::new(Millis::MAX),
+            deadline: Mutex::default(),
         });
         node.add(&delayed);
         delayed
@@ -121,10 +125,27 @@ impl Delayed {
         }
     }
 
-    /// Has [`Delayed::turn`] called at `at`.
+    /// Has [`Delayed::turn`] called at `at`, or sooner.
     pub(crate) fn arm(&self, at: Millis) {
-        if at < self.armed.fetch_min(at, Ordering::AcqRel) {
-            self.node.timers().arm(at, Due::Delayed(Weak::clone(&self.me)));
+        if at >= self.armed.load(Ordering::Acquire) {
+            return;
+        }
+        let mut deadline = self.deadline.lock();
+        if at < self.armed.load(Ordering::Acquire) {
+            self.armed.store(at, Ordering::Release);
+            let later = deadline.replace(self.node.timers().arm(at, Due::Delayed(Weak::clone(&self.me))));
+            if let Some(later) = later {
+                self.node.timers().disarm(later);
+            }
+        }
+    }
+
+    /// A turn begins: whoever publishes from here on, or has published and is not seen by it, has another one called.
+    fn disarm(&self) {
+        let mut deadline = self.deadline.lock();
+        self.armed.store(Millis::MAX, Ordering::Release);
+        if let Some(deadline) = deadline.take() {
+            self.node.timers().disarm(deadline);
         }
     }
 

@@ -54,8 +54,7 @@ pub(super) struct Done(Vec<(Arc<QueueCell>, Vec<Position>)>);
 impl Delayed {
     /// Does what is due at the time of the batch. The caller finishes the batch, then calls [`Delayed::end_turn`] with the answer.
     pub(crate) fn turn(&self, broker: &Broker, scratch: &mut Scratch) -> Option<Millis> {
-        // Who comes from here on has the exchange called again.
-        self.armed.swap(Millis::MAX, std::sync::atomic::Ordering::AcqRel);
+        self.disarm();
         if self.node.storage().is_behind() {
             return Some(scratch.now + CONGESTED_MS);
         }
