@@ -425,6 +425,8 @@ impl QueueCell {
             return;
         }
         verbs(&mut state.queue, &mut scratch.effects);
+        // What came back may be too much.
+        state.queue.drop_returned(&mut scratch.effects);
         state.queue.hand_out(&mut scratch.effects);
         self.finish(&mut state, window, scratch);
     }

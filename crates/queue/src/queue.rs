@@ -312,6 +312,10 @@ impl Queue {
         if !ack {
             self.settle(slice.first, slice.first, effects);
         }
+        if self.expirable {
+            // Those behind it are not counted when their time is over.
+            self.drop_expired(effects);
+        }
         Get::Message(Got { delivery, remaining: self.ledger.ready })
     }
 

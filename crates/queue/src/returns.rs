@@ -92,8 +92,8 @@ impl Queue {
         told
     }
 
-    /// The unacked messages from `first` to `last` come back. Nothing is handed out until [`Queue::hand_out`], so that several
-    /// ranges come back together.
+    /// The unacked messages from `first` to `last` come back. Nothing is dropped until [`Queue::drop_returned`] and handed out until
+    /// [`Queue::hand_out`], so that several ranges come back together.
     pub fn requeue(&mut self, first: Position, last: Position, back: Back, effects: &mut Effects) {
         if self.settings.kind == Kind::Quorum || self.settings.retry.is_some() {
             return self.come_back(first, last, back, effects);

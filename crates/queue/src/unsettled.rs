@@ -5,7 +5,7 @@
 use crate::delivery::{Dead, Effects, Reason};
 use crate::level::{Head, Level, Slice};
 use crate::queue::Queue;
-use crate::settings::{Overflow, Settings};
+use crate::settings::{Kind, Overflow, Settings};
 use crate::{Millis, Position};
 
 impl Queue {
@@ -50,6 +50,14 @@ impl Queue {
                     _ => break,
                 }
             }
+        }
+    }
+
+    /// To be called after messages have come back, before they are handed out: a classic queue that is full by then drops at once, as
+    /// RabbitMQ's does. A quorum queue gives consumers their chance first.
+    pub fn drop_returned(&mut self, effects: &mut Effects) {
+        if self.settings.kind == Kind::Classic {
+            self.drop_overflow(effects);
         }
     }
 

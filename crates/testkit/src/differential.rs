@@ -47,9 +47,25 @@ pub enum Finding {
         known: BTreeSet<&'static str>,
     },
     /// No judgement: it went too slowly, or came out otherwise the next time.
-    Unsteady(String),
+    Unsteady {
+        /// Why.
+        reason: &'static str,
+        /// What was seen.
+        seen: String,
+    },
     /// They differ; the text is a transcript of a smallest script that shows it.
     Differs(String),
+}
+
+/// A step, and the lines that only one broker has, and only the other.
+type Shown = (usize, [Vec<String>; 2]);
+
+fn too_slow() -> Finding {
+    Finding::Unsteady { reason: "its steps took too long", seen: String::new() }
+}
+
+fn seen(step: usize, only: &[Vec<String>; 2]) -> String {
+    format!("step {}: {:?} and {:?}", step + 1, only[0], only[1])
 }
 
 /// Plays scripts on two brokers and compares.
@@ -80,29 +96,33 @@ impl Judge {
     pub fn judge(&mut self, seed: u64) -> Result<Finding, String> {
         let script = generate::script(seed);
         let Some((verdict, _)) = self.compared(&script, Duration::ZERO)? else {
-            return Ok(Finding::Unsteady("its steps took too long".to_owned()));
+            return Ok(too_slow());
         };
         match verdict {
             Verdict::Same(known) => Ok(Finding::Same { steps: script.steps.len(), known }),
-            Verdict::Differs { .. } => self.look_again(script),
+            Verdict::Differs { step, only } => self.look_again(script, &seen(step, &only)),
         }
     }
 
     /// A difference has been seen.
-    fn look_again(&mut self, script: Script) -> Result<Finding, String> {
+    fn look_again(&mut self, script: Script, first_seen: &str) -> Result<Finding, String> {
         let mut last = None;
         for _ in 0..REPEATS {
             match self.compared(&script, PATIENCE)? {
                 Some((Verdict::Differs { step, only }, played)) => last = Some((step, only, played)),
-                Some(_) => return Ok(Finding::Unsteady("a difference did not come again".to_owned())),
-                None => return Ok(Finding::Unsteady("its steps took too long".to_owned())),
+                Some(_) => {
+                    let reason = "a difference did not come again";
+                    return Ok(Finding::Unsteady { reason, seen: first_seen.to_owned() });
+                }
+                None => return Ok(too_slow()),
             }
         }
-        let Some((step, only, played)) = last else { return Ok(Finding::Unsteady(String::new())) };
-        if let Some(step_of_reference) = self.differs_from_itself(&script, &played)?
+        let Some((step, only, played)) = last else { return Ok(too_slow()) };
+        if let Some((step_of_reference, only)) = self.differs_from_itself(&script, &played)?
             && step_of_reference <= step
         {
-            return Ok(Finding::Unsteady("the reference did not do the same twice".to_owned()));
+            let reason = "the reference did not do the same twice";
+            return Ok(Finding::Unsteady { reason, seen: seen(step_of_reference, &only) });
         }
         let smallest = shrink::shrink(script, step, &mut |candidate| {
             let compared = self.compared(candidate, PATIENCE)?;
@@ -119,11 +139,11 @@ impl Judge {
     }
 
     /// The first step in which the reference does something else than it did before.
-    fn differs_from_itself(&mut self, script: &Script, before: &Played) -> Result<Option<usize>, String> {
+    fn differs_from_itself(&mut self, script: &Script, before: &Played) -> Result<Option<Shown>, String> {
         let prefix = self.prefix(script);
         let again = self.reference.play(script, &prefix, PATIENCE)?;
         Ok(match compare(before, &again, false) {
-            Verdict::Differs { step, .. } => Some(step),
+            Verdict::Differs { step, only } => Some((step, only)),
             Verdict::Same(_) => None,
         })
     }

@@ -64,7 +64,7 @@ struct Summary {
     /// Transcripts of differences, by seed.
     differences: BTreeMap<u64, PathBuf>,
     /// Why scripts were not judged, and how many.
-    unsteady: BTreeMap<String, u64>,
+    unsteady: BTreeMap<&'static str, u64>,
     /// How many scripts have met a known difference.
     known: BTreeMap<&'static str, u64>,
     errors: Vec<String>,
@@ -186,8 +186,8 @@ impl Summary {
                 self.steps += steps as u64;
                 known.into_iter().for_each(|name| *self.known.entry(name).or_default() += 1);
             }
-            Ok(Finding::Unsteady(reason)) => {
-                println!("seed {seed} is not judged: {reason}");
+            Ok(Finding::Unsteady { reason, seen }) => {
+                println!("seed {seed} is not judged: {reason} {seen}");
                 *self.unsteady.entry(reason).or_default() += 1;
             }
             Ok(Finding::Differs(transcript)) => {

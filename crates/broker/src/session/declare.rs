@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use warrenmq_protocol::Exception;
 use warrenmq_routing::{Binding, Destination};
-use warrenmq_wire::method::{FieldTable, Method, ShortString, exchange, queue};
+use warrenmq_wire::method::{AMQPValue, FieldTable, Method, ShortString, exchange, queue};
 
 use super::Session;
 use crate::access::{Access, Resource};
@@ -107,8 +107,9 @@ impl Session {
             if name.starts_with("amq.") {
                 return Err(refusal::reserved("exchange", &name));
             }
-            let alternate = declare.arguments.inner().get("alternate-exchange").and_then(refusal::string);
-            if let Some(alternate) = alternate {
+            if let Some(alternate) = declare.arguments.inner().get(ALTERNATE_EXCHANGE) {
+                let what = refusal::exchange(&name, &vhost.name);
+                let alternate = exchange_of(ALTERNATE_EXCHANGE, alternate, what)?;
                 self.permit(Access::Read, Resource::exchange(&name))?;
                 self.permit(Access::Write, Resource::exchange(&alternate))?;
             }
@@ -204,10 +205,11 @@ impl Session {
                 name => name,
             };
             self.permit(Access::Configure, Resource::queue(&name))?;
-            let dead_letter = arguments.inner().get("x-dead-letter-exchange").and_then(refusal::string);
-            if let Some(exchange) = dead_letter
-                && vhost.picture().queue(&name).is_none()
+            if vhost.picture().queue(&name).is_none()
+                && let Some(exchange) = arguments.inner().get(DEAD_LETTER_EXCHANGE)
             {
+                let what = refusal::queue(&name, &vhost.name);
+                let exchange = exchange_of(DEAD_LETTER_EXCHANGE, exchange, what)?;
                 self.permit(Access::Read, Resource::queue(&name))?;
                 self.permit(Access::Write, Resource::exchange(&exchange))?;
             }
@@ -318,6 +320,17 @@ impl Session {
 /// RabbitMQ takes line breaks out of names where they are declared, deleted or bound; not where one reads or purges.
 fn strip(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '\r' | '\n')).collect()
+}
+
+const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
+const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
+
+/// The exchange that an argument of a declaration names. RabbitMQ looks at it before the other arguments, with a text of its own.
+fn exchange_of(key: &str, value: &AMQPValue, what: refusal::Named<'_>) -> Result<String, Exception> {
+    refusal::string(value).ok_or_else(|| {
+        let kind = refusal::type_name(value);
+        refusal::precondition(format!("invalid type '{kind}' for arg '{key}' in {what}"))
+    })
 }
 
 fn binding(

@@ -42,16 +42,19 @@ impl Vhost {
         journalist: &Journalist,
     ) -> Result<Option<CommitSeq>, Exception> {
         let mut master = self.master.lock();
-        if let Destination::Queue(name) = &binding.destination
-            && let Some(cell) = master.picture.queues.get(name)
-        {
-            cell.check_access(asker.connection)?;
-        }
         let durable = is_durable(&master.picture, binding);
         let before = master.picture.clone();
         let (existed, removed) = master.picture.topology.unbind(binding);
         if !existed {
             return Ok(journalist.unsettled());
+        }
+        // Whose queue it is matters only where there is something to unbind, as in RabbitMQ.
+        if let Destination::Queue(name) = &binding.destination
+            && let Some(Err(refused)) =
+                before.queues.get(name).map(|cell| cell.check_access(asker.connection))
+        {
+            master.picture = before;
+            return Err(refused);
         }
         let mut changes = self.forgotten(&before, &removed);
         if durable {

@@ -363,6 +363,7 @@ impl Model {
         } else {
             self.done.push(message)
         }
+        self.drop_expired(Position::MAX, caused);
         Some(message)
     }
 
@@ -468,6 +469,13 @@ impl Model {
             let reason = if message.gave_up { Reason::DeliveryLimit } else { Reason::Rejected };
             caused.dead.push((message.number, reason));
             done.push(message);
+        }
+    }
+
+    /// A classic queue is looked at as soon as something has come back.
+    pub(crate) fn drop_returned(&mut self, caused: &mut Caused) {
+        if self.settings.kind == Kind::Classic {
+            self.drop_overflow(caused);
         }
     }
 

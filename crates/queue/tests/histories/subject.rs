@@ -158,6 +158,8 @@ impl Subject {
                     queue.requeue(*first, *last, *back, effects);
                     model.requeue(*first, *last, *back, caused);
                 }
+                queue.drop_returned(effects);
+                model.drop_returned(caused);
             }
             Command::Configure(settings) => {
                 self.settings = *settings;

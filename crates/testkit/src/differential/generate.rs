@@ -297,6 +297,18 @@ impl Generator {
         }
     }
 
+    /// Entries of a table, each key once: what a broker makes of a key that comes twice no client depends on.
+    fn table(entries: Vec<String>) -> String {
+        let mut kept: Vec<String> = Vec::new();
+        for entry in entries {
+            let is_new = |other: &String| other.split(':').next() != entry.split(':').next();
+            if kept.iter().all(is_new) {
+                kept.push(entry);
+            }
+        }
+        kept.join(",")
+    }
+
     /// Notes that a channel has ended with all that belonged to it.
     fn forget_channel(&mut self, place: (u32, u16)) {
         self.consumers.remove(&place);

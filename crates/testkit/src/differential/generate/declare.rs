@@ -38,7 +38,7 @@ impl Generator {
         }
         let arguments = self.queue_arguments();
         if !arguments.is_empty() {
-            text += &format!(" arguments={{{}}}", arguments.join(","));
+            text += &format!(" arguments={{{}}}", Self::table(arguments));
         }
         self.say(place, &text);
         if name == "\"\"" {
@@ -241,8 +241,7 @@ impl Generator {
         for _ in 0..self.random.below(3) {
             arguments.push(self.header());
         }
-        arguments.dedup_by(|a, b| a.split(':').next() == b.split(':').next());
-        format!(" arguments={{{}}}", arguments.join(","))
+        format!(" arguments={{{}}}", Self::table(arguments))
     }
 
     /// A header, or an argument of a binding that is compared with one.

@@ -35,7 +35,7 @@ impl Generator {
         let mut properties = Vec::new();
         let headers = self.headers();
         if !headers.is_empty() {
-            properties.push(format!("headers={{{}}}", headers.join(",")));
+            properties.push(format!("headers={{{}}}", Self::table(headers)));
         }
         if self.random.chance(300) {
             properties.push(format!("delivery-mode={}", self.one_of(&["1", "2", "2", "2"])));
@@ -89,7 +89,6 @@ impl Generator {
         for _ in 0..self.random.below(3) {
             headers.push(self.header());
         }
-        headers.dedup_by(|a, b| a.split(':').next() == b.split(':').next());
         if self.random.chance(250) {
             let name = self.one_of(&["CC", "BCC"]);
             headers.push(match self.random.below(20) {
