@@ -358,7 +358,7 @@ fn priority(arguments: &FieldTable, queue: &QueueCell) -> Result<i32, Exception>
     let Some(value) = arguments.inner().get("x-priority") else { return Ok(0) };
     let Some(number) = refusal::integer(value) else {
         let (queue, kind) = (queue.named(), refusal::type_name(value));
-        let text = format!("invalid arg 'x-priority' for {queue}: {{unacceptable_type,{kind}}}");
+        let text = format!("invalid arg 'x-priority' for {queue}: \"expected integer, got {kind}\"");
         return Err(refusal::precondition(text));
     };
     Ok(i32::try_from(number).unwrap_or(if number < 0 { i32::MIN } else { i32::MAX }))

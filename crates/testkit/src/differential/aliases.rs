@@ -36,7 +36,7 @@ impl Aliases {
         for (alias, name) in &self.generated {
             text = replace(&text, name, alias.as_bytes());
         }
-        text
+        without_strangers(text)
     }
 
     /// Gives an alias to what the server has generated.
@@ -51,6 +51,19 @@ impl Aliases {
             }
         }
     }
+}
+
+/// A generated name that was in no answer, but in the refusal of what was to have it.
+fn without_strangers(mut text: Vec<u8>) -> Vec<u8> {
+    for (mark, beginning) in GENERATED {
+        let find = |text: &[u8]| text.windows(beginning.len()).position(|part| part == beginning.as_bytes());
+        let Some(start) = find(&text) else { continue };
+        let end = start + beginning.len() + GENERATED_OCTETS;
+        if text.get(end - 1).is_some() && start > 0 {
+            text.splice(start..end, mark.bytes());
+        }
+    }
+    text
 }
 
 #[cfg(test)]

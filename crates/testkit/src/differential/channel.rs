@@ -23,6 +23,8 @@ pub(crate) struct Channel {
     pub(crate) is_open: bool,
     /// Frames were sent on it one by one: a method may be taken for something else.
     pub(crate) is_busy: bool,
+    /// Between tx.commit and its answer.
+    pub(crate) is_committing: bool,
     /// Synchronising methods whose answer is still to come.
     pub(crate) syncs_due: u32,
     way: Way,
@@ -75,6 +77,7 @@ impl Channel {
             "basic.ack" | "basic.nack" => self.settle(message, is_set(message, "multiple")),
             "basic.reject" => self.settle(message, false),
             "basic.recover" | "basic.recover-async" => self.held.clear(),
+            "tx.commit" => self.is_committing = true,
             _ => {}
         }
     }
@@ -85,7 +88,10 @@ impl Channel {
             "queue.declare-ok" => self.last_declared = text_of(message, "queue"),
             "confirm.select-ok" => self.select_confirms(),
             "tx.select-ok" => self.way = Way::Transaction,
-            "tx.commit-ok" => self.settled.clear(),
+            "tx.commit-ok" => {
+                self.is_committing = false;
+                self.settled.clear();
+            }
             "tx.rollback-ok" => {
                 self.held.append(&mut self.settled);
                 self.held.sort_unstable();

@@ -164,6 +164,13 @@ impl Play<'_> {
                 self.wait(number, |client| !client.has_open(channel), ANSWER_TIME_MAX)
             }
             "connection.close" => self.wait(number, |_| false, ANSWER_TIME_MAX),
+            // RabbitMQ refuses a method that comes before the commit is done.
+            "tx.commit" if was_open => {
+                let is_done = |client: &Client| {
+                    client.channels.get(&channel).is_none_or(|state| !state.is_open || !state.is_committing)
+                };
+                self.wait(number, is_done, ANSWER_TIME_MAX);
+            }
             _ if was_open && client.channels.get(&channel).is_some_and(|state| !state.is_busy) => {
                 client.synchronise(channel);
                 let is_done =

@@ -1,6 +1,6 @@
 //! Steps that publish.
 
-use super::{EXPIRY_MS, Generator};
+use super::Generator;
 
 impl Generator {
     /// One message, or a few.
@@ -47,8 +47,7 @@ impl Generator {
         }
         let often = if self.theme.wait >= 8 { 350 } else { 60 };
         if self.random.chance(often) {
-            let time = self.one_of(&["0", "600", "600", "600000"]);
-            self.has_expiry |= time == EXPIRY_MS.to_string();
+            let time = self.life();
             properties.push(format!("expiration={time}"));
         } else if self.random.chance(8) {
             properties.push(format!(
