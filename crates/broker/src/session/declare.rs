@@ -178,7 +178,7 @@ impl Session {
     fn declare_queue(&mut self, number: u16, declare: queue::Declare) -> Result<(), Exception> {
         let vhost = self.vhost()?;
         let nowait = declare.nowait;
-        if let Some(name) = self.declare_direct_reply(number, declare.queue.as_str())? {
+        if let Some(name) = self.declare_direct_reply(declare.queue.as_str())? {
             self.declare_ok(number, nowait, &name, Counts { ready: 0, consumers: 1 });
             return Ok(());
         }

@@ -63,22 +63,17 @@ impl Session {
         }
     }
 
-    /// Declaring such a name asks whether the requester is still there.
-    pub(super) fn declare_direct_reply(
-        &mut self,
-        number: u16,
-        name: &str,
-    ) -> Result<Option<Arc<str>>, Exception> {
+    /// Declaring such a name asks whether the requester is still there. The pseudo-queue itself is always there, for everybody, as in
+    /// `rabbit_channel:declare_fast_reply_to/1`.
+    pub(super) fn declare_direct_reply(&mut self, name: &str) -> Result<Option<Arc<str>>, Exception> {
         if !name.starts_with(REPLY_TO) {
             return Ok(None);
         }
-        let own = self.channels.get_mut(number).and_then(|channel| channel.direct_reply.clone());
-        let name: Arc<str> = if name == REPLY_TO { own.unwrap_or_else(|| name.into()) } else { name.into() };
         let vhost = self.vhost()?;
-        if vhost.picture().queue(&name).is_some() {
-            Ok(Some(name))
+        if name == REPLY_TO || vhost.picture().queue(name).is_some() {
+            Ok(Some(name.into()))
         } else {
-            Err(not_found(queue(&name, &vhost.name)))
+            Err(not_found(queue(name, &vhost.name)))
         }
     }
 }
