@@ -253,6 +253,8 @@ pub struct Content {
     pub persistent: bool,
     /// It has headers: it died somewhere.
     pub died: bool,
+    /// `x-delivery-count`.
+    pub returns: Option<u64>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -411,6 +413,10 @@ fn method(payload: &[u8]) -> Option<Said> {
     })
 }
 
+/// Keys of headers with their lengths, and the type of what follows.
+const X_DEATH: &[u8] = b"\x07x-deathA";
+const X_DELIVERY_COUNT: &[u8] = b"\x10x-delivery-countl";
+
 /// Size of the body, and the properties.
 fn header(payload: &[u8]) -> Option<(u64, Content)> {
     let mut reader = Reader(payload);
@@ -419,15 +425,19 @@ fn header(payload: &[u8]) -> Option<(u64, Content)> {
     if class != 60 || flags & !flag::HEADERS != flag::DELIVERY_MODE | flag::PRIORITY | flag::TIMESTAMP {
         return None;
     }
-    let died = flags & flag::HEADERS != 0;
-    if died {
+    let mut headers: &[u8] = &[];
+    if flags & flag::HEADERS != 0 {
         let count = reader.long()?;
-        reader.octets(count as usize)?;
+        headers = reader.octets(count as usize)?;
     }
+    let died = headers.windows(X_DEATH.len()).any(|key| key == X_DEATH);
+    let at = headers.windows(X_DELIVERY_COUNT.len()).position(|key| key == X_DELIVERY_COUNT);
+    let returns = at.and_then(|at| headers.get(at + X_DELIVERY_COUNT.len()..)?.first_chunk());
+    let returns = returns.map(|number| u64::from_be_bytes(*number));
     let persistent = reader.octet()? == 2;
     let _priority = reader.octet()?;
     let stamp = reader.longlong()?;
-    reader.0.is_empty().then_some((size, Content { stamp, persistent, died, body: Vec::new() }))
+    reader.0.is_empty().then_some((size, Content { stamp, persistent, died, returns, body: Vec::new() }))
 }
 
 impl std::fmt::Display for Said {

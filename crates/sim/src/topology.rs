@@ -26,6 +26,8 @@ pub struct Kind {
     pub takes_dead: bool,
     /// The exchange that delays leads here. It is never deleted.
     pub waits: bool,
+    /// `x-queue-type` is `quorum`.
+    pub quorum: bool,
 }
 
 /// Queues and exchanges.
@@ -44,7 +46,7 @@ impl Topology {
         let graveyard = 0;
         let mut queues = vec![Kind { takes_dead: true, ..plain }, plain];
         for _ in 0..rng.between(1, 4) {
-            queues.push(match rng.below(10) {
+            queues.push(match rng.below(14) {
                 0..3 => plain,
                 3 => Kind { max_priority: 3, ..plain },
                 4 => Kind { max_length: Some(rng.between(0, 6)), ..plain },
@@ -55,7 +57,8 @@ impl Topology {
                     0 => Kind { dead_letters: Some(graveyard), ttl: Some(rng.between(5, 200)), ..plain },
                     _ => Kind { dead_letters: Some(graveyard), max_length: Some(rng.between(1, 6)), ..plain },
                 },
-                _ => Kind { durable: false, ..plain },
+                9 => Kind { durable: false, ..plain },
+                _ => Kind { quorum: true, ..plain },
             });
         }
         if rng.chance(1, 2) {
@@ -101,6 +104,10 @@ impl Kind {
     /// The arguments of its declare.
     pub fn arguments(&self) -> Table {
         let mut table = Table::default();
+        if self.quorum {
+            // Nothing dies of coming back.
+            table = table.text("x-queue-type", "quorum").number("x-delivery-limit", 1_000_000);
+        }
         if self.max_priority > 0 {
             table = table.number("x-max-priority", self.max_priority.into());
         }
@@ -122,7 +129,7 @@ impl Kind {
 
     /// The level of a message's priority here.
     pub fn level(&self, priority: u8) -> u8 {
-        priority.min(self.max_priority)
+        priority.min(if self.quorum { 31 } else { self.max_priority })
     }
 }
 

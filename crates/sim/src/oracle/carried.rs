@@ -167,9 +167,10 @@ impl Oracle {
     pub(super) fn is_journalled(&self, message: &Message, targets: &[QueueId]) -> bool {
         let lasting = |queue: &QueueId| {
             let kind = self.queues[*queue].kind;
-            kind.durable && kind.ttl.is_none() && kind.max_length.is_none()
+            let outlives = message.persistent || kind.quorum;
+            outlives && kind.durable && kind.ttl.is_none() && kind.max_length.is_none()
         };
-        message.persistent && targets.iter().any(lasting)
+        targets.iter().any(lasting)
     }
 
     fn settle(&mut self, at: (LinkId, Number), tag: u64, multiple: bool, verdict: Verdict) -> Ruling {

@@ -36,6 +36,12 @@ pub(super) struct Copy {
     /// Its publish is on disk.
     pub(super) durable: bool,
     pub(super) persistent: bool,
+    /// How often it came back, or, after a crash, how often at most.
+    pub(super) returns: u64,
+    /// There was a crash since it came back, and before that was on disk.
+    pub(super) returns_at_most: bool,
+    /// The call in which it came back last.
+    pub(super) returned: u64,
     /// It was purged, unless it was on its way to a consumer.
     pub(super) purged: bool,
     /// It may have died unseen before its queue was purged or deleted.
@@ -130,7 +136,10 @@ impl Oracle {
             arrived: self.now,
             published: self.call,
             durable: false,
-            persistent: known.persistent,
+            persistent: known.persistent || kind.quorum,
+            returns: 0,
+            returns_at_most: false,
+            returned: 0,
             purged: false,
             may_be_dead: false,
             incarnation: self.incarnation,
@@ -161,9 +170,12 @@ impl Oracle {
 
     /// A copy that was delivered is back in its queue.
     pub(super) fn give_back(&mut self, id: CopyId) {
+        let call = self.call;
         let deleted = self.queues[self.copies[id].queue].deleted;
         let copy = &mut self.copies[id];
         copy.loose = true;
+        copy.returns += 1;
+        copy.returned = call;
         copy.shown = Shown::Yes;
         copy.place = if deleted { Place::Absent } else { Place::Ready };
     }

@@ -65,6 +65,7 @@ impl Oracle {
     fn survive(&mut self, id: CopyId) {
         let copy = &mut self.copies[id];
         copy.loose = copy.due > 0;
+        copy.returns_at_most |= copy.returned >= self.durable;
         (copy.awaited, copy.purged) = (false, false);
         if (self.queues[copy.queue].deleted && !copy.may_be_dead) || !copy.persistent {
             copy.place = Place::Absent;

@@ -27,7 +27,9 @@ impl Oracle {
     pub fn all_is_back(&mut self) {
         self.rested = Some(self.now);
         for copy in &mut self.copies {
-            copy.loose = copy.due > 0;
+            // To a quorum queue it comes back in front, in an order that depends on who left first.
+            let stays_loose = copy.loose && self.queues[copy.queue].kind.quorum;
+            copy.loose = copy.due > 0 || stays_loose;
         }
     }
 

@@ -123,6 +123,7 @@ impl Oracle {
         if self.copies[id].due > self.now {
             return Err(format!("{} comes before it is due", self.describe(id)));
         }
+        self.check_returns(id, content.returns)?;
         self.is_there(id);
         let copy = &mut self.copies[id];
         copy.shown = Shown::Yes;
@@ -132,6 +133,20 @@ impl Oracle {
             return Err(format!("{} had expired", self.describe(id)));
         }
         Ok(id)
+    }
+
+    /// A quorum queue says how often it came back.
+    fn check_returns(&mut self, id: CopyId, said: Option<u64>) -> Ruling {
+        let kind = self.queues[self.copies[id].queue].kind;
+        let copy = &mut self.copies[id];
+        let fits = match said {
+            _ if !kind.quorum => said.is_none(),
+            Some(0) => false,
+            said if copy.returns_at_most => said.unwrap_or(0) <= copy.returns,
+            said => said.unwrap_or(0) == copy.returns,
+        };
+        (copy.returns, copy.returns_at_most) = (said.unwrap_or(0), false);
+        if fits { Ok(()) } else { Err(format!("a delivery count of {said:?} for {}", self.describe(id))) }
     }
 
     fn ready_copy(&mut self, queue: QueueId, message: u32, redelivered: bool) -> Result<CopyId, String> {

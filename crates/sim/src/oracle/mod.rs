@@ -11,6 +11,8 @@
 //!    back, or may have come back, since the last start. When all have come back (the end of a run), this holds for all.
 //! 5. **`redelivered`** is set on a copy that was delivered before, not set on one that never was, and either where that cannot be known
 //!    (a crash).
+//!    A quorum queue tells how often a copy came back, exactly; where that was not on disk at a crash, not more than that. What came back to it since the last
+//!    start has no order.
 //! 6. **Confirms** come once, in order, and none is missing in the end; nor is the answer to any call.
 //! 7. **A crash** takes what is transient, queues that are not durable, and connections. It may take, and may leave, every persistent
 //!    message that was not confirmed; it may bring back every copy that was done with. But the journal is one sequence: where something
