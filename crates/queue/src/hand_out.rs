@@ -35,7 +35,7 @@ impl Queue {
         if self.ledger.ready > 0 && self.consumers.any_pulling() && self.first_is_here() {
             self.consumers.tell(&mut effects.hungry);
         }
-        if !self.returns.is_idle() {
+        if !self.returns.is_none() && !self.returns.is_idle() {
             // What came back may be too much, now that consumers had their chance.
             self.drop_overflow(effects);
         }
@@ -51,7 +51,7 @@ impl Queue {
             // The one behind the first may have expired already.
             self.drop_expired(effects);
         }
-        if !self.returns.order.is_empty()
+        if !self.returns.is_none()
             && let Some(next) = self.next_returned(effects)
         {
             return next;
@@ -74,7 +74,9 @@ impl Queue {
 
     /// Whether what stands first is in memory.
     fn first_is_here(&mut self) -> bool {
-        if let Some((_, head)) = self.first_returned() {
+        if !self.returns.is_none()
+            && let Some((_, head)) = self.first_returned()
+        {
             return matches!(head, Head::Here(_));
         }
         let Queue { levels, ledger, .. } = self;

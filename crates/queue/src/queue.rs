@@ -161,7 +161,7 @@ impl Queue {
     /// It is `now`: what has expired at the head leaves. To be told before any other verb, never going back.
     pub fn advance(&mut self, now: Millis, effects: &mut Effects) {
         self.now = self.now.max(now);
-        if !self.returns.waiting.is_empty() {
+        if !self.returns.is_none() {
             self.end_waiting();
         }
         if self.expirable {

@@ -17,6 +17,12 @@ pub trait Empty: Default + 'static {
 }
 
 impl<T: Empty> Rare<T> {
+    /// Whether nothing is there. What is there may be empty, too.
+    #[inline]
+    pub fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// What is there, if anything is.
     pub fn held(&mut self) -> Option<&mut T> {
         self.0.as_deref_mut()

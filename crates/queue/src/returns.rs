@@ -240,19 +240,20 @@ impl Queue {
     /// Messages of a slice have left; those that came back stand first.
     #[inline]
     pub(crate) fn note_taken(&mut self, slice: &Slice) {
-        if !self.returns.order.is_empty() {
+        if !self.returns.is_none() {
             self.shorten_order(slice.first, slice.last());
         }
     }
 
     pub(crate) fn shorten_order(&mut self, first: Position, last: Position) {
-        if let Some(front) = self.returns.order.front_mut()
+        if let Some(returns) = self.returns.held()
+            && let Some(front) = returns.order.front_mut()
             && front.0 == first
         {
             if last < front.1 {
                 front.0 = last + 1;
             } else {
-                self.returns.order.pop_front();
+                returns.order.pop_front();
                 self.forget_idle_returns();
             }
         }

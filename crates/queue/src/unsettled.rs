@@ -11,7 +11,7 @@ use crate::{Millis, Position};
 impl Queue {
     /// When the next message expires, if one can. Where that is known only on disk, it is when to look.
     pub fn deadline(&mut self) -> Option<Millis> {
-        let due = self.returns.next_due();
+        let due = if self.returns.is_none() { None } else { self.returns.next_due() };
         if !self.expirable {
             return due;
         }
@@ -31,7 +31,9 @@ impl Queue {
 
     /// Takes expired messages off the heads, as RabbitMQ does: one that stands behind a living one waits.
     pub(crate) fn drop_expired(&mut self, effects: &mut Effects) {
-        self.drop_expired_returns(effects);
+        if !self.returns.is_none() {
+            self.drop_expired_returns(effects);
+        }
         let (ttl, now, fresh) = (self.settings.message_ttl, self.now, self.fresh);
         for at in 0..self.levels.len() {
             while let Some(head) = self.levels[at].head(&mut self.ledger) {

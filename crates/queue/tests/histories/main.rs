@@ -257,7 +257,6 @@ fn settings() -> impl Strategy<Value = Settings> {
             expire_anywhere: expire_anywhere && message_ttl.is_some(),
             single_active,
             recorded: max_priority % 2 == 0 && max_length_bytes.is_none(),
-            ..Settings::default()
         }
     })
 }

@@ -289,7 +289,7 @@ impl Subject {
             body.resize(8 + padding, 0);
             let persistent = self.next_number.is_multiple_of(2);
             let (route, header, body) = (ROUTE, HEADER, body.as_slice());
-            let own = Some(priority).filter(|_| self.next_number % 3 > 0 || priority > 0);
+            let own = Some(priority).filter(|_| !self.next_number.is_multiple_of(3) || priority > 0);
             let (dead, due) = (false, None);
             builder.push(Record { route, header, body, persistent, priority: own, ttl, dead, due });
             let size = RECORD_OCTETS + padding as u64 + if ttl.is_some() { 8 } else { 0 };
