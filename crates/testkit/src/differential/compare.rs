@@ -109,12 +109,17 @@ pub(crate) fn lines_of(view: &View) -> Vec<String> {
     lines
 }
 
-/// Two brokers play at different times: the time of a death is not compared.
+/// Two brokers play at different times: the time of a death is not compared, nor the order of a dead letter's headers.
 fn without_times(message: &Message) -> Message {
     let mut message = message.clone();
     let Some(content) = &mut message.content else { return message };
     for property in content.properties.iter_mut().flatten() {
         let Value::Table(headers) = property else { continue };
+        if !headers.iter().any(|(key, _)| key == b"x-death") {
+            continue;
+        }
+        // The headers of a dead letter are made anew, and a table has no order: RabbitMQ 3.10 sorts them, others append.
+        headers.sort_by(|(left, _), (right, _)| left.cmp(right));
         for (_, death) in headers.iter_mut().filter(|(key, _)| key == b"x-death") {
             forget_times(death);
         }

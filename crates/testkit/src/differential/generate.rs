@@ -179,9 +179,6 @@ struct Generator {
     waits: u32,
     /// Something may expire.
     has_expiry: bool,
-    /// Something lives 0 ms.
-    has_no_life: bool,
-    has_global_qos: bool,
 }
 
 impl Generator {
@@ -200,8 +197,6 @@ impl Generator {
             published: 0,
             waits: 0,
             has_expiry: false,
-            has_no_life: false,
-            has_global_qos: false,
         }
     }
 
@@ -306,10 +301,6 @@ impl Generator {
     fn life(&mut self) -> String {
         let long = EXPIRY_MS.to_string();
         let time = self.one_of(&["0", &long, &long, "600000"]);
-        if time == "0" && self.has_global_qos {
-            return long;
-        }
-        self.has_no_life |= time == "0";
         self.has_expiry |= time == long;
         time
     }

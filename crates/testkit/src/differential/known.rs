@@ -16,7 +16,12 @@ pub(crate) struct Known {
     judged: &'static str,
 }
 
-const PARTINGS: [Known; 6] = [
+const PARTINGS: [Known; 7] = [
+    Known {
+        name: "a wrong user-id beside a wrong expiration, CC or BCC: 3.10 names the user-id first",
+        reference: "user_id property set to",
+        judged: "PRECONDITION_FAILED - invalid ",
+    },
     Known {
         name: "unknown exchange type: 503 and the end of the connection in 3.10, 406 on the channel since 3.13",
         reference: "reply-code=503 reply-text=\"COMMAND_INVALID - unknown exchange type",
