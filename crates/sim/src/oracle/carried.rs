@@ -254,6 +254,13 @@ impl Oracle {
             }
         }
         let Some(channel) = self.channels.remove(&at) else { return };
+        if let Some(Asked::Get { queue, no_ack: true }) = channel.asked {
+            // A large message may be on its way to who has got it, and is done with.
+            for id in &self.queues[queue].copies {
+                let copy = &mut self.copies[*id];
+                copy.sure &= copy.place != Place::Ready;
+            }
+        }
         for hold in channel.holds.into_values() {
             self.give_back(hold.copy);
         }
