@@ -23,6 +23,8 @@ pub fn limits(rng: &mut Rng) -> Limits {
 /// Limits for short histories.
 pub fn small() -> Limits {
     Limits {
+        // Clients hold what they have as long as they like.
+        consumer_timeout_ms: 0,
         outbox_octets_max: 8 * 1024,
         consumer_window_octets: 2 * 1024,
         queue_window_octets: 8 * 1024,

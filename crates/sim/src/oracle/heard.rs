@@ -113,7 +113,7 @@ impl Oracle {
         };
         let kind = self.queues[queue].kind;
         let is_itself = content.body == message.body() && content.persistent == message.persistent;
-        if !is_itself || content.died != (kind.takes_dead || message.delay > 0) {
+        if !is_itself || content.died != kind.takes_dead {
             return Err(format!("message {} has changed: {content:?}", message.id));
         }
         let id = self.ready_copy(queue, message.id, redelivered)?;
