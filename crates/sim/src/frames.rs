@@ -137,6 +137,13 @@ impl Table {
         self
     }
 
+    /// A boolean.
+    pub fn flag(mut self, key: &str, flag: bool) -> Table {
+        self.key(key);
+        self.0.extend_from_slice(&[b't', flag.into()]);
+        self
+    }
+
     /// With a text.
     #[must_use]
     pub fn text(mut self, key: &str, text: &str) -> Table {

@@ -329,7 +329,8 @@ impl Scheduler {
     }
 
     fn get(&mut self, client: usize, channel: Number) {
-        if let Some(name) = self.any_queue() {
+        // Where one consumer is active, a get is refused.
+        if let Some(name) = self.any_queue().filter(|name| !self.kind(*name).single_active) {
             let no_ack = self.rng.chance(1, 3);
             self.world.plan(client, channel, Ask::Get { name, no_ack });
         }

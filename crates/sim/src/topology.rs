@@ -18,8 +18,14 @@ pub struct Kind {
     pub ttl: Option<u64>,
     /// `x-max-length`.
     pub max_length: Option<u64>,
+    /// `x-max-length-bytes`.
+    pub max_octets: Option<u64>,
     /// `x-overflow` is `reject-publish`.
     pub rejects: bool,
+    /// `x-single-active-consumer`.
+    pub single_active: bool,
+    /// `x-warren-expire-anywhere`.
+    pub expire_anywhere: bool,
     /// Dead letters go to the queue of this name.
     pub dead_letters: Option<Name>,
     /// Others send their dead letters here.
@@ -47,11 +53,21 @@ impl Topology {
         let mut queues = vec![Kind { takes_dead: true, ..plain }, plain];
         for _ in 0..rng.between(1, 4) {
             queues.push(match rng.below(14) {
-                0..3 => plain,
+                0..2 => plain,
+                2 => Kind { single_active: true, ..plain },
                 3 => Kind { max_priority: 3, ..plain },
-                4 => Kind { max_length: Some(rng.between(0, 6)), ..plain },
-                5 => Kind { max_length: Some(rng.between(1, 6)), rejects: true, ..plain },
-                6 => Kind { ttl: Some([0, 20, 300][rng.below(3)]), ..plain },
+                4 => match rng.below(2) {
+                    0 => Kind { max_length: Some(rng.between(0, 6)), ..plain },
+                    _ => Kind { max_octets: Some(rng.between(0, 2000)), ..plain },
+                },
+                5 => match rng.below(2) {
+                    0 => Kind { max_length: Some(rng.between(1, 6)), rejects: true, ..plain },
+                    _ => Kind { max_octets: Some(rng.between(50, 2000)), rejects: true, ..plain },
+                },
+                6 => {
+                    let ttl = Some([0, 20, 300][rng.below(3)]);
+                    Kind { ttl, expire_anywhere: rng.below(2) == 0, ..plain }
+                }
                 7 => Kind { dead_letters: Some(graveyard), ..plain },
                 8 => match rng.below(2) {
                     0 => Kind { dead_letters: Some(graveyard), ttl: Some(rng.between(5, 200)), ..plain },
@@ -116,6 +132,15 @@ impl Kind {
         }
         if let Some(max) = self.max_length {
             table = table.number("x-max-length", max);
+        }
+        if let Some(max) = self.max_octets {
+            table = table.number("x-max-length-bytes", max);
+        }
+        if self.single_active {
+            table = table.flag("x-single-active-consumer", true);
+        }
+        if self.expire_anywhere {
+            table = table.flag("x-warren-expire-anywhere", true);
         }
         if self.rejects {
             table = table.text("x-overflow", "reject-publish");

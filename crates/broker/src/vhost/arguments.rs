@@ -274,6 +274,11 @@ mod tests {
             ("x-queue-version", int(3), ": \"unsupported queue version '3'\""),
             ("x-queue-type", text("ring"), ": \"unsupported queue type 'ring'\""),
             ("x-queue-type", int(1), ": {unacceptable_type,signedint}"),
+            (
+                "x-queue-type",
+                text("stream"),
+                ": queue type 'stream' is not supported; use 'classic' or 'quorum'",
+            ),
             ("x-consumer-timeout", int(-1), ": {value_negative,-1}"),
             ("x-warren-expire-anywhere", int(1), ": {unacceptable_type,signedint}"),
             ("x-delayed-retry-type", text("never"), ": invalid_delayed_retry_type"),

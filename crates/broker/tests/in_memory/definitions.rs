@@ -156,6 +156,40 @@ fn users_and_their_vhosts_come_back() {
     );
 }
 
+/// A queue with dead letters reads from itself and writes to their exchange: its declare needs both permissions (RabbitMQ's
+/// `rabbit_channel`, queue.declare).
+#[test]
+fn dead_letters_need_permissions() {
+    let node = open(&MemoryDefinitions::new());
+    let narrow =
+        USER.replace(r#""write": ".*""#, r#""write": "^w""#).replace(r#""read": ".*""#, r#""read": "^r""#);
+    node.broker().load_definitions(narrow.as_bytes(), 1_000).expect("definitions");
+    let declare = |queue: &str, exchange: &str| {
+        format!("2: C queue.declare 1 queue={queue} arguments={{x-dead-letter-exchange:str:{exchange}}}")
+    };
+    let refused = |text: &str| {
+        format!(
+            "2: S channel.close 1 403 \"ACCESS_REFUSED - {text} in vhost 'warren' refused for user 'rabbit'\" by=queue.declare
+             2: C channel.close-ok 1
+             2: C channel.open 1
+             2: S channel.open-ok 1"
+        )
+    };
+    run(
+        &node,
+        &[
+            "2: open user=rabbit password=carrot vhost=warren".to_owned(),
+            "2: C channel.open 1".to_owned(),
+            "2: S channel.open-ok 1".to_owned(),
+            declare("r", "elsewhere"),
+            refused("write access to exchange 'elsewhere'"),
+            declare("r", "writable"),
+            "2: S queue.declare-ok 1 queue=r".to_owned(),
+        ]
+        .join("\n"),
+    );
+}
+
 /// Each of these declares durable things and ends with none of them, in one of the ways in which things go.
 const DELETIONS: [(&str, &str); 7] = [
     (

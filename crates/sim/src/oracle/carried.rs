@@ -168,7 +168,8 @@ impl Oracle {
         let lasting = |queue: &QueueId| {
             let kind = self.queues[*queue].kind;
             let outlives = message.persistent || kind.quorum;
-            outlives && kind.durable && kind.ttl.is_none() && kind.max_length.is_none()
+            let stays = kind.ttl.is_none() && kind.max_length.is_none() && kind.max_octets.is_none();
+            outlives && kind.durable && stays
         };
         targets.iter().any(lasting)
     }

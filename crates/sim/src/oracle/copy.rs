@@ -160,7 +160,12 @@ impl Oracle {
             let newer = queue.copies.iter().rev().take_while(|other| **other > id).count();
             !queue.kind.rejects && newer as u64 >= max
         });
-        expired || dropped
+        let octets = |id: CopyId| self.messages[self.copies[id].message as usize].octets as u64;
+        let squeezed = queue.kind.max_octets.is_some_and(|max| {
+            let newer = queue.copies.iter().rev().take_while(|other| **other > id);
+            !queue.kind.rejects && newer.map(|other| octets(*other)).sum::<u64>() + octets(id) > max
+        });
+        expired || dropped || squeezed
     }
 
     /// Whether the copy may still be on its way to its queue.
