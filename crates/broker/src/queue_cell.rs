@@ -10,7 +10,8 @@ use std::sync::{Arc, Weak};
 
 use warrenmq_protocol::{Exception, Millis};
 use warrenmq_queue::{
-    ConsumeError, Consumer, ConsumerSlot, Credit, Effects, Get, Kind, Position, Queue, Rare, Run, Settings,
+    ConsumeError, Consumer, ConsumerSlot, Credit, Dead, Effects, Get, Kind, Position, Queue, Rare, Run,
+    Settings,
 };
 use warrenmq_routing::QueueId;
 use warrenmq_wire::method::FieldTable;
@@ -467,6 +468,15 @@ impl QueueCell {
         purged
     }
 
+    /// Dead letters that were kept here have arrived.
+    pub(crate) fn buried(&self, ranges: &[(Position, Position)], window: u64, scratch: &mut Scratch) {
+        if !ranges.is_empty() {
+            self.with(window, scratch, |queue, effects| {
+                ranges.iter().for_each(|(first, last)| queue.buried(*first, *last, effects));
+            });
+        }
+    }
+
     /// Marks the queue as gone if `allow` agrees, tells its consumers, and says how many messages were ready. `None`: was
     /// gone already.
     pub(crate) fn delete(
@@ -510,7 +520,10 @@ impl QueueCell {
     fn bury(&self, state: &State, scratch: &mut Scratch) {
         if let Some(to) = &state.dead_letters {
             let from = self.info.durable.then_some(self.info.store_id);
-            let dying = |dead| Dying { to: Arc::clone(to), from, dead };
+            let dying = |dead: Dead| {
+                let keeper = if dead.kept { self.me.upgrade() } else { None };
+                Dying { to: Arc::clone(to), from, keeper, dead }
+            };
             scratch.dead.extend(scratch.effects.dead.drain(..).map(dying));
         }
     }

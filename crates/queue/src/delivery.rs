@@ -85,6 +85,8 @@ pub struct Dead {
     pub delivery: Delivery,
     /// Why they left.
     pub reason: Reason,
+    /// They stay in the queue until they are [`crate::Queue::buried`].
+    pub kept: bool,
 }
 
 /// Why messages left, with RabbitMQ's names (<https://www.rabbitmq.com/docs/dlx>).

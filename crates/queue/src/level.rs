@@ -12,8 +12,8 @@ use crate::ledger::{Ledger, Weight};
 use crate::positions::Positions;
 use crate::rare::Rare;
 use crate::redelivered::Redelivered;
+use crate::returns::Returns;
 use crate::run::RunBuilder;
-use crate::spans::Spans;
 use crate::{Millis, Position};
 
 /// Runs up to this size are copied together when they join a backlog.
@@ -32,7 +32,7 @@ pub(crate) struct Level {
     pub(crate) blocks: Blocks,
     pub(crate) ready: Positions,
     pub(crate) unacked: Positions,
-    /// Rejected for good, and dead letters as soon as their bodies are loaded.
+    /// Dead letters as soon as their bodies are loaded, or until they are buried.
     pub(crate) doomed: Rare<Positions>,
     /// Ready again, and not at their place: the queue says in which order.
     pub(crate) returned: Rare<Positions>,
@@ -203,12 +203,27 @@ impl Level {
         unacked.remove(first, last, |first, last| doomed.insert(first, last));
     }
 
-    /// What is doomed from `first` to `last` and in memory becomes dead letters. For what is not a position in each block is returned.
+    /// Ready messages from `first` to `last` are to be dead letters.
+    pub(crate) fn doom(&mut self, first: Position, last: Position, ledger: &mut Ledger) {
+        let Level { blocks, ready, returned, doomed, .. } = self;
+        let mut each = |first, last| {
+            doomed.insert(first, last);
+            blocks.unready(first, last, ledger);
+        };
+        ready.remove(first, last, &mut each);
+        if !returned.is_empty() {
+            returned.remove(first, last, each);
+        }
+    }
+
+    /// What is doomed from `first` to `last` and in memory becomes dead letters, which stay if there is a time until which they are
+    /// kept. For what is not in memory a position in each block is returned.
     pub(crate) fn bury(
         &mut self,
         (first, last): (Position, Position),
         redelivered: &mut Redelivered,
-        mut reasons: Option<&mut Spans<Reason>>,
+        mut returns: Option<&mut Returns>,
+        keep_until: Option<Millis>,
         ledger: &mut Ledger,
         effects: &mut Effects,
     ) -> Vec<Position> {
@@ -221,22 +236,35 @@ impl Level {
                 self.blocks.find(from, Search::Settled).expect("invariant: doomed messages are in a block");
             let block = self.blocks.get_mut(at);
             let mut to = to.min(block.last);
-            if block.is_stored() {
+            let kept = returns.as_deref().is_some_and(|returns| {
+                let (kept, end) = returns.kept.of(from, to);
+                to = end;
+                kept
+            });
+            if kept {
+                // Others are asked to take them at present.
+            } else if block.is_stored() {
                 wanted.push(from);
             } else {
                 let (piece, offset) = block.locate(from);
                 to = redelivered.of(from, to.min(block.body.pieces()[piece].last())).2;
                 let mut reason = None;
-                if let Some(reasons) = reasons.as_deref_mut() {
-                    (reason, to) = reasons.of(from, to);
-                    reasons.remove(from, to);
+                if let Some(returns) = returns.as_deref_mut() {
+                    (reason, to) = returns.reasons.of(from, to);
+                    match keep_until {
+                        Some(until) => returns.kept.set(from, to, until),
+                        None => returns.reasons.remove(from, to),
+                    }
                 }
                 let slice = Slice { block: at, piece, first: from, count: (to - from + 1) as u32, offset };
                 let delivery = self.delivery(&slice, redelivered);
-                effects.dead.push(Dead { delivery, reason: reason.unwrap_or(Reason::Rejected) });
-                self.doomed.remove(from, to, |_, _| {});
-                self.blocks.settle(from, to, false, ledger, effects);
-                redelivered.forget(from, to);
+                let (reason, kept) = (reason.unwrap_or(Reason::Rejected), keep_until.is_some());
+                effects.dead.push(Dead { delivery, reason, kept });
+                if !kept {
+                    self.doomed.remove(from, to, |_, _| {});
+                    self.blocks.settle(from, to, false, ledger, effects);
+                    redelivered.forget(from, to);
+                }
             }
             next = to.checked_add(1);
         }

@@ -31,6 +31,7 @@ mod consumers;
 mod delivery;
 mod expiries;
 mod hand_out;
+mod kept;
 mod ledger;
 mod level;
 mod levels;

@@ -163,6 +163,7 @@ impl Queue {
         self.now = self.now.max(now);
         if !self.returns.is_none() {
             self.end_waiting();
+            self.retry_dead(effects);
         }
         if self.expirable {
             self.drop_expired(effects);
@@ -178,7 +179,7 @@ impl Queue {
                 let count = run.count();
                 let picks = Picks::Range { offset: 0, count };
                 let delivery = Delivery { run, first: self.next, picks, redelivered: false, attempts: 0 };
-                effects.dead.push(Dead { delivery, reason: Reason::Maxlen });
+                effects.dead.push(Dead { delivery, reason: Reason::Maxlen, kept: false });
                 // Whoever buries them says that these positions are done with: nothing else may get them.
                 self.next += u64::from(count);
             }
@@ -347,6 +348,9 @@ impl Queue {
         }
         let before = effects.dead.len();
         for at in 0..self.levels.len() {
+            if self.settings.keep_dead {
+                self.mark_seen(at, first, last);
+            }
             self.levels[at].discard(first, last);
             self.bury(at, first, last, effects);
         }
@@ -400,7 +404,8 @@ impl Queue {
         !self.expirable && self.ledger.weight == Weight::Records
     }
 
-    fn rejects(&self, run: &Run) -> bool {
+    /// Whether a run would be refused.
+    pub fn rejects(&self, run: &Run) -> bool {
         self.settings.may_reject() && self.is_above_limit(u64::from(run.count()), run.bodies(0, run.count()))
     }
 }

@@ -10,6 +10,7 @@ use crate::block::Block;
 use crate::blocks::Search;
 use crate::delivery::{Attempted, Back, Effects, Reason};
 use crate::hand_out::Next;
+use crate::kept::Kept;
 use crate::level::{Head, Slice};
 use crate::queue::Queue;
 use crate::rare::{Empty, Rare};
@@ -29,6 +30,8 @@ pub(crate) struct Returns {
     pub(crate) waiting_count: u64,
     /// Why doomed messages die, if not because they were rejected.
     pub(crate) reasons: Spans<Reason>,
+    /// Doomed messages that were handed out and stay until they are buried.
+    pub(crate) kept: Kept,
 }
 
 impl Empty for Returns {
@@ -37,13 +40,14 @@ impl Empty for Returns {
         waiting: BTreeMap::new(),
         waiting_count: 0,
         reasons: Spans::new(),
+        kept: Kept::new(),
     };
 }
 
 impl Returns {
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
-        self.order.is_empty() && self.waiting.is_empty() && self.reasons.is_empty()
+        self.order.is_empty() && self.waiting.is_empty() && self.reasons.is_empty() && self.kept.is_empty()
     }
 
     fn wait(&mut self, due: Millis, first: Position, last: Position) {
@@ -63,9 +67,10 @@ impl Returns {
         Some((first, last))
     }
 
-    /// When the first of those that wait is ready.
+    /// When the first of those that wait is ready, or dead letters are to be handed out again.
     pub(crate) fn next_due(&self) -> Option<Millis> {
-        self.waiting.first_key_value().map(|((at, _), _)| *at)
+        let ready = self.waiting.first_key_value().map(|((at, _), _)| *at);
+        ready.into_iter().chain(self.kept.next_due()).min()
     }
 }
 

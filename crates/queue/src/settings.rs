@@ -21,6 +21,9 @@ pub struct Settings {
     pub overflow: Overflow,
     /// Messages that leave unsettled are handed out as [`crate::Dead`] instead of being dropped.
     pub dead_letters: bool,
+    /// These stay until it is said that others have them ([`crate::Queue::buried`]), and are handed out again while it is not
+    /// (`x-dead-letter-strategy` `at-least-once`).
+    pub keep_dead: bool,
     /// One consumer at a time gets messages (`x-single-active-consumer`).
     pub single_active: bool,
     /// Expired messages leave wherever they stand, not only at the head (`x-warren-expire-anywhere`).

@@ -3,6 +3,7 @@
 //! Invariant: what is to become a dead letter leaves when its body is in memory, and not before.
 
 use crate::delivery::{Dead, Effects, Reason};
+use crate::kept::Kept;
 use crate::level::{Head, Level, Slice};
 use crate::queue::Queue;
 use crate::settings::{Kind, Overflow, Settings};
@@ -97,15 +98,23 @@ impl Queue {
     /// Whether with so many messages more, and so many octets of bodies, more would be ready than may be.
     pub(crate) fn is_above_limit(&self, messages: u64, octets: u64) -> bool {
         let Settings { max_length, max_length_bytes, .. } = self.settings;
-        max_length.is_some_and(|max| self.ledger.ready + self.waiting() + messages > max)
+        max_length.is_some_and(|max| self.ledger.ready + self.waiting() + self.kept() + messages > max)
             || max_length_bytes.is_some_and(|max| self.ledger.ready_bodies() + octets > max)
     }
 
     /// What is doomed in a level and in memory becomes dead letters.
     pub(crate) fn bury(&mut self, at: usize, first: Position, last: Position, effects: &mut Effects) {
+        if !self.settings.dead_letters && !self.levels[at].doomed.is_empty() {
+            // There were when they died.
+            return self.leave(at, (first, last), true, effects);
+        }
+        let keep_until = self.settings.keep_dead.then(|| Kept::until(self.now));
         let Queue { levels, ledger, redelivered, returns, .. } = self;
-        let reasons = returns.held().map(|returns| &mut returns.reasons);
-        for position in levels[at].bury((first, last), redelivered, reasons, ledger, effects) {
+        let returns = match keep_until {
+            Some(_) if !levels[at].doomed.is_empty() => Some(&mut **returns),
+            _ => returns.held(),
+        };
+        for position in levels[at].bury((first, last), redelivered, returns, keep_until, ledger, effects) {
             let block = self.levels[at].blocks.first_from(position);
             self.want(at, block, effects);
         }
@@ -113,10 +122,16 @@ impl Queue {
 
     /// The first message of a slice leaves unsettled.
     pub(crate) fn drop_one(&mut self, at: usize, slice: &Slice, reason: Reason, effects: &mut Effects) {
+        if self.settings.dead_letters && self.settings.keep_dead {
+            self.levels[at].doom(slice.first, slice.first, &mut self.ledger);
+            self.returns.reasons.set(slice.first, slice.first, reason);
+            self.bury(at, slice.first, slice.first, effects);
+            return self.shorten_order(slice.first, slice.first);
+        }
         let (slice, level) = (Slice { count: 1, ..*slice }, &mut self.levels[at]);
         if self.settings.dead_letters {
             let delivery = level.delivery(&slice, &self.redelivered);
-            effects.dead.push(Dead { delivery, reason });
+            effects.dead.push(Dead { delivery, reason, kept: false });
         }
         let told = !self.settings.dead_letters;
         level.lose(slice.first, slice.first, told, &mut self.ledger, effects);

@@ -20,9 +20,6 @@ const DELIVERY_LIMIT: u32 = 20;
 /// What RabbitMQ's quorum queues do not have is their default, with a warning (`rabbit_quorum_queue:overflow/3`).
 fn overflow(arguments: &QueueArguments, asked: &QueueDeclare, vhost: &str) -> Overflow {
     let what = refusal::queue(&asked.name, vhost);
-    if arguments.dead_letter_strategy == Some(DeadLetterStrategy::AtLeastOnce) {
-        tracing::warn!("{what}: dead-letter-strategy at-least-once is not there: it is at-most-once");
-    }
     match (arguments.queue_type, arguments.overflow.unwrap_or_default()) {
         (QueueType::Quorum, Overflow::RejectPublishDlx) => {
             tracing::warn!("{what}: overflow reject-publish-dlx is not for quorum queues: it is drop-head");
@@ -30,6 +27,23 @@ fn overflow(arguments: &QueueArguments, asked: &QueueDeclare, vhost: &str) -> Ov
         }
         (_, overflow) => overflow,
     }
+}
+
+/// Whether dead letters stay until all queues have them. Where that cannot be, they do not, with a warning
+/// (`rabbit_quorum_queue:dead_letter_handler/2`).
+fn keep_dead(arguments: &QueueArguments, asked: &QueueDeclare, vhost: &str) -> bool {
+    if arguments.dead_letter_strategy != Some(DeadLetterStrategy::AtLeastOnce) {
+        return false;
+    }
+    let can = arguments.dead_letter_exchange.is_some() && arguments.overflow == Some(Overflow::RejectPublish);
+    if !can {
+        let what = refusal::queue(&asked.name, vhost);
+        tracing::warn!(
+            "{what}: dead-letter-strategy at-least-once takes a dead-letter exchange and overflow reject-publish: \
+             it is at-most-once"
+        );
+    }
+    can
 }
 
 /// Reads the arguments.
@@ -54,6 +68,7 @@ pub(super) fn traits(asked: &QueueDeclare, vhost: &Arc<str>) -> Result<Traits, E
             max_length_bytes: arguments.max_length_bytes,
             overflow: overflow(&arguments, asked, vhost),
             dead_letters: arguments.dead_letter_exchange.is_some(),
+            keep_dead: keep_dead(&arguments, asked, vhost),
             single_active: arguments.single_active_consumer,
             expire_anywhere: arguments.expire_anywhere,
             delivery_limit: limit,

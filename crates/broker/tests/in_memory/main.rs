@@ -2,6 +2,7 @@
 
 mod acks;
 mod alarms;
+mod dead_letters;
 mod definitions;
 mod delayed;
 mod durable;

@@ -37,7 +37,7 @@ impl Scene {
     }
 
     /// Sets a policy for queues and exchanges whose names begin with `name`.
-    fn set(&self, kind: PolicyKind, name: &str, definition: Value) {
+    pub(crate) fn set(&self, kind: PolicyKind, name: &str, definition: Value) {
         let policy = policy(kind, name, definition);
         self.node.broker().set_policy(kind, policy, self.node.now()).expect("it is one");
     }

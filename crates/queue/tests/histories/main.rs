@@ -254,6 +254,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             max_length_bytes,
             overflow,
             dead_letters,
+            keep_dead: keeps(dead_letters, overflow),
             expire_anywhere: expire_anywhere && message_ttl.is_some(),
             single_active,
             recorded: max_priority % 2 == 0 && max_length_bytes.is_none(),
@@ -312,6 +313,11 @@ fn large_command(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> C
 
 /// Other settings, as a policy may make them. Times to live come only where there were some before: for other messages the queue
 /// does not know so exactly when they came.
+/// Where nothing is dropped for what is kept.
+fn keeps(dead_letters: bool, overflow: Overflow) -> bool {
+    dead_letters && overflow == Overflow::RejectPublish
+}
+
 fn changed(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> Settings {
     let settings = subject.model.settings;
     let overflow = [Overflow::DropHead, Overflow::RejectPublish, Overflow::RejectPublishDlx][choose(3)];
@@ -323,6 +329,7 @@ fn changed(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> Setting
         max_length_bytes: maybe(600).filter(|_| !settings.recorded),
         overflow,
         dead_letters: !settings.dead_letters,
+        keep_dead: keeps(!settings.dead_letters, overflow),
         ..settings
     }
 }

@@ -467,7 +467,9 @@ impl Model {
         let Model { doomed, done, stored, .. } = self;
         for message in doomed.extract_if(.., |message| !stored.contains(&message.position)) {
             let reason = if message.gave_up { Reason::DeliveryLimit } else { Reason::Rejected };
-            caused.dead.push((message.number, reason));
+            if self.settings.dead_letters {
+                caused.dead.push((message.number, reason));
+            }
             done.push(message);
         }
     }
@@ -497,7 +499,8 @@ impl Model {
     fn is_above_limit(&self, messages: u64, octets: u64) -> bool {
         let Settings { max_length, max_length_bytes, .. } = self.settings;
         let bodies: u64 = self.ready.iter().map(|message| message.body).sum();
-        let count = (self.ready.len() + self.waiting.len()) as u64;
+        let kept = if self.settings.keep_dead { self.doomed.len() } else { 0 };
+        let count = (self.ready.len() + self.waiting.len() + kept) as u64;
         max_length.is_some_and(|max| count + messages > max)
             || max_length_bytes.is_some_and(|max| bodies + octets > max)
     }

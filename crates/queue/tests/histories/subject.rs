@@ -90,11 +90,22 @@ impl Subject {
         self.look();
         self.queue.hand_out(&mut effects);
         self.model.hand_out(&mut caused);
+        self.bury(&mut effects);
         self.disk.note(&effects);
         self.compare(&effects, &caused);
         self.queue.check();
         self.model.check();
         self.compare_disk();
+    }
+
+    /// Dead letters that are kept are taken at once.
+    fn bury(&mut self, effects: &mut Effects) {
+        let kept = effects.dead.iter().filter(|dead| dead.kept).map(|dead| &dead.delivery);
+        let kept: Vec<_> = kept.map(|dead| (dead.first, dead.first + u64::from(dead.count()) - 1)).collect();
+        for (first, last) in kept {
+            self.queue.check();
+            self.queue.buried(first, last, effects);
+        }
     }
 
     /// Takes everything that is left out of both; nothing may be missing and nothing may be too much.
@@ -304,6 +315,8 @@ impl Subject {
             self.disk.publish(first, run.clone(), self.now);
         }
         assert_eq!(self.queue.publish(run, effects), taken.then_some(first));
+        // What has died would count for the next one.
+        self.bury(effects);
     }
 
     fn get(&mut self, ack: bool, effects: &mut Effects, caused: &mut Caused) {
