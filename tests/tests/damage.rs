@@ -126,13 +126,13 @@ fn a_torn_tail_is_cut_and_reported() {
 fn a_journal_of_a_newer_format_is_refused() {
     let home = killed();
     let (path, mut octets, _) = journal(&home);
-    octets[8] = 2;
+    octets[8] = 3;
     let checksum = crc32fast::hash(&octets[..60]).to_le_bytes();
     octets[60..64].copy_from_slice(&checksum);
     fs::write(&path, octets).expect("a file can be written");
     let text = refusal(&home);
     assert!(
-        text.contains("has format 2, this program reads up to 1; start the version that wrote it"),
+        text.contains("has format 3, this program reads up to 2; start the version that wrote it"),
         "{text}"
     );
 }
