@@ -271,7 +271,7 @@ impl QueueCell {
         self.max_priority
     }
 
-    /// The name of its type, as `x-queue-type` spells it.
+    /// Its type.
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
@@ -281,7 +281,7 @@ impl QueueCell {
         self.kind == Kind::Quorum
     }
 
-    /// The name of its type.
+    /// The name of its type, as `x-queue-type` spells it.
     pub(crate) fn type_name(&self) -> &'static str {
         self.kind.name()
     }

@@ -1,16 +1,19 @@
 //! When to look into which block for expired messages, in queues where these leave wherever they stand.
 //!
 //! Invariants: every ready message that may expire is in a block that is looked into when it expires, or sooner; looking too often
-//! does no harm. One entry stands for a block, not for a message; one block at a time is read back for this, so that memory stays
-//! bounded.
+//! does no harm. One entry stands for a block, not for a message, and there are few more of them than blocks, however many messages
+//! have come and gone before their time; one block at a time is read back for this. So memory stays bounded.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::delivery::{Effects, Reason};
 use crate::level::{Level, Slice};
 use crate::queue::Queue;
 use crate::rare::{Empty, Rare};
 use crate::{Millis, Position};
+
+/// So many entries more than twice the blocks are not worth a sweep.
+const STALE_MIN: usize = 64;
 
 /// What to look at, soonest first.
 #[derive(Debug, Default)]
@@ -47,6 +50,29 @@ impl Queue {
             }
             next = end + 1;
         }
+        if self.expiries.due.len() > self.watched_max() {
+            self.forget_stale();
+        }
+    }
+
+    /// Most entries that stay: beyond it some are of messages that were taken before their time.
+    fn watched_max(&self) -> usize {
+        2 * self.levels.iter().map(|level| level.blocks.len()).sum::<usize>() + STALE_MIN
+    }
+
+    /// Keeps the soonest entry of each block in which something is ready: whoever looks into it notes the next.
+    fn forget_stale(&mut self) {
+        let (mut seen, mut due) = (HashSet::new(), std::mem::take(&mut self.expiries.due));
+        due.retain(|(_, priority, position)| {
+            let Some(level) = self.levels.iter().find(|level| level.priority == *priority) else {
+                return false;
+            };
+            let index = level.blocks.first_from(*position);
+            index < level.blocks.len()
+                && level.blocks.get(index).ready > 0
+                && seen.insert((*priority, level.blocks.get(index).last))
+        });
+        self.expiries.due = due;
     }
 
     /// Everything may expire at other times than was known.
@@ -146,5 +172,37 @@ impl Queue {
             next = to + 1;
         }
         soonest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::STALE_MIN;
+    use crate::run::{Record, RunBuilder};
+    use crate::{Effects, Get, Queue, Settings};
+
+    /// A queue that never is empty, through which messages pass long before they expire.
+    #[test]
+    fn what_has_gone_is_not_looked_for_for_ever() {
+        let settings =
+            Settings { message_ttl: Some(86_400_000), expire_anywhere: true, ..Settings::default() };
+        let (mut queue, mut effects) = (Queue::new(settings), Effects::new());
+        let publish = |queue: &mut Queue, effects: &mut Effects| {
+            let mut builder = RunBuilder::new();
+            let (route, header, body) = (&[0, 0][..], &[0; 14][..], &[0; 16][..]);
+            let (persistent, priority, ttl, dead, due) = (false, None, None, false, None);
+            builder.push(Record { route, header, body, persistent, priority, ttl, dead, due });
+            queue.publish(builder.finish().unwrap(), effects);
+        };
+        publish(&mut queue, &mut effects);
+        for now in 0..10_000 {
+            queue.advance(now, &mut effects);
+            publish(&mut queue, &mut effects);
+            assert!(matches!(queue.get(false, &mut effects), Get::Message(_)));
+            assert!(queue.expiries.due.len() < 2 * STALE_MIN, "{now}");
+        }
+        // What is left still expires.
+        queue.advance(86_400_000 + 10_000, &mut effects);
+        assert_eq!(queue.ready(), 0);
     }
 }
