@@ -4,5 +4,7 @@
 pub mod differential;
 pub mod disk;
 pub mod process;
+pub mod proxy;
 pub mod random;
 pub mod transcript;
+pub mod usage;

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::usage::Usage;
+
 /// How long a broker may take until its port accepts.
 const START_TIME_MAX: Duration = Duration::from_secs(20);
 /// How often a state that another process changes is looked at.
@@ -213,12 +215,7 @@ impl BrokerProcess {
     /// # Errors
     /// When it has ended, or on a system without Linux's `/proc`.
     pub fn resident(&self) -> io::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        kilobytes
-            .map(|count| count * 1024)
-            .ok_or_else(|| io::Error::other("no line VmRSS: the process has ended"))
+        Ok(Usage::of(self.pid())?.resident)
     }
 
     /// Sends SIGTERM and waits until it has ended, `time_max` at most.

@@ -4,6 +4,8 @@ mod bench;
 mod command;
 mod counts;
 mod differential;
+mod endurance;
+mod flat;
 mod fuzz;
 mod gate;
 mod interop;
@@ -39,6 +41,8 @@ enum Task {
     Counts(counts::Selection),
     /// Benchmarks: WarrenMQ beside the floor and other brokers; writes docs/benchmarks.md.
     Bench(bench::Selection),
+    /// The long run: mixed load for an hour, with restarts; writes docs/endurance.md.
+    Endurance(endurance::Selection),
     /// Random scripts played to RabbitMQ and to WarrenMQ, and compared step by step.
     Differential(differential::Selection),
     /// The transcripts against a broker that runs already.
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Task::Sim(selection) => sim::run(&root, &selection),
         Task::Counts(selection) => counts::run(&root, &selection),
         Task::Bench(selection) => bench::run(&root, &selection),
+        Task::Endurance(selection) => endurance::run(&root, &selection),
         Task::Differential(selection) => differential::run(&root, &selection),
         Task::Transcripts(selection) => transcripts::run(&root, &selection),
     };

@@ -47,6 +47,19 @@ impl TcpPeer {
     }
 }
 
+/// One that could not connect is one that was closed at once.
+impl<P: Peer> Peer for Option<P> {
+    fn send(&mut self, bytes: &[u8]) {
+        if let Some(peer) = self {
+            peer.send(bytes);
+        }
+    }
+
+    fn receive(&mut self, timeout: Duration) -> Arrival {
+        self.as_mut().map_or(Arrival::Closed, |peer| peer.receive(timeout))
+    }
+}
+
 impl From<TcpStream> for TcpPeer {
     /// A connection that was made elsewhere, as it is.
     fn from(stream: TcpStream) -> Self {

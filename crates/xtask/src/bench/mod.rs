@@ -3,10 +3,10 @@
 //!
 //! Invariant: what was measured is on disk before the next step begins; a step that fails costs nothing but itself.
 
-mod child;
+pub(crate) mod child;
 mod contender;
 mod figure;
-mod machine;
+pub(crate) mod machine;
 mod measure;
 mod page;
 mod plan;

@@ -1,9 +1,7 @@
 //! What a workload needs and `warrenmq perf` does not declare: many bindings, and what stands idle beside a measurement. All
 //! of it is gone when its consumers or its connection are, so that a broker that serves several rows is empty after each.
 
-use std::time::Duration;
-
-use warrenmq_testkit::transcript::{Arrival, Conversation, Options, Peer, TcpPeer};
+use warrenmq_testkit::transcript::{Conversation, Options, TcpPeer};
 
 use super::contender::Ready;
 use super::rows::Topology;
@@ -35,10 +33,8 @@ impl Declarer {
     /// What the broker says instead.
     pub(crate) fn open(ready: &Ready<'_>) -> Result<Self, String> {
         let address = ready.address;
-        let conversation = Conversation::new(Options::default(), move |_| match TcpPeer::connect(address) {
-            Ok(peer) => Box::new(peer),
-            Err(_) => Box::new(Gone),
-        });
+        let conversation =
+            Conversation::new(Options::default(), move |_| Box::new(TcpPeer::connect(address).ok()));
         let login = &ready.login;
         let open = format!("open user={} password={} vhost={}", login.user, login.password, login.vhost);
         let mut declarer = Self { conversation, open };
@@ -104,17 +100,6 @@ impl Declarer {
             self.conversation.say(&lines.join("\n")).map_err(|mismatch| mismatch.to_string())?;
         }
         Ok(())
-    }
-}
-
-/// The peer of who could not connect.
-struct Gone;
-
-impl Peer for Gone {
-    fn send(&mut self, _: &[u8]) {}
-
-    fn receive(&mut self, _: Duration) -> Arrival {
-        Arrival::Closed
     }
 }
 
