@@ -11,8 +11,8 @@ const url = `amqp://guest:guest@${host}:${port}/%2f?heartbeat=3`;
 const QUEUES = ['chaos', 'chaos-quorum'];
 const INTERVAL_MS = 5;
 const RETRY_MS = 50;
-/** Every wait ends: heartbeats end those of an open connection, and this one ends a handshake. */
-const STEP_MS = 15000;
+/** How long a handshake or a close may take; an open connection has its heartbeats. */
+const STEP_MS = 10000;
 
 let finish = false;
 let end = false;
@@ -20,20 +20,36 @@ let end = false;
 const say = (text) => process.stdout.write(`${text}\n`);
 const filler = (number) => '.'.repeat((number * 37) % 1500);
 
+/** The promise, or a rejection when it has not settled in time. */
+async function within(promise) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error('not in time')), STEP_MS);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** Runs `work` on one connection after the other until it resolves, which it does when all is done. */
 async function forEver(work) {
   for (;;) {
     let connection;
     try {
-      connection = await connect();
-      // Errors of the connection and its end reject what waits for them.
+      // The library's own limit: silence during the handshake.
+      const opening = amqp.connect(url, { timeout: STEP_MS });
+      // One that comes after all is not kept.
+      opening.then((late) => late !== connection && setTimeout(() => late !== connection && late.connection.stream.destroy(), STEP_MS), () => {});
+      connection = await within(opening);
       const gone = new Promise((_, reject) => {
         connection.on('error', reject);
         connection.on('close', () => reject(new Error('closed')));
       });
       gone.catch(() => {});
-      await Promise.race([work(connection, gone), gone]);
-      await Promise.race([connection.close(), gone, sleep(STEP_MS).then(() => Promise.reject(new Error('no close-ok')))]);
+      await Promise.race([work(connection), gone]);
+      await within(connection.close());
       return;
     } catch {
       say('again');
@@ -43,37 +59,56 @@ async function forEver(work) {
   }
 }
 
-/** A connection, or a rejection after a time: a socket of a handshake that has come to nothing is destroyed. */
-async function connect() {
-  const net = require('node:net');
-  const sockets = [];
-  const original = net.connect;
-  // amqplib gives no hold of the socket of a connection that is not open yet.
-  net.connect = (...parameters) => {
-    const socket = original(...parameters);
-    sockets.push(socket);
-    return socket;
-  };
-  const opening = amqp.connect(url);
-  net.connect = original;
-  opening.then((connection) => connection.on('error', () => {}), () => {});
-  const late = setTimeout2(sockets);
-  try {
-    return await Promise.race([opening, late.promise]);
-  } finally {
-    late.clear();
-  }
+async function publisher() {
+  let number = 1;
+  await forEver(async (connection) => {
+    const channel = await connection.createConfirmChannel();
+    channel.on('error', () => {});
+    for (let last = false; !last; ) {
+      // What was not confirmed is published again; after the word to finish, one more.
+      last = finish;
+      const body = Buffer.from(`${name} ${number} ${filler(number)}`);
+      await new Promise((resolve, reject) => {
+        const settled = (error) => (error ? reject(error) : resolve());
+        channel.publish('', QUEUES[number % 2], body, { persistent: true, mandatory: true }, settled);
+      });
+      say(`confirmed ${number}`);
+      number += 1;
+      await sleep(INTERVAL_MS);
+    }
+  });
+  say(`attempted ${number - 1}`);
 }
 
-/** A promise that is rejected after a step's time, when it destroys the sockets. */
-function setTimeout2(sockets) {
-  let timer;
-  const promise = new Promise((_, reject) => {
-    timer = setTimeout(() => {
-      sockets.forEach((socket) => socket.destroy());
-      reject(new Error('no connection in time'));
-    }, STEP_MS);
+async function consumer() {
+  await forEver(async (connection) => {
+    const channel = await connection.createChannel();
+    channel.on('error', () => {});
+    await channel.prefetch(50);
+    for (const queue of QUEUES) {
+      await channel.consume(queue, (message) => {
+        const body = message.content.toString('latin1');
+        const [, who, number, rest] = /^(\S+) (\d+) (.*)$/s.exec(body) ?? [];
+        if (who !== undefined && rest === filler(Number(number))) {
+          say(`consumed ${who} ${number}`);
+        } else {
+          say(`torn ${JSON.stringify(body.slice(0, 60))}`);
+        }
+        channel.ack(message);
+      });
+    }
+    while (!end) {
+      await sleep(50);
+    }
   });
-  promise.catch(() => {});
-  return { promise, clear: () => clearTimeout(timer) };
+  say('ended');
 }
+
+const lines = readline.createInterface({ input: process.stdin });
+lines.on('line', (line) => {
+  finish ||= line === 'finish';
+  end ||= line === 'end';
+});
+// Whoever has started this is gone.
+lines.on('close', () => end || process.exit(1));
+Promise.all([publisher(), consumer()]).then(() => process.exit(0));

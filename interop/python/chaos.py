@@ -42,12 +42,13 @@ def for_ever(work):
             work(connection)
             connection.close()
             return
-        except (pika.exceptions.AMQPError, OSError, EOFError):
+        except Exception:
+            # pika's errors have no class in common, and whatever it is, the next connection may do better.
             say("again")
             try:
                 if connection is not None and connection.is_open:
                     connection.close()
-            except (pika.exceptions.AMQPError, OSError, EOFError):
+            except Exception:
                 pass
             time.sleep(RETRY)
 

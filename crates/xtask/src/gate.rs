@@ -8,7 +8,7 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::tally::Tally;
-use crate::{command, counts, differential, fuzz, interop, layers, report, sim, tidy};
+use crate::{chaos, command, counts, differential, fuzz, interop, layers, report, sim, tidy};
 
 /// Which steps of the gate run.
 #[derive(Args)]
@@ -24,7 +24,7 @@ pub(crate) struct Selection {
 impl Selection {
     fn contains(&self, step: &Step) -> bool {
         let named = self.only.is_empty() || self.only.iter().any(|name| name == step.name);
-        named && !(self.no_interop && step.name == "interop")
+        named && !(self.no_interop && ["chaos", "interop"].contains(&step.name))
     }
 }
 
@@ -35,7 +35,7 @@ struct Step {
     run: fn(&Path) -> Tally,
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step { name: "fmt", about: "source is formatted by rustfmt", run: fmt },
     Step { name: "clippy", about: "no warning of clippy in any target", run: clippy },
     Step { name: "test", about: "unit, property, transcript and black-box tests", run: test },
@@ -55,6 +55,11 @@ const STEPS: [Step; 12] = [
     },
     Step { name: "counts", about: "instructions per message are what they were", run: counts::gate },
     Step { name: "fuzz", about: "each fuzz target for some seconds", run: fuzz::run },
+    Step {
+        name: "chaos",
+        about: "clients of other languages through a proxy that treats connections badly: half a minute",
+        run: chaos::gate,
+    },
     Step {
         name: "interop",
         about: "clients of other languages against the release binary",

@@ -1,6 +1,7 @@
 //! The commands of this repository (`cargo xtask …`). It may run everything and is needed by nothing.
 
 mod bench;
+mod chaos;
 mod command;
 mod counts;
 mod differential;
@@ -41,6 +42,8 @@ enum Task {
     Counts(counts::Selection),
     /// Benchmarks: WarrenMQ beside the floor and other brokers; writes docs/benchmarks.md.
     Bench(bench::Selection),
+    /// Real clients through a proxy that cuts, holds up and half-opens their connections.
+    Chaos(chaos::Selection),
     /// The long run: mixed load for an hour, with restarts; writes docs/endurance.md.
     Endurance(endurance::Selection),
     /// Random scripts played to RabbitMQ and to WarrenMQ, and compared step by step.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Sim(selection) => sim::run(&root, &selection),
         Task::Counts(selection) => counts::run(&root, &selection),
         Task::Bench(selection) => bench::run(&root, &selection),
+        Task::Chaos(selection) => chaos::run(&root, &selection),
         Task::Endurance(selection) => endurance::run(&root, &selection),
         Task::Differential(selection) => differential::run(&root, &selection),
         Task::Transcripts(selection) => transcripts::run(&root, &selection),

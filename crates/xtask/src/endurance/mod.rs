@@ -1,13 +1,13 @@
 //! The long run (`cargo xtask endurance`): mixed load for an hour, with restarts in order and without, while the broker's memory,
 //! descriptors, disk and CPU time are sampled; at the end like phases have to be alike, and a page says what came of it.
 
-mod census;
+pub(crate) mod census;
 mod crew;
 mod load;
 mod page;
 mod plan;
 mod results;
-mod sampler;
+pub(crate) mod sampler;
 mod stage;
 mod verdict;
 
