@@ -1,6 +1,7 @@
 //! Dead letters: from the queue they leave to the queues that their dead-letter exchange leads to.
 //!
-//! Invariants: a message leaves one queue and enters others in one record of the journal; it runs after all queue locks are free; a
+//! Invariants: a message leaves one queue and enters others in one record of the journal; it runs after all queue locks are free; what
+//! leaves a queue enters others in the order in which it left; a
 //! message that died of itself (not rejected) does not come back to a queue it died in, so a cycle ends
 //! (<https://www.rabbitmq.com/docs/dlx>); one that its queue keeps (`x-dead-letter-strategy` `at-least-once`) leaves when all take it.
 
@@ -31,51 +32,70 @@ pub(crate) struct DeadLetters {
     pub(crate) routing_key: Option<String>,
 }
 
-/// Messages that left a queue and wait for their dead-letter exchange.
+/// Messages that left a queue at once and wait for their dead-letter exchange.
 #[derive(Debug)]
 pub(crate) struct Dying {
     pub(crate) to: Arc<DeadLetters>,
     /// The number of the queue that they leave, if its messages are on disk.
     pub(crate) from: Option<u64>,
-    /// Where they stay until all others have them.
-    pub(crate) keeper: Option<Arc<QueueCell>>,
-    pub(crate) dead: Dead,
+    /// That queue. What is kept stays there until all others have it.
+    pub(crate) cell: Arc<QueueCell>,
+    /// Those of the same queue that have a lower one go first.
+    pub(crate) turn: u64,
+    pub(crate) dead: Vec<Dead>,
 }
 
 /// Publishes what died; that may make others die, until nothing is left.
+///
+/// What other threads took out of the same queue before goes first, so a thread may wait for another. It waits for turns in the
+/// order in which it was given its own, so each thread that is waited for has an older turn than who waits, and nobody waits in a circle.
 pub(crate) fn publish(broker: &Broker, scratch: &mut Scratch) {
     while !scratch.dead.is_empty() {
-        for Dying { to, from, keeper, dead } in std::mem::take(&mut scratch.dead) {
-            let Dead { delivery, reason, .. } = dead;
-            let mut offsets: Vec<u32> = Vec::new();
-            match &delivery.picks {
-                Picks::Range { offset, count } => {
-                    let mut at = *offset;
-                    for _ in 0..*count {
-                        offsets.push(at);
-                        at = delivery.run.record(at).1;
-                    }
-                }
-                Picks::List(list) => offsets.extend(list.iter().map(|pick| pick.offset)),
+        for Dying { to, from, cell, turn, dead } in std::mem::take(&mut scratch.dead) {
+            cell.await_burial(turn);
+            for dead in dead {
+                bury(broker, &to, from, &cell, dead, scratch);
             }
-            let kept = keeper.is_some();
-            let mut taken = Vec::new();
-            for (index, offset) in offsets.into_iter().enumerate() {
-                let is_taken = publish_one(broker, &to, reason, delivery.run.record(offset).0, kept, scratch);
-                if kept && is_taken {
-                    // What is kept was handed out in a row.
-                    let position = delivery.first + index as u64;
-                    taken.push((position, position));
-                }
-            }
-            let gone = if kept { taken } else { positions(&delivery) };
-            if let Some(cell) = keeper {
-                cell.buried(&gone, broker.limits().queue_window_octets, scratch);
-            }
-            if let Some(queue) = from {
-                scratch.work.settle(queue, gone);
+            cell.end_burial(turn);
+        }
+    }
+}
+
+fn bury(
+    broker: &Broker,
+    to: &DeadLetters,
+    from: Option<u64>,
+    cell: &QueueCell,
+    dead: Dead,
+    scratch: &mut Scratch,
+) {
+    let Dead { delivery, reason, kept, .. } = dead;
+    let mut offsets: Vec<u32> = Vec::new();
+    match &delivery.picks {
+        Picks::Range { offset, count } => {
+            let mut at = *offset;
+            for _ in 0..*count {
+                offsets.push(at);
+                at = delivery.run.record(at).1;
             }
         }
+        Picks::List(list) => offsets.extend(list.iter().map(|pick| pick.offset)),
+    }
+    let mut taken = Vec::new();
+    for (index, offset) in offsets.into_iter().enumerate() {
+        let is_taken = publish_one(broker, to, reason, delivery.run.record(offset).0, kept, scratch);
+        if kept && is_taken {
+            // What is kept was handed out in a row.
+            let position = delivery.first + index as u64;
+            taken.push((position, position));
+        }
+    }
+    let gone = if kept { taken } else { positions(&delivery) };
+    if kept {
+        cell.buried(&gone, broker.limits().queue_window_octets, scratch);
+    }
+    if let Some(queue) = from {
+        scratch.work.settle(queue, gone);
     }
 }
 

@@ -11,8 +11,9 @@
 //! Invariant: debug builds stop the thread that breaks the order. No lock is held across a call back, disk or await.
 
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// The order of locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +53,14 @@ impl<T> Ranked<T> {
             #[cfg(debug_assertions)]
             rank: self.rank,
         }
+    }
+}
+
+impl<T> Guard<'_, T> {
+    /// Gives the lock up until somebody says that something has changed, and takes it again; says whether nobody has in that
+    /// time.
+    pub(crate) fn wait(&mut self, changed: &Condvar, time_max: Duration) -> bool {
+        changed.wait_for(&mut self.inner, time_max).timed_out()
     }
 }
 

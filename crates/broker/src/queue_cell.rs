@@ -7,10 +7,13 @@ mod paging;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Condvar;
 
 use warrenmq_protocol::{Exception, Millis};
 use warrenmq_queue::{
-    ConsumeError, Consumer, ConsumerSlot, Credit, Dead, Effects, Get, Kind, Position, Queue, Rare, Run,
+    ConsumeError, Consumer, ConsumerSlot, Credit, Effects, Empty, Get, Kind, Position, Queue, Rare, Run,
     Settings,
 };
 use warrenmq_routing::QueueId;
@@ -57,6 +60,10 @@ pub(crate) struct Traits {
 /// The queue says nothing of how long a delivery may wait for its acknowledgement.
 const NO_TIMEOUT: u64 = u64::MAX;
 
+/// A thread waits for another that has an earlier turn, and as long as turns come to an end. One that has died in the midst of its turn
+/// is not waited for longer than this.
+const BURIAL_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// A queue that connections share.
 #[derive(Debug)]
 pub(crate) struct QueueCell {
@@ -73,6 +80,7 @@ pub(crate) struct QueueCell {
     /// Its messages wait to be published.
     bucket: Option<Box<Bucket>>,
     state: Ranked<State>,
+    burial_ended: Condvar,
 }
 
 #[derive(Debug)]
@@ -95,6 +103,18 @@ struct State {
     reported: i64,
     /// Connections whose basic.get waits until the head is read back.
     fetchers: Rare<Vec<Arc<Inbox>>>,
+    burials: Rare<Burials>,
+}
+
+/// Turns of those who send dead letters of a queue on: given under its lock, taken without it.
+#[derive(Debug, Default)]
+struct Burials {
+    begun: u64,
+    ended: u64,
+}
+
+impl Empty for Burials {
+    const EMPTY: &'static Burials = &Burials { begun: 0, ended: 0 };
 }
 
 #[derive(Debug)]
@@ -193,6 +213,7 @@ impl QueueCell {
             used: now,
             reported: 0,
             fetchers: Rare::default(),
+            burials: Rare::default(),
         };
         let cell = Arc::new_cyclic(|me| QueueCell {
             info,
@@ -205,6 +226,7 @@ impl QueueCell {
             me: Weak::clone(me),
             bucket,
             state: Ranked::new(Rank::Queue, state),
+            burial_ended: Condvar::new(),
         });
         cell.arm(&mut cell.state.lock());
         cell
@@ -477,6 +499,26 @@ impl QueueCell {
         }
     }
 
+    /// Waits until those before this turn have sent their dead letters on. They need no lock of who waits.
+    pub(crate) fn await_burial(&self, turn: u64) {
+        let mut state = self.state.lock();
+        let mut ended = state.burials.ended;
+        while ended < turn {
+            let is_late = state.wait(&self.burial_ended, BURIAL_TIME_MAX);
+            if is_late && state.burials.ended == ended {
+                return;
+            }
+            ended = state.burials.ended;
+        }
+    }
+
+    /// The next turn may begin.
+    pub(crate) fn end_burial(&self, turn: u64) {
+        let mut state = self.state.lock();
+        state.burials.ended = state.burials.ended.max(turn + 1);
+        self.burial_ended.notify_all();
+    }
+
     /// Marks the queue as gone if `allow` agrees, tells its consumers, and says how many messages were ready. `None`: was
     /// gone already.
     pub(crate) fn delete(
@@ -511,20 +553,21 @@ impl QueueCell {
         let mut state = self.state.lock();
         state.queue.advance(scratch.now, &mut scratch.effects);
         // Whatever becomes of the command: the next queue must not take these for its own.
-        self.bury(&state, scratch);
+        self.bury(&mut state, scratch);
         self.note_gone(&mut scratch.effects, &mut scratch.work);
         state
     }
 
     #[inline]
-    fn bury(&self, state: &State, scratch: &mut Scratch) {
-        if let Some(to) = &state.dead_letters {
+    fn bury(&self, state: &mut State, scratch: &mut Scratch) {
+        if scratch.effects.dead.is_empty() {
+            return;
+        }
+        if let (Some(to), Some(cell)) = (&state.dead_letters, self.me.upgrade()) {
             let from = self.info.durable.then_some(self.info.store_id);
-            let dying = |dead: Dead| {
-                let keeper = if dead.kept { self.me.upgrade() } else { None };
-                Dying { to: Arc::clone(to), from, keeper, dead }
-            };
-            scratch.dead.extend(scratch.effects.dead.drain(..).map(dying));
+            let (to, turn) = (Arc::clone(to), state.burials.begun);
+            state.burials.begun += 1;
+            scratch.dead.push(Dying { to, from, cell, turn, dead: scratch.effects.dead.drain(..).collect() });
         }
     }
 
