@@ -37,7 +37,7 @@ impl Queue {
             return;
         }
         let mut next = first;
-        while let Some((from, _)) = self.levels[level].ready.range_within(next, last) {
+        while let Some((from, _)) = self.levels[level].ready_within(next, last) {
             let index = self.levels[level].blocks.first_from(from);
             if index == self.levels[level].blocks.len() {
                 // Gathered when nothing here could expire.
@@ -80,7 +80,8 @@ impl Queue {
         self.expiries = Rare::default();
         for level in 0..self.levels.len() {
             self.levels[level].seal(&mut self.ledger);
-            if let Some(last) = self.levels[level].ready.last() {
+            let Level { ready, returned, .. } = &self.levels[level];
+            if let Some(last) = ready.last().max(returned.last()) {
                 self.watch(level, 0, last);
             }
         }
@@ -135,22 +136,25 @@ impl Queue {
             }
             return;
         }
-        for position in self.expired(level, index) {
+        let expired = self.expired(level, index);
+        for position in expired.iter().copied() {
             let index = self.levels[level].blocks.first_from(position);
             let (piece, offset) = self.levels[level].blocks.get_mut(index).locate(position);
             let slice = Slice { block: index, piece, first: position, count: 1, offset };
             self.drop_one(level, &slice, Reason::Expired, effects);
         }
+        self.forget_returned(&expired);
         self.watch(level, first, last);
     }
 
     /// The ready messages of a block that have expired.
     fn expired(&mut self, level: usize, index: usize) -> Vec<Position> {
         let (ttl, now) = (self.settings.message_ttl, self.now);
-        let Level { blocks, ready, .. } = &mut self.levels[level];
-        let block = blocks.get_mut(index);
+        let level = &mut self.levels[level];
+        let block = level.blocks.get(index);
         let (mut expired, mut next, last) = (Vec::new(), block.first, block.last);
-        while let Some((from, to)) = ready.range_within(next, last) {
+        while let Some((from, to)) = level.ready_within(next, last) {
+            let block = level.blocks.get_mut(index);
             expired.extend((from..=to).filter(|at| block.expires(*at, ttl).is_some_and(|at| at <= now)));
             next = to + 1;
         }
@@ -160,13 +164,13 @@ impl Queue {
     /// When the first of the ready messages of a block from `first` to `last` expires; 0 where that is to be read.
     fn soonest(&mut self, level: usize, index: usize, first: Position, last: Position) -> Option<Millis> {
         let ttl = self.settings.message_ttl;
-        let Level { blocks, ready, .. } = &mut self.levels[level];
-        let block = blocks.get_mut(index);
-        if block.is_stored() {
+        let level = &mut self.levels[level];
+        if level.blocks.get(index).is_stored() {
             return Some(0);
         }
         let (mut soonest, mut next) = (None, first);
-        while let Some((from, to)) = ready.range_within(next, last) {
+        while let Some((from, to)) = level.ready_within(next, last) {
+            let block = level.blocks.get_mut(index);
             let times = (from..=to).filter_map(|position| block.expires(position, ttl));
             soonest = times.chain(soonest).min();
             next = to + 1;
@@ -179,7 +183,7 @@ impl Queue {
 mod tests {
     use super::STALE_MIN;
     use crate::run::{Record, RunBuilder};
-    use crate::{Effects, Get, Queue, Settings};
+    use crate::{Back, Effects, Get, Kind, Queue, Settings};
 
     /// A queue that never is empty, through which messages pass long before they expire.
     #[test]
@@ -204,5 +208,30 @@ mod tests {
         // What is left still expires.
         queue.advance(86_400_000 + 10_000, &mut effects);
         assert_eq!(queue.ready(), 0);
+    }
+
+    /// What came back to a quorum queue stands before the rest, and expires there behind what does not.
+    #[test]
+    fn what_came_back_expires_wherever_it_stands() {
+        let settings = Settings { kind: Kind::Quorum, expire_anywhere: true, ..Settings::default() };
+        let (mut queue, mut effects) = (Queue::new(settings), Effects::new());
+        for ttl in [None, Some(100), Some(50), None, Some(100)] {
+            let mut builder = RunBuilder::new();
+            let (route, header, body) = (&[0, 0][..], &[0; 14][..], &[0; 16][..]);
+            let (persistent, priority, dead, due) = (true, None, false, None);
+            builder.push(Record { route, header, body, persistent, priority, ttl, dead, due });
+            queue.publish(builder.finish().unwrap(), &mut effects);
+        }
+        (0..4).for_each(|_| assert!(matches!(queue.get(true, &mut effects), Get::Message(_))));
+        queue.requeue(0, 3, Back::Returned, &mut effects);
+        for (now, left) in [(49, 5), (50, 4), (100, 2), (1000, 2)] {
+            queue.advance(now, &mut effects);
+            queue.check();
+            assert_eq!(queue.ready(), left, "{now}");
+        }
+        for position in [0, 3] {
+            let Get::Message(got) = queue.get(false, &mut effects) else { panic!("nothing there") };
+            assert_eq!(got.delivery.first, position);
+        }
     }
 }

@@ -179,6 +179,7 @@ impl Queue {
         let Queue { levels, ledger, returns, .. } = self;
         levels[at].line_up(first, last, ledger);
         returns.order.push_back((first, last));
+        self.watch(at, first, last);
     }
 
     /// Unacked messages came back too often.
@@ -203,9 +204,8 @@ impl Queue {
             self.levels[at].end_waiting(first, last, is_quorum, &mut self.ledger);
             if is_quorum {
                 self.returns.order.push_back((first, last));
-            } else {
-                self.watch(at, first, last);
             }
+            self.watch(at, first, last);
         }
         self.forget_idle_returns();
     }
@@ -262,6 +262,25 @@ impl Queue {
                 self.forget_idle_returns();
             }
         }
+    }
+
+    /// These have left from wherever they stood; ascending. Those that had come back before have no turn any more.
+    pub(crate) fn forget_returned(&mut self, gone: &[Position]) {
+        let Some(returns) = self.returns.held() else { return };
+        for (first, last) in std::mem::take(&mut returns.order) {
+            let from = gone.partition_point(|position| *position < first);
+            let mut next = first;
+            for position in gone.get(from..).unwrap_or_default().iter().take_while(|at| **at <= last) {
+                if next < *position {
+                    returns.order.push_back((next, *position - 1));
+                }
+                next = *position + 1;
+            }
+            if next <= last {
+                returns.order.push_back((next, last));
+            }
+        }
+        self.forget_idle_returns();
     }
 
     /// Expired messages that stand first of those that came back leave.

@@ -63,14 +63,14 @@ async fn serve(
         .into_iter()
         .map(|listener| tokio::spawn(accept(listener, Arc::clone(&broker), clock)))
         .collect();
-    let timers = tokio::spawn(Timers::new(Arc::clone(&broker), clock));
+    let timers = Timers::start(Arc::clone(&broker), clock)?;
     on_ready();
     let reason = stop.requested().await.to_owned();
     tracing::info!("stopping: {reason}");
     for task in &accepting {
         task.abort();
     }
-    timers.abort();
+    drop(timers);
     broker.close_connections(&format!("broker forced connection closure with reason '{reason}'"));
     let deadline = tokio::time::Instant::now() + Duration::from_millis(broker.limits().shutdown_timeout_ms);
     while broker.connection_count() > 0 && tokio::time::Instant::now() < deadline {

@@ -421,9 +421,8 @@ impl Channel {
         let of =
             |id: Option<u32>| self.outstanding.values().filter(|held| held.consumer == id).count() as u64;
         let together = self.outstanding.values().filter(|held| held.consumer.is_some()).count() as u64;
-        consumer.no_ack
-            || ((consumer.prefetch == 0 || of(Some(consumer.id)) < consumer.prefetch)
-                && self.shared.is_none_or(|limit| together < limit))
+        self.shared.is_none_or(|limit| together < limit)
+            && (consumer.no_ack || consumer.prefetch == 0 || of(Some(consumer.id)) < consumer.prefetch)
     }
 
     fn hold(&mut self, tag: u64, held: Option<Held>) {

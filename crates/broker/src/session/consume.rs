@@ -12,7 +12,7 @@ use warrenmq_wire::method::{FieldTable, Method, ShortString, basic_cold as cold}
 use super::ack_timeout;
 use super::consumers::Source;
 use super::deliver::Pending;
-use super::direct_reply::REPLY_TO;
+use super::direct_reply::{REPLY_TO, is_reply_queue};
 use super::out::Out;
 use super::{Fetch, Session};
 use crate::access::{Access, Resource};
@@ -78,7 +78,7 @@ impl Session {
         let window = self.window();
         for key in self.sources.keys_of(number) {
             let Some(source) = self.sources.get_mut(key) else { continue };
-            if source.no_ack || source.shared || source.is_getter() {
+            if source.shared || source.is_getter() || is_reply_queue(&source.queue) {
                 continue;
             }
             source.shared = true;
@@ -90,7 +90,7 @@ impl Session {
             self.receive_deliveries(|_| true);
             let mine = self.pending.iter().filter(|pending| pending.key == key);
             let unsent = mine.map(Pending::left).sum();
-            if let Some(source) = self.sources.get_mut(key) {
+            if let Some(source) = self.sources.get_mut(key).filter(|source| source.is_counted()) {
                 source.unsent = unsent;
             }
         }
@@ -131,11 +131,12 @@ impl Session {
         if max > 0 && channel.consumers.len() >= max {
             return Err(not_allowed(format!("reached maximum ({max}) of consumers per channel")));
         }
-        let (prefetch, shared) = (u32::from(channel.prefetch), channel.shared.is_some() && !consume.no_ack);
+        let (prefetch, shared) = (u32::from(channel.prefetch), channel.shared.is_some());
         let queue = match consume.queue.as_str() {
             REPLY_TO => self.open_direct_reply(number, consume.no_ack)?,
             name => self.readable_queue(number, name)?,
         };
+        let shared = shared && !is_reply_queue(&queue);
         if shared && queue.kind() == Kind::Quorum {
             return Err(refusal::not_implemented(format!("{} does not support global qos", queue.named())));
         }
@@ -146,8 +147,8 @@ impl Session {
             given => given.to_owned(),
         };
         let credit = match (consume.no_ack, shared, prefetch) {
-            (true, _, _) | (false, false, 0) => Credit::Messages(None),
-            (false, true, _) => Credit::Pull,
+            (_, true, _) => Credit::Pull,
+            (true, false, _) | (false, false, 0) => Credit::Messages(None),
             (false, false, limit) => Credit::Messages(Some(limit)),
         };
         let consumer = Consumer {
@@ -336,6 +337,8 @@ impl Session {
             let Some(key) = shared.hungry.pop_front() else { return };
             let Some(source) = self.sources.get_mut(key).filter(|source| source.shared) else { continue };
             let Some(slot) = source.slot else { continue };
+            // What needs no acknowledgement waits for room, too, but takes none.
+            let share = if source.no_ack { u32::MAX } else { share };
             let limit = source.allowance().map_or(share, |own| own.min(share));
             if limit == 0 {
                 full += 1;
@@ -343,8 +346,10 @@ impl Session {
                 continue;
             }
             let given = source.queue.pull(slot, limit, window, &mut self.scratch);
-            source.unsent += u64::from(given);
-            shared.used += u64::from(given);
+            if source.is_counted() {
+                source.unsent += u64::from(given);
+                shared.used += u64::from(given);
+            }
             if given == limit {
                 shared.hungry.push_back(key);
             }

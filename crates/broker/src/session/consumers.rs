@@ -23,13 +23,13 @@ pub(super) struct Source {
     pub(super) timeout: Option<Millis>,
     /// Settling gives it credit again.
     pub(super) limited: bool,
-    /// Takes part in the channel's shared prefetch.
+    /// Takes part in the channel's shared prefetch: it gets something while there is room.
     pub(super) shared: bool,
     /// Prefetch of its own, 0 for none.
     pub(super) prefetch: u32,
     /// Deliveries sent and not settled.
     pub(super) unacked: u64,
-    /// Under a shared prefetch: deliveries that the queue has handed out and that are not sent yet.
+    /// Where they use up a shared prefetch: deliveries that the queue has handed out and that are not sent yet.
     pub(super) unsent: u64,
     /// Octets encoded since the queue last heard of it.
     pub(super) window_used: u64,
@@ -49,6 +49,11 @@ impl Source {
     pub(super) fn allowance(&self) -> Option<u32> {
         let out = u32::try_from(self.unacked + self.unsent).unwrap_or(u32::MAX);
         (self.prefetch > 0).then(|| self.prefetch.saturating_sub(out))
+    }
+
+    /// Whether its deliveries use up the shared prefetch: those that need no acknowledgement do not.
+    pub(super) fn is_counted(&self) -> bool {
+        self.shared && !self.no_ack
     }
 
     /// Whether it stands for what was fetched with basic.get; consumers always have a tag.

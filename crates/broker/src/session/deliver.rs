@@ -144,7 +144,7 @@ impl Session {
                 Sent::Outstanding(&mut channel.outstanding)
             };
             let octets = encode(pending, &mut encoder, &mut source.unacked, sent);
-            if source.shared {
+            if source.is_counted() {
                 source.unsent = source.unsent.saturating_sub(source.unacked - before);
             }
             let octets = match pending.plain_octets {

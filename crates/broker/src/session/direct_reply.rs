@@ -19,6 +19,11 @@ use crate::vhost::QueueDeclare;
 /// The name that clients use.
 pub(super) const REPLY_TO: &str = "amq.rabbitmq.reply-to";
 
+/// Whether this is a queue behind the pseudo-queue: nobody else can have such a name.
+pub(super) fn is_reply_queue(queue: &QueueCell) -> bool {
+    queue.info.name.starts_with(REPLY_TO)
+}
+
 impl Session {
     /// The queue behind the pseudo-queue, for the consumer that is just being made.
     pub(super) fn open_direct_reply(

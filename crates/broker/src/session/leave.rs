@@ -19,11 +19,12 @@ use crate::vhost::Deletion;
 impl Session {
     /// Ends a consumer; what was sent stays outstanding, an auto-delete queue that nobody uses any more goes.
     pub(super) fn end_consumer(&mut self, key: ConsumerKey) {
-        let shared = self.sources.get(key).filter(|source| source.shared).map(|source| source.channel);
+        let shared = self.sources.get(key).filter(|source| source.shared);
+        let shared = shared.map(|source| (source.channel, source.is_counted()));
         let (mut ended, unsent) = self.detach(&[key]);
         let Some((queue, left)) = ended.pop() else { return };
-        if let Some(number) = shared {
-            self.leave_shared(number, key, unsent);
+        if let Some((number, counted)) = shared {
+            self.leave_shared(number, key, if counted { unsent } else { 0 });
         }
         if self.sources.get(key).is_some_and(|source| source.unacked == 0) {
             self.forget_source(key);

@@ -163,12 +163,12 @@ impl Session {
                 queue.credit(slot, u32::try_from(count).unwrap_or(u32::MAX), 0, effects);
             }
         });
-        let (number, shared, gone) =
-            (source.channel, source.shared, source.slot.is_none() && source.unacked == 0);
+        let (number, counted, gone) =
+            (source.channel, source.is_counted(), source.slot.is_none() && source.unacked == 0);
         if gone {
             self.forget_source(key);
         }
-        if shared {
+        if counted {
             self.free_shared(number, count);
         }
     }

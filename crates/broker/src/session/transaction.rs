@@ -1,7 +1,7 @@
 //! confirm.select and tx: what a channel has promised to do later, or to say when it is done.
 //!
 //! Invariants: a commit is one record of the journal, over all queues; publishes of a transaction are routed when they are published, as in RabbitMQ, and reach their queues in that
-//! order at commit; a rollback leaves the channel as if they and the acknowledgements had not been sent.
+//! order at commit; what is mandatory and whose queues have all gone by then is returned; a rollback leaves the channel as if they and the acknowledgements had not been sent.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use super::settle::{Settlement, Verdict};
 use crate::dead_letter;
 use crate::queue_cell::QueueCell;
 use crate::refusal;
+use crate::vhost::Picture;
 
 /// Uncommitted publishes and acknowledgements of one channel.
 #[derive(Debug, Default)]
@@ -105,13 +106,15 @@ impl Session {
     fn tx_commit(&mut self, number: u16) -> Result<(), Exception> {
         let mut transaction = self.take_transaction(number)?;
         self.scratch.work.is_open = true;
+        self.refresh();
         if let Some(run) = transaction.messages.finish() {
             let mut gathered = 0;
             for ((_, record), (targets, mandatory)) in run.records().zip(&transaction.routes) {
                 self.make_room();
                 let Some(home) = self.home.as_mut() else { break };
+                let targets = present(&home.picture, targets);
                 let queues: Vec<_> = targets.iter().map(|queue| queue.info.id).collect();
-                let lane = home.publisher.get_or_insert_default().lane_of(&queues, || Arc::clone(targets));
+                let lane = home.publisher.get_or_insert_default().lane_of(&queues, || targets);
                 self.push(lane, &record, mandatory.then_some(number));
                 // Queues count on runs of the size that a read makes.
                 gathered += record.header.len() + record.body.len() + record.route.len();
@@ -148,4 +151,15 @@ impl Session {
             _ => Err(refusal::precondition("channel is not transactional")),
         }
     }
+}
+
+/// The queues with the names that a message was routed to: since then one may have gone, or gone and come again. What waits in a
+/// bucket finds another one by itself.
+fn present(picture: &Picture, targets: &Arc<[Arc<QueueCell>]>) -> Arc<[Arc<QueueCell>]> {
+    let stays = |cell: &Arc<QueueCell>| cell.bucket().is_some() || picture.cell(cell.info.id).is_some();
+    if targets.iter().all(stays) {
+        return Arc::clone(targets);
+    }
+    let now = |cell| if stays(cell) { Some(cell) } else { picture.queue(&cell.info.name) };
+    targets.iter().filter_map(now).cloned().collect()
 }

@@ -156,6 +156,32 @@ fn users_and_their_vhosts_come_back() {
     );
 }
 
+/// The tag `impersonator` lets a user publish in another one's name (<https://www.rabbitmq.com/docs/validated-user-id>).
+#[test]
+fn impersonators_set_any_user_id() {
+    for (tags, answer) in [
+        ("impersonator", "S basic.ack 1 1"),
+        (
+            "management",
+            "S channel.close 1 406 \"PRECONDITION_FAILED - user_id property set to 'other' but authenticated user was 'rabbit'\" by=basic.publish",
+        ),
+    ] {
+        let node = open(&MemoryDefinitions::new());
+        let file = USER.replace("management", tags);
+        node.broker().load_definitions(file.as_bytes(), 1_000).expect("definitions");
+        let lines = "open user=rabbit password=carrot vhost=warren
+             C channel.open 1
+             S channel.open-ok 1
+             C confirm.select 1
+             S confirm.select-ok 1
+             C basic.publish 1 exchange=amq.direct | user-id=other | body=1"
+            .lines()
+            .chain([answer])
+            .map(|line| format!("2: {}", line.trim()));
+        run(&node, &lines.collect::<Vec<_>>().join("\n"));
+    }
+}
+
 /// A queue with dead letters reads from itself and writes to their exchange: its declare needs both permissions (RabbitMQ's
 /// `rabbit_channel`, queue.declare).
 #[test]

@@ -153,11 +153,8 @@ impl Model {
     /// Those that stand first in their priority, or anywhere, and may expire: position and time.
     pub(crate) fn deadlines(&self) -> Vec<(Position, u64)> {
         let heads = (0..=31).filter_map(|priority| self.head(priority));
-        let looked_at: Vec<usize> = if self.settings.expire_anywhere {
-            (0..self.ready.len()).filter(|at| !self.ready[*at].lined_up).collect()
-        } else {
-            heads.collect()
-        };
+        let looked_at: Vec<usize> =
+            if self.settings.expire_anywhere { (0..self.ready.len()).collect() } else { heads.collect() };
         let time = |at: usize| Some((self.ready[at].position, self.ready[at].expires(&self.settings)?));
         let returned = self.ready.first().filter(|message| message.lined_up).map(|_| 0);
         let waiting = self.waiting.iter().filter_map(|message| Some((message.position, message.due?)));
@@ -512,7 +509,6 @@ impl Model {
         }
         let expired = |message: &Message| {
             !self.stored.contains(&message.position)
-                && !message.lined_up
                 && message.expires(&self.settings).is_some_and(|expires| expires <= self.now)
         };
         let expired: Vec<Position> = self.ready.iter().filter(|m| expired(m)).map(|m| m.position).collect();
