@@ -1,21 +1,38 @@
 # Shared by the `run` scripts of this folder: where a suite works, what it needs, how it ends.
 #
-# A suite is started as `interop/LANGUAGE/run [HOST [PORT]]`. What it installs goes to `interop/.work/LANGUAGE` and is
-# used again as long as the files that name it are unchanged. Its last line is
-# `interop/LANGUAGE: N passed, N failed, N skipped`; the status is non-zero when something failed.
+# A suite is started as `interop/LANGUAGE/run [HOST [PORT [TEST]]]`; with TEST only the tests whose names contain it run. What
+# it installs goes to `interop/.work/LANGUAGE` and is used again as long as the files that name it are unchanged. Its last line
+# is `interop/LANGUAGE: N passed, N failed, N skipped`; the status is non-zero when something failed.
 
 set -uo pipefail
 
-# suite LANGUAGE [HOST [PORT]]: sets language, here, work, AMQP_HOST, AMQP_PORT and AMQP_URL.
+# suite LANGUAGE [HOST [PORT [TEST]]]: sets language, here, work, only (TEST), AMQP_HOST, AMQP_PORT, AMQP_URL and
+# INTEROP_BROKER. The last is the command that tests start and end brokers of their own with, and empty without the program
+# that WARRENMQ_BINARY names; what they leave running is killed.
 suite() {
     language=$1
     here=$(cd "$(dirname "${BASH_SOURCE[0]}")/$language" && pwd)
     work=$(dirname "$here")/.work/$language
     mkdir -p "$work"
-    export AMQP_HOST=${2:-127.0.0.1} AMQP_PORT=${3:-5672}
+    only=${4:-}
+    export AMQP_HOST=${2:-127.0.0.1} AMQP_PORT=${3:-5672} INTEROP_BROKER=''
+    own_brokers "$(dirname "$here")/broker"
     local authority=$AMQP_HOST
     [[ $authority == *:* ]] && authority="[$authority]"
     export AMQP_URL="amqp://guest:guest@$authority:$AMQP_PORT"
+}
+
+# own_brokers COMMAND: sets INTEROP_BROKER to the command where it can start a broker.
+own_brokers() {
+    [[ -x ${WARRENMQ_BINARY:-} ]] || return 0
+    INTEROP_BROKERS=$(mktemp -d)
+    export INTEROP_BROKER=$1 INTEROP_BROKERS
+    trap end_own_brokers EXIT
+}
+
+# end_own_brokers: what a script that sets a trap of its own calls there.
+end_own_brokers() {
+    [[ -z $INTEROP_BROKER ]] || { "$INTEROP_BROKER" kill-all; rm -rf "$INTEROP_BROKERS"; }
 }
 
 say() { printf 'interop/%s: %s\n' "$language" "$*"; }
@@ -59,6 +76,30 @@ install() {
     tail -n 30 "$work/install.log"
     say "installation failed"
     finish 0 1 0
+}
+
+# debian PACKAGE…: unpacks Debian's packages, with what they need and the system has not, below $work/root. The system stays
+# as it is.
+debian() {
+    local missing
+    missing=$(apt-get --simulate --no-install-recommends install "$@" | sed -n 's/^Inst \([^ ]*\).*/\1/p') ||
+        { apt-get update && missing=$(apt-get --simulate --no-install-recommends install "$@" | sed -n 's/^Inst \([^ ]*\).*/\1/p'); } ||
+        return
+    (
+        cd "$work" && rm -rf -- *.deb root && mkdir root && cd root || exit
+        # The lists that a machine was made with may name versions that are no longer there.
+        [[ -z $missing ]] || apt-get download $missing || { apt-get update && apt-get download $missing; } || exit
+        for package in ./*.deb; do
+            [[ ! -f $package ]] || { dpkg -x "$package" . && rm "$package"; } || exit
+        done
+    )
+}
+
+# unpacked: programs and libraries of `debian` are found before those of the system.
+unpacked() {
+    PATH=$work/root/usr/bin:$PATH
+    LD_LIBRARY_PATH=$work/root/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || echo "$(uname -m)-linux-gnu")
+    export PATH LD_LIBRARY_PATH
 }
 
 # limited SECONDS COMMAND…: shows the command's output, without colours, and keeps it in $work/output; a command that hangs is

@@ -9,6 +9,8 @@ mod corpus;
 pub(crate) mod parse;
 mod peer;
 pub(crate) mod received;
+mod recorder;
+mod recording;
 mod run;
 pub(crate) mod scan;
 pub(crate) mod spec;
@@ -21,6 +23,8 @@ use std::time::Duration;
 pub use conversation::Conversation;
 pub use corpus::Transcript;
 pub use peer::{Arrival, Peer, TcpPeer};
+pub use recorder::{Recorder, Said, Side};
+pub use recording::{properties_of, transcript_of};
 pub use run::{Mismatch, run_transcript};
 pub use step::Target;
 

@@ -1,12 +1,13 @@
 //! Clients of other languages against the release binary. A suite is a folder of `interop/` with an executable `run`, called
 //! in that folder as `run HOST PORT`; its last line is `interop/<folder>: N passed, N failed, N skipped`. All suites share
-//! one broker, which must outlive them and then end in time at SIGTERM.
+//! one broker, which must outlive them and then end in time at SIGTERM. `WARRENMQ_BINARY` tells them the program, for brokers
+//! of their own that they restart.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use warrenmq_testkit::process::{self, BrokerHome, BrokerProcess, Profile};
 
@@ -33,7 +34,7 @@ fn run_suites(root: &Path) -> io::Result<Tally> {
     println!("{} listens on {}", binary.display(), broker.address());
     let mut tally = Tally::default();
     for suite in suites(root)? {
-        tally += run_suite(&suite, &broker);
+        tally += run_suite(&suite, &binary, &broker);
         if !broker.is_running()? {
             println!("failed: the broker has ended; its output ends with:\n{}", home.log_tail());
             tally += Tally::of(false);
@@ -60,14 +61,17 @@ fn suites(root: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(suites)
 }
 
-fn run_suite(folder: &Path, broker: &BrokerProcess) -> Tally {
+fn run_suite(folder: &Path, binary: &Path, broker: &BrokerProcess) -> Tally {
     let address = broker.address();
     println!("{}/run {} {}", folder.display(), address.ip(), address.port());
     let mut command = Command::new(folder.join("run"));
     command.current_dir(folder).arg(address.ip().to_string()).arg(address.port().to_string());
+    command.env("WARRENMQ_BINARY", binary);
+    let began = Instant::now();
     let mut result = None;
     let mut keep = |line: &str| result = Tally::of_interop_result(line).or(result);
     let success = command::succeeds_with_lines(&mut command, Some(SUITE_TIME_MAX), &mut keep);
+    println!("{} took {} s", folder.display(), began.elapsed().as_secs());
     result.unwrap_or_default().with_exit(success && result.is_some())
 }
 

@@ -12,6 +12,7 @@ mod gate;
 mod interop;
 mod layers;
 mod rabbitmq;
+mod record;
 mod sim;
 mod tally;
 mod tidy;
@@ -48,6 +49,8 @@ enum Task {
     Endurance(endurance::Selection),
     /// Random scripts played to RabbitMQ and to WarrenMQ, and compared step by step.
     Differential(differential::Selection),
+    /// Sessions of real clients with a broker that runs already, as transcripts.
+    Record(record::Selection),
     /// The transcripts against a broker that runs already.
     Transcripts(transcripts::Selection),
 }
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Task::Chaos(selection) => chaos::run(&root, &selection),
         Task::Endurance(selection) => endurance::run(&root, &selection),
         Task::Differential(selection) => differential::run(&root, &selection),
+        Task::Record(selection) => record::run(&root, &selection),
         Task::Transcripts(selection) => transcripts::run(&root, &selection),
     };
     if green { ExitCode::SUCCESS } else { ExitCode::FAILURE }

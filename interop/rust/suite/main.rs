@@ -3,6 +3,7 @@
 
 mod on_amqprs;
 mod on_lapin;
+mod own_broker;
 
 use std::error::Error;
 use std::future::Future;

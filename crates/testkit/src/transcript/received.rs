@@ -59,7 +59,7 @@ impl Received {
     /// Takes the next method of a channel once its content is complete.
     pub(crate) fn take_message(&mut self, channel: u16) -> Result<Option<Message>, String> {
         let Some(frames) = self.channels.get_mut(&channel) else { return Ok(None) };
-        let Some((message, used)) = message(channel, frames)? else { return Ok(None) };
+        let Some((message, used)) = message_of(channel, frames)? else { return Ok(None) };
         frames.drain(..used);
         Ok(Some(message))
     }
@@ -91,7 +91,7 @@ impl Received {
         let mut text = String::new();
         for (channel, frames) in &self.channels {
             let mut frames = frames.clone();
-            while let Ok(Some((message, used))) = message(*channel, &frames) {
+            while let Ok(Some((message, used))) = message_of(*channel, &frames) {
                 let _ = writeln!(text, "S {message}");
                 frames.drain(..used);
             }
@@ -107,7 +107,7 @@ impl Received {
 }
 
 /// The first method in `frames` and how many of them it takes.
-fn message(channel: u16, frames: &VecDeque<Frame>) -> Result<Option<(Message, usize)>, String> {
+pub(crate) fn message_of(channel: u16, frames: &VecDeque<Frame>) -> Result<Option<(Message, usize)>, String> {
     let Some(first) = frames.front() else { return Ok(None) };
     if first.kind != FRAME_METHOD {
         return Err(format!("a frame of type {} where a method was due", first.kind));

@@ -1,6 +1,8 @@
 //! amqprs. This file owns the short forms that its tests use, and the callbacks that tell what the broker said unasked.
 
 mod protocol;
+mod restart;
+mod session;
 mod tutorials;
 
 use crate::{Outcome, address, same, within};

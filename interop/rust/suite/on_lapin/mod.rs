@@ -1,6 +1,8 @@
 //! lapin. This file owns the short forms that its tests use.
 
 mod protocol;
+mod restart;
+mod session;
 mod tutorials;
 
 use crate::{Outcome, address, same, within};
