@@ -4,30 +4,35 @@ use super::*;
 use crate::own_broker::OwnBroker;
 use crate::run;
 use lapin::{Confirmation, Queue};
+use std::time::Duration;
 
-/// Publishes until it is confirmed; a channel that has lost its broker is waited for.
-async fn publish_through(channel: &Channel, exchange: &str, key: &str, body: &[u8]) -> Outcome {
+async fn confirmed(channel: &Channel, exchange: &str, key: &str, body: &[u8]) -> Outcome {
     let properties = BasicProperties::default().with_delivery_mode(2);
-    let once = async || {
-        let options = BasicPublishOptions::default();
-        channel.basic_publish(exchange.into(), key.into(), options, body, properties.clone()).await?.await
-    };
-    loop {
-        match within("confirm", once()).await? {
-            Ok(confirmation) => return same("confirmation", confirmation, Confirmation::Ack(None)),
-            Err(error) => within("recovery", channel.wait_for_recovery(error)).await??,
-        }
-    }
+    let options = BasicPublishOptions::default();
+    let sent = channel.basic_publish(exchange.into(), key.into(), options, body, properties).await?;
+    same("confirmation", within("confirm", sent).await??, Confirmation::Ack(None))
 }
 
-/// The next delivery; a consumer that has lost its broker is waited for.
-async fn next_through(channel: &Channel, consumer: &mut Consumer) -> Fallible<Vec<u8>> {
-    loop {
-        match within("delivery", consumer.next()).await?.ok_or("the consumer has ended")? {
-            Ok(delivery) => return Ok(delivery.data),
-            Err(error) => within("recovery", channel.wait_for_recovery(error)).await??,
+/// Waits until somebody else sees the queue with its consumer. What is published on a channel that lapin recovers may overtake
+/// the declarations there.
+async fn recovered(uri: &str, queue: &str) -> Outcome {
+    let other = within("connection", Connection::connect(uri, ConnectionProperties::default())).await??;
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let is_back = async || {
+        let channel = open(&other).await?;
+        let declared = channel.queue_declare(queue.into(), passive, FieldTable::default());
+        Fallible::Ok(within("answer", declared).await?.is_ok_and(|queue| queue.consumer_count() == 1))
+    };
+    let wait = async {
+        while !is_back().await? {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    }
+        Fallible::Ok(())
+    };
+    // How the connection ends is not checked: its channels are being closed already, as they went out of scope.
+    let outcome = within("recovery", wait).await?;
+    close(&other).await.ok();
+    outcome
 }
 
 async fn durable(channel: &Channel, name: &str) -> Fallible<Queue> {
@@ -45,21 +50,22 @@ async fn survives(verb: &str) -> Outcome {
     within("select-ok", channel.confirm_select(ConfirmSelectOptions::default())).await??;
     durable(&channel, "kept").await?;
     for body in ["a", "b", "c"] {
-        publish_through(&channel, "", "kept", body.as_bytes()).await?;
+        confirmed(&channel, "", "kept", body.as_bytes()).await?;
     }
     exchange(&channel, "logs", ExchangeKind::Fanout).await?;
     // lapin declares queues again by the name they had, which brokers refuse for names that they made up.
-    let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
-    let fleeting = declare(&channel, "fleeting", exclusive).await?;
+    let transient = QueueDeclareOptions { auto_delete: true, ..QueueDeclareOptions::default() };
+    let fleeting = declare(&channel, "fleeting", transient).await?;
     bind(&channel, &fleeting, "logs", "", FieldTable::default()).await?;
     let mut consumer = consume(&channel, &fleeting, true).await?;
-    publish_through(&channel, "logs", "", b"before").await?;
-    same("before", next_through(&channel, &mut consumer).await?, b"before".to_vec())?;
+    confirmed(&channel, "logs", "", b"before").await?;
+    same("before", bodies(&mut consumer, 1).await?, vec!["before"])?;
 
     own.run(verb)?;
     own.run("start")?;
-    publish_through(&channel, "logs", "", b"after").await?;
-    same("after", next_through(&channel, &mut consumer).await?, b"after".to_vec())?;
+    recovered(&uri, &fleeting).await?;
+    confirmed(&channel, "logs", "", b"after").await?;
+    same("after", bodies(&mut consumer, 1).await?, vec!["after"])?;
     let mut kept = consume(&channel, "kept", true).await?;
     same("what was confirmed", bodies(&mut kept, 3).await?, vec!["a", "b", "c"])?;
     close(&connection).await
