@@ -36,8 +36,7 @@ async fn recovered(uri: &str, queue: &str) -> Outcome {
 }
 
 async fn durable(channel: &Channel, name: &str) -> Fallible<Queue> {
-    let declared =
-        channel.queue_declare(name.into(), QueueDeclareOptions::durable(), FieldTable::default());
+    let declared = channel.queue_declare(name.into(), QueueDeclareOptions::durable(), FieldTable::default());
     Ok(within("declare-ok", declared).await??)
 }
 

@@ -17,7 +17,10 @@ fn first() -> BasicProperties {
         ("long".into(), AMQPValue::LongLongInt(1 << 40)),
         ("yes".into(), AMQPValue::Boolean(true)),
         ("list".into(), AMQPValue::FieldArray(FieldArray::from(vec![text("a"), AMQPValue::LongInt(1)]))),
-        ("table".into(), AMQPValue::FieldTable(BTreeMap::from([("in".into(), AMQPValue::Double(1.5))]).into())),
+        (
+            "table".into(),
+            AMQPValue::FieldTable(BTreeMap::from([("in".into(), AMQPValue::Double(1.5))]).into()),
+        ),
     ]);
     BasicProperties::default()
         .with_headers(headers.into())
