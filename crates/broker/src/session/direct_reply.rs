@@ -11,6 +11,7 @@ use warrenmq_wire::content::ContentHeader;
 use warrenmq_wire::method::FieldTable;
 
 use super::Session;
+use crate::inbox::ConsumerKey;
 use crate::properties::with_reply_to;
 use crate::queue_cell::QueueCell;
 use crate::refusal::{not_found, precondition, queue};
@@ -51,6 +52,16 @@ impl Session {
             channel.direct_reply = Some(Arc::clone(&cell.info.name));
         }
         Ok(cell)
+    }
+
+    /// When the consumer that ends is that of the pseudo-queue, its channel may have another one.
+    pub(super) fn close_direct_reply(&mut self, key: ConsumerKey) {
+        let Some(source) = self.sources.get(key) else { return };
+        if let Some(channel) = self.channels.get_mut(source.channel)
+            && channel.direct_reply.as_ref() == Some(&source.queue.info.name)
+        {
+            channel.direct_reply = None;
+        }
     }
 
     /// The header with the made-up name in place of the pseudo-queue's; `None` when it names something else.

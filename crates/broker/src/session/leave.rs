@@ -19,6 +19,7 @@ use crate::vhost::Deletion;
 impl Session {
     /// Ends a consumer; what was sent stays outstanding, an auto-delete queue that nobody uses any more goes.
     pub(super) fn end_consumer(&mut self, key: ConsumerKey) {
+        self.close_direct_reply(key);
         let shared = self.sources.get(key).filter(|source| source.shared);
         let shared = shared.map(|source| (source.channel, source.is_counted()));
         let (mut ended, unsent) = self.detach(&[key]);
