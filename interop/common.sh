@@ -121,3 +121,12 @@ finish_counted() {
     [[ $status -eq 0 || $failed -gt 0 ]] || failed=1
     finish "$1" "$failed" "$3"
 }
+
+# restartable: a broker that tests restart while their framework runs on it. Sets AMQP_RESTART, a command that does it and ends when
+# it listens again, and AMQP_RESTART_PORT. A caller may give both; otherwise it is one of the suite's own. With neither, such tests
+# are skipped.
+restartable() {
+    [[ -z ${AMQP_RESTART:-} && -n $INTEROP_BROKER ]] || return 0
+    AMQP_RESTART_PORT=$("$INTEROP_BROKER" start restarted) || { say 'the broker that tests restart did not start'; finish 0 1 0; }
+    export AMQP_RESTART="'$INTEROP_BROKER' stop restarted && '$INTEROP_BROKER' start restarted" AMQP_RESTART_PORT
+}
