@@ -5,7 +5,7 @@
 //! their place.
 
 use crate::block::{Block, Piece};
-use crate::delivery::Attempted;
+use crate::delivery::{Attempted, Effects};
 use crate::ledger::{Ledger, Weight};
 use crate::level::Level;
 use crate::page::{PageId, PageRange, Place};
@@ -146,6 +146,11 @@ impl Queue {
         self.restore_attempts(&attempts);
         self.watch_all();
     }
+
+    /// All queues are back: what is too much leaves, as it had before a crash that has brought it back. Nobody waits for it yet.
+    pub fn begin_again(&mut self, effects: &mut Effects) {
+        self.drop_overflow(effects);
+    }
 }
 
 /// Puts what was found between two positions into its level.
@@ -233,5 +238,43 @@ fn missing(
             each(next, from - 1);
         }
         next = to + 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::{Record, RunBuilder};
+    use crate::settings::{Kind, Overflow};
+
+    #[test]
+    fn a_queue_that_a_crash_has_made_too_long_is_short_again() {
+        for (kind, overflow, ready) in [
+            (Kind::Classic, Overflow::DropHead, 1),
+            (Kind::Quorum, Overflow::DropHead, 1),
+            (Kind::Quorum, Overflow::RejectPublish, 3),
+        ] {
+            let settings = Settings { kind, overflow, max_length: Some(1), ..Settings::default() };
+            let mut builder = RunBuilder::new();
+            for body in [b"a", b"b", b"c"] {
+                let record = Record {
+                    route: &[0, 0],
+                    header: b"",
+                    body,
+                    persistent: true,
+                    priority: None,
+                    ttl: None,
+                    dead: false,
+                    due: None,
+                };
+                builder.push(record);
+            }
+            let run = builder.finish().expect("three messages");
+            let mut queue = Queue::new(settings);
+            queue.restore_run(&run, 0, 0, &Positions::new());
+            queue.restored(3, None);
+            queue.begin_again(&mut Effects::default());
+            assert_eq!(queue.ready(), ready, "{kind:?} {overflow:?}");
+        }
     }
 }

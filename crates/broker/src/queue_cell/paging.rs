@@ -168,9 +168,9 @@ impl QueueCell {
         self.keep_books(&mut state, scratch);
     }
 
-    /// All queues are back: what has expired goes.
+    /// All queues are back: what has expired or is too much goes.
     pub(crate) fn begin_again(&self, scratch: &mut Scratch) {
-        self.with(u64::MAX, scratch, |_, _| {});
+        self.with(u64::MAX, scratch, Queue::begin_again);
     }
 
     /// Notes what a command means for the disk.
