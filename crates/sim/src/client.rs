@@ -75,6 +75,11 @@ impl Client {
         self.is_open && self.waiting.is_none() && !self.todo.is_empty()
     }
 
+    /// Whether it waits for the answer to a get.
+    pub fn waits_for_get(&self) -> bool {
+        matches!(self.waiting, Some(Op { ask: Ask::Get { .. }, .. }))
+    }
+
     /// Puts an operation behind the others.
     pub fn plan(&mut self, op: Op) {
         self.todo.push_back(op);
@@ -117,12 +122,7 @@ impl Client {
                 }
             }
             Said::Ack(..) | Said::Nack(..) => {}
-            Said::Close(..) => {
-                self.waiting = None;
-                self.channels.remove(&heard.channel);
-                self.todo.push_front(Op { channel: heard.channel, ask: Ask::OpenChannel });
-                self.todo.push_front(Op { channel: heard.channel, ask: Ask::CloseOk });
-            }
+            Said::Close(..) => self.closed(heard.channel),
             Said::Reply(id, _) if !self.is_open => self.shake_hands(*id),
             Said::Reply(..) => {
                 if let Some(op) = self.waiting.take() {
@@ -131,6 +131,24 @@ impl Client {
             }
         }
         Some(heard)
+    }
+
+    /// The broker has closed a channel: what was to be asked on it is forgotten, and it is opened again.
+    fn closed(&mut self, channel: Number) {
+        self.channels.remove(&channel);
+        self.todo.retain(|op| op.channel != channel);
+        match self.waiting.as_ref().map(|op| (op.channel, &op.ask)) {
+            // Its own close has met the broker's, and will be answered.
+            Some((_, Ask::CloseConnection)) => return,
+            Some((on, Ask::CloseChannel)) if on == channel => {
+                self.todo.push_front(Op { channel, ask: Ask::OpenChannel });
+                return;
+            }
+            Some((on, _)) if on == channel => self.waiting = None,
+            _ => {}
+        }
+        self.todo.push_front(Op { channel, ask: Ask::OpenChannel });
+        self.todo.push_front(Op { channel, ask: Ask::CloseOk });
     }
 
     fn shake_hands(&mut self, id: (u16, u16)) {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: written apart from the broker's own codec, and strict, so it also judges what the broker sends.
 
+use crate::content::{Content, Reader, properties, put_properties};
 use crate::message::Message;
 
 /// What a client sends first.
@@ -78,6 +79,11 @@ impl Arguments {
         Arguments::default()
     }
 
+    /// What was written.
+    pub fn into_octets(self) -> Vec<u8> {
+        self.0
+    }
+
     /// An octet, or up to eight bits.
     #[must_use]
     pub fn octet(mut self, octet: u8) -> Arguments {
@@ -123,7 +129,7 @@ impl Arguments {
     }
 }
 
-/// Entries of a table: numbers and texts.
+/// Entries of a table.
 #[derive(Debug, Default, Clone)]
 pub struct Table(Vec<u8>);
 
@@ -137,7 +143,8 @@ impl Table {
         self
     }
 
-    /// A boolean.
+    /// With a boolean.
+    #[must_use]
     pub fn flag(mut self, key: &str, flag: bool) -> Table {
         self.key(key);
         self.0.extend_from_slice(&[b't', flag.into()]);
@@ -151,6 +158,21 @@ impl Table {
         self.0.push(b'S');
         self.0.extend_from_slice(&(text.len() as u32).to_be_bytes());
         self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    /// With an array of texts.
+    #[must_use]
+    pub fn texts(mut self, key: &str, texts: &[&str]) -> Table {
+        self.key(key);
+        self.0.push(b'A');
+        let octets: usize = texts.iter().map(|text| 5 + text.len()).sum();
+        self.0.extend_from_slice(&(octets as u32).to_be_bytes());
+        for text in texts {
+            self.0.push(b'S');
+            self.0.extend_from_slice(&(text.len() as u32).to_be_bytes());
+            self.0.extend_from_slice(text.as_bytes());
+        }
         self
     }
 
@@ -175,18 +197,7 @@ pub fn put_method(out: &mut Vec<u8>, channel: u16, (class, method): (u16, u16), 
 pub fn put_publish(out: &mut Vec<u8>, channel: u16, exchange: &str, key: &str, message: &Message) {
     let arguments = Arguments::new().short(0).shortstr(exchange).shortstr(key).octet(0);
     put_method(out, channel, ids::BASIC_PUBLISH, &arguments);
-    let mut header = vec![0, 60, 0, 0];
-    header.extend_from_slice(&(message.octets as u64).to_be_bytes());
-    let delayed = if message.delay > 0 { flag::HEADERS } else { 0 };
-    let flags = delayed | flag::DELIVERY_MODE | flag::PRIORITY | flag::TIMESTAMP;
-    header.extend_from_slice(&flags.to_be_bytes());
-    if message.delay > 0 {
-        let table = Table::default().number("x-delay", message.delay);
-        header.extend_from_slice(&Arguments::new().longstr(table.octets()).0);
-    }
-    header.extend_from_slice(&[1 + u8::from(message.persistent), message.priority]);
-    header.extend_from_slice(&u64::from(message.id).to_be_bytes());
-    put_frame(out, HEADER, channel, &header);
+    put_frame(out, HEADER, channel, &put_properties(message));
     for part in message.body().chunks(PAYLOAD_MAX) {
         put_frame(out, BODY, channel, part);
     }
@@ -198,13 +209,6 @@ fn put_frame(out: &mut Vec<u8>, kind: u8, channel: u16, payload: &[u8]) {
     out.extend_from_slice(&(payload.len() as u32).to_be_bytes());
     out.extend_from_slice(payload);
     out.push(FRAME_END);
-}
-
-mod flag {
-    pub(super) const HEADERS: u16 = 1 << 13;
-    pub(super) const DELIVERY_MODE: u16 = 1 << 12;
-    pub(super) const PRIORITY: u16 = 1 << 11;
-    pub(super) const TIMESTAMP: u16 = 1 << 6;
 }
 
 /// Something that the broker said, whole.
@@ -249,21 +253,6 @@ pub enum Said {
     Close(u16, String),
     /// Any other method, with the message count if it has one.
     Reply((u16, u16), u32),
-}
-
-/// A message as it came.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Content {
-    /// What the property `timestamp` says.
-    pub stamp: u64,
-    /// `delivery-mode` 2.
-    pub persistent: bool,
-    /// It has headers: it died somewhere.
-    pub died: bool,
-    /// `x-delivery-count`.
-    pub returns: Option<u64>,
-    /// The body.
-    pub body: Vec<u8>,
 }
 
 /// Makes events out of octets as they come.
@@ -324,7 +313,7 @@ impl Decoder {
             }
             (HEADER, Some((mut heard, u64::MAX))) if heard.channel == channel => {
                 let (size, content) =
-                    header(payload).ok_or_else(|| format!("a malformed header {payload:?}"))?;
+                    properties(payload).ok_or_else(|| format!("a malformed header {payload:?}"))?;
                 heard.octets += octets;
                 *heard.content() = content;
                 Ok(self.with_body(heard, size))
@@ -356,43 +345,6 @@ impl Heard {
     }
 }
 
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*taken)
-    }
-
-    fn octet(&mut self) -> Option<u8> {
-        self.take().map(u8::from_be_bytes)
-    }
-
-    fn short(&mut self) -> Option<u16> {
-        self.take().map(u16::from_be_bytes)
-    }
-
-    fn long(&mut self) -> Option<u32> {
-        self.take().map(u32::from_be_bytes)
-    }
-
-    fn longlong(&mut self) -> Option<u64> {
-        self.take().map(u64::from_be_bytes)
-    }
-
-    fn octets(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn shortstr(&mut self) -> Option<&'a [u8]> {
-        let count = self.octet()?;
-        self.octets(count.into())
-    }
-}
-
 fn method(payload: &[u8]) -> Option<Said> {
     let mut reader = Reader(payload);
     let id = (reader.short()?, reader.short()?);
@@ -418,33 +370,6 @@ fn method(payload: &[u8]) -> Option<Said> {
         ids::QUEUE_PURGE_OK | ids::QUEUE_DELETE_OK => Said::Reply(id, reader.long()?),
         _ => Said::Reply(id, 0),
     })
-}
-
-/// Keys of headers with their lengths, and the type of what follows.
-const X_DEATH: &[u8] = b"\x07x-deathA";
-const X_DELIVERY_COUNT: &[u8] = b"\x10x-delivery-countl";
-
-/// Size of the body, and the properties.
-fn header(payload: &[u8]) -> Option<(u64, Content)> {
-    let mut reader = Reader(payload);
-    let (class, _weight, size, flags) =
-        (reader.short()?, reader.short()?, reader.longlong()?, reader.short()?);
-    if class != 60 || flags & !flag::HEADERS != flag::DELIVERY_MODE | flag::PRIORITY | flag::TIMESTAMP {
-        return None;
-    }
-    let mut headers: &[u8] = &[];
-    if flags & flag::HEADERS != 0 {
-        let count = reader.long()?;
-        headers = reader.octets(count as usize)?;
-    }
-    let died = headers.windows(X_DEATH.len()).any(|key| key == X_DEATH);
-    let at = headers.windows(X_DELIVERY_COUNT.len()).position(|key| key == X_DELIVERY_COUNT);
-    let returns = at.and_then(|at| headers.get(at + X_DELIVERY_COUNT.len()..)?.first_chunk());
-    let returns = returns.map(|number| u64::from_be_bytes(*number));
-    let persistent = reader.octet()? == 2;
-    let _priority = reader.octet()?;
-    let stamp = reader.longlong()?;
-    reader.0.is_empty().then_some((size, Content { stamp, persistent, died, returns, body: Vec::new() }))
 }
 
 impl std::fmt::Display for Said {

@@ -10,6 +10,7 @@ use warrenmq_broker::{Limits, Worker};
 use warrenmq_testkit::disk::Crash;
 
 use crate::bounds;
+use crate::message::Message;
 use crate::node::End;
 use crate::op::{Ask, Number, To, Verdict};
 use crate::oracle::Ruling;
@@ -205,7 +206,7 @@ fn spell(world: &mut World, letter: Letter) -> Ruling {
 }
 
 fn publish(world: &mut World, channel: Number, to: To) {
-    let message = world.new_message(BODY_OCTETS, true, 0);
+    let message = world.new_message(Message { octets: BODY_OCTETS, persistent: true, ..Message::default() });
     world.plan(world.clients.len() - 1, channel, Ask::Publish(message, to));
 }
 
@@ -246,7 +247,7 @@ fn travel(world: &mut World) -> Ruling {
 
 fn topology() -> Topology {
     let plain = Kind { durable: true, ..Kind::default() };
-    Topology { queues: vec![plain, plain], exchanges: vec![vec![A, B]] }
+    Topology { queues: vec![plain, plain], exchanges: vec![vec![A, B]], ..Topology::default() }
 }
 
 fn limits() -> Limits {

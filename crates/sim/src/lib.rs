@@ -4,6 +4,8 @@
 
 pub mod bounds;
 pub mod client;
+pub mod content;
+pub mod draft;
 pub mod frames;
 pub mod histories;
 pub mod link;
@@ -11,7 +13,9 @@ pub mod message;
 pub mod node;
 pub mod op;
 pub mod oracle;
+pub mod policy;
 pub mod rng;
+pub mod rules;
 pub mod scheduler;
 pub mod seeds;
 pub mod topology;

@@ -1,13 +1,15 @@
 //! Bodies that can be recognised. Invariant: a body is a function of its message's number and length, so that torn, mixed or
 //! invented content differs from it.
 
+use crate::frames::Table;
 use crate::rng::Rng;
+use crate::topology::{Name, queue_name};
 
 /// Number of a message, unique in a run. It travels in the property `timestamp` and at the start of the body.
 pub type MessageId = u32;
 
 /// What was published.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Message {
     /// Its number.
     pub id: MessageId,
@@ -19,6 +21,14 @@ pub struct Message {
     pub priority: u8,
     /// How long it waits before it is routed, in milliseconds; 0 for what does not wait.
     pub delay: u64,
+    /// `expiration`, in milliseconds.
+    pub expiration: Option<u64>,
+    /// The header `CC` has the name of this queue.
+    pub cc: Option<Name>,
+    /// The header `BCC` has.
+    pub bcc: Option<Name>,
+    /// The header `x-recent-history-no-store` is true.
+    pub no_store: bool,
 }
 
 impl Message {
@@ -31,5 +41,38 @@ impl Message {
         }
         body.truncate(self.octets);
         body
+    }
+
+    /// Whether it is published with headers.
+    pub fn has_headers(&self) -> bool {
+        self.delay > 0 || self.cc.is_some() || self.bcc.is_some() || self.no_store
+    }
+
+    /// The headers that it is published with.
+    pub fn headers(&self) -> Table {
+        let delayed = if self.delay > 0 { self.delay.cast_signed() } else { 0 };
+        self.headers_with(delayed, self.bcc)
+    }
+
+    /// The headers that it is delivered with, in front of what brokers add: nobody sees a `BCC`, and how long it has waited is negative.
+    pub fn headers_delivered(&self) -> Table {
+        self.headers_with(-self.delay.cast_signed(), None)
+    }
+
+    fn headers_with(&self, delay: i64, bcc: Option<Name>) -> Table {
+        let mut table = Table::default();
+        if delay != 0 {
+            table = table.number("x-delay", delay.cast_unsigned());
+        }
+        if let Some(name) = self.cc {
+            table = table.texts("CC", &[&queue_name(name)]);
+        }
+        if let Some(name) = bcc {
+            table = table.texts("BCC", &[&queue_name(name)]);
+        }
+        if self.no_store {
+            table = table.flag("x-recent-history-no-store", true);
+        }
+        table
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
-use warrenmq_broker::{Broker, Commits, Durability, Limits, Options, Session, Worker};
+use warrenmq_broker::policy::{Policy, PolicyKind};
+use warrenmq_broker::{Broker, Commits, Durability, Limits, Options, ParameterError, Session, Worker};
 use warrenmq_store::MemoryDefinitions;
 use warrenmq_testkit::disk::{Crash, SimDisk};
 
@@ -80,6 +81,34 @@ impl Node {
     /// Does what is due.
     pub fn handle_timers(&self) {
         self.broker.handle_timers(self.now);
+    }
+
+    /// Sets a policy.
+    ///
+    /// # Errors
+    /// What the broker says.
+    pub fn set_policy(&self, kind: PolicyKind, policy: Policy) -> Result<(), ParameterError> {
+        self.broker.set_policy(kind, policy, self.now)
+    }
+
+    /// Clears a policy.
+    ///
+    /// # Errors
+    /// What the broker says.
+    pub fn clear_policy(&self, kind: PolicyKind, name: &str) -> Result<(), ParameterError> {
+        self.broker.clear_policy(kind, "/", name, self.now)
+    }
+
+    /// All policies of a kind.
+    pub fn policies(&self, kind: PolicyKind) -> Vec<Arc<Policy>> {
+        self.broker.policies(kind, Some("/"))
+    }
+
+    /// The names of the user policy and the operator policy that count for a queue; `None` if it is not there.
+    pub fn queue_policy(&self, queue: &str) -> Option<[Option<String>; 2]> {
+        let applied = self.broker.queue_policy("/", queue)?;
+        let name = |policy: Option<Arc<Policy>>| policy.map(|policy| policy.name.clone());
+        Some([name(applied.policy), name(applied.operator_policy)])
     }
 
     /// One step of the storage; says whether there may be more to do.

@@ -3,10 +3,8 @@
 
 use crate::frames::{Arguments, Table, ids, put_method, put_publish};
 use crate::message::Message;
+use crate::policy::DIRECT;
 use crate::topology::{Name, Topology, exchange_name, queue_name};
-
-/// The name of the exchange that delays.
-const DELAYING: &str = "delaying";
 
 /// Number of a channel.
 pub type Number = u16;
@@ -41,10 +39,10 @@ pub enum Ask {
     Rollback,
     /// exchange.declare.
     Exchange(usize),
-    /// exchange.declare of the exchange that delays.
-    Delaying,
+    /// exchange.declare of one that there is once.
+    Special(Special),
     /// queue.bind of that exchange to the queue.
-    BindDelaying(Name),
+    BindSpecial(Special, Name),
     /// queue.declare.
     Declare(Name),
     /// queue.declare, passive: how many are ready?
@@ -65,6 +63,8 @@ pub enum Ask {
         consumer: u32,
         /// Acknowledged when sent.
         no_ack: bool,
+        /// `x-consumer-timeout`, milliseconds.
+        timeout: Option<u64>,
     },
     /// basic.cancel.
     Cancel(u32),
@@ -99,6 +99,21 @@ pub enum To {
     Exchange(usize),
     /// The exchange that delays, to one queue.
     Delaying(Name),
+    /// The exchange that keeps the last messages, to its queues.
+    Remembering,
+    /// The direct exchange, to one queue or to its alternate.
+    Direct(Name),
+}
+
+/// Exchanges of which there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Special {
+    /// `x-delayed-message`: holds messages back, then routes them by their keys.
+    Delaying,
+    /// `x-recent-history`: who is bound gets the last messages.
+    Remembering,
+    /// `direct`, perhaps with an alternate exchange.
+    Direct,
 }
 
 /// What becomes of deliveries.
@@ -135,13 +150,12 @@ impl Op {
                 let arguments = none().short(0).shortstr(&exchange_name(*exchange)).shortstr(kind);
                 (ids::EXCHANGE_DECLARE, arguments.octet(2).longstr(&[]))
             }
-            Ask::Delaying => {
-                let kind = Table::default().text("x-delayed-type", "direct");
-                let names = none().short(0).shortstr(DELAYING).shortstr("x-delayed-message");
-                (ids::EXCHANGE_DECLARE, names.octet(2).longstr(kind.octets()))
+            Ask::Special(special) => {
+                let names = none().short(0).shortstr(special.name()).shortstr(special.exchange_type());
+                (ids::EXCHANGE_DECLARE, names.octet(2).longstr(special.arguments(topology).octets()))
             }
-            Ask::BindDelaying(name) => {
-                let names = none().short(0).shortstr(&queue_name(*name)).shortstr(DELAYING);
+            Ask::BindSpecial(special, name) => {
+                let names = none().short(0).shortstr(&queue_name(*name)).shortstr(special.name());
                 (ids::QUEUE_BIND, names.shortstr(&queue_name(*name)).octet(0).longstr(&[]))
             }
             Ask::Declare(name) => {
@@ -160,9 +174,11 @@ impl Op {
             Ask::Purge(name) => (ids::QUEUE_PURGE, none().short(0).shortstr(&queue_name(*name)).octet(0)),
             Ask::Delete(name) => (ids::QUEUE_DELETE, none().short(0).shortstr(&queue_name(*name)).octet(0)),
             Ask::Prefetch(count) => (ids::BASIC_QOS, none().long(0).short(*count).octet(0)),
-            Ask::Consume { name, consumer, no_ack } => {
+            Ask::Consume { name, consumer, no_ack, timeout } => {
                 let names = none().short(0).shortstr(&queue_name(*name)).shortstr(&consumer.to_string());
-                (ids::BASIC_CONSUME, names.octet(u8::from(*no_ack) << 1).longstr(&[]))
+                let arguments = timeout.map(|timeout| Table::default().number("x-consumer-timeout", timeout));
+                let arguments = arguments.unwrap_or_default();
+                (ids::BASIC_CONSUME, names.octet(u8::from(*no_ack) << 1).longstr(arguments.octets()))
             }
             Ask::Cancel(consumer) => (ids::BASIC_CANCEL, none().shortstr(&consumer.to_string()).octet(0)),
             Ask::Get { name, no_ack } => {
@@ -174,13 +190,45 @@ impl Op {
                 let (exchange, key) = match to {
                     To::Queue(name) => (String::new(), queue_name(*name)),
                     To::Exchange(exchange) => (exchange_name(*exchange), String::new()),
-                    To::Delaying(name) => (DELAYING.to_owned(), queue_name(*name)),
+                    To::Delaying(name) => (Special::Delaying.name().to_owned(), queue_name(*name)),
+                    To::Remembering => (Special::Remembering.name().to_owned(), String::new()),
+                    To::Direct(name) => (Special::Direct.name().to_owned(), queue_name(*name)),
                 };
                 put_publish(out, self.channel, &exchange, &key, message);
                 return;
             }
         };
         put_method(out, self.channel, id, &arguments);
+    }
+}
+
+impl Special {
+    fn name(self) -> &'static str {
+        match self {
+            Special::Delaying => "delaying",
+            Special::Remembering => "remembering",
+            Special::Direct => DIRECT,
+        }
+    }
+
+    fn exchange_type(self) -> &'static str {
+        match self {
+            Special::Delaying => "x-delayed-message",
+            Special::Remembering => "x-recent-history",
+            Special::Direct => "direct",
+        }
+    }
+
+    fn arguments(self, topology: &Topology) -> Table {
+        let table = Table::default();
+        match self {
+            Special::Delaying => table.text("x-delayed-type", "direct"),
+            Special::Remembering => table.number("x-recent-history-length", topology.history.unwrap_or(1)),
+            Special::Direct => match topology.alternate {
+                Some(exchange) => table.text("alternate-exchange", &exchange_name(exchange)),
+                None => table,
+            },
+        }
     }
 }
 

@@ -7,9 +7,11 @@ use warrenmq_broker::Worker;
 use warrenmq_testkit::disk::Operation;
 
 use crate::bounds;
-use crate::client::Mode;
+use crate::client::{Client, Mode};
+use crate::draft;
+use crate::message::Message;
 use crate::node::End;
-use crate::op::{Ask, Number, To, Verdict};
+use crate::op::{Ask, Number, Special, To, Verdict};
 use crate::oracle::Ruling;
 use crate::rng::Rng;
 use crate::topology::{Kind, Name, Topology};
@@ -90,7 +92,10 @@ impl Scheduler {
             50..84 => self.ask(client),
             84..92 => self.steps(),
             92..94 => self.trouble(),
-            94..99 => {
+            94 => self.policy(),
+            // When a get that waits for the disk is a use of its queue could not be seen.
+            95..99 if self.world.clients.iter().any(Client::waits_for_get) => self.steps(),
+            95..99 => {
                 let longest = [3, 30, 400][self.rng.below(3)];
                 let milliseconds = self.rng.between(1, longest);
                 self.world.advance(milliseconds);
@@ -225,7 +230,8 @@ impl Scheduler {
             return self.network(client);
         };
         match self.rng.below(100) {
-            0..42 => self.publish(client, channel),
+            0..41 => self.publish(client, channel),
+            41 => self.bind(client, channel),
             42..70 => self.settle(client, channel),
             70..78 => self.consume(client, channel),
             78..86 => self.get(client, channel),
@@ -263,19 +269,14 @@ impl Scheduler {
     }
 
     fn publish(&mut self, client: usize, channel: Number) {
-        let mode = self.world.clients[client].channels[&channel].mode;
-        let to = if self.rng.chance(1, 3) {
-            To::Exchange(self.rng.below(self.world.topology.exchanges.len()))
-        } else {
-            let name = 1 + self.rng.below(self.world.topology.queues.len() - 1);
-            // Whether a queue that may refuse has taken a message is only known by its confirm.
-            let ambiguous = self.kind(name).rejects && mode != Mode::Confirm;
-            To::Queue(if ambiguous { 1 } else { name })
-        };
         if let Some(name) = self.world.topology.waits().filter(|_| self.rng.chance(1, 4)) {
             return self.publish_delayed(client, channel, name);
         }
+        let to = self.destination();
         let persistent = self.rng.chance(5, 6);
+        let ttl = [0, 10, 200][self.rng.below(3)];
+        let expiration = self.rng.chance(1, 12).then_some(ttl);
+        let draft = Message { persistent, expiration, ..Message::default() };
         for _ in 0..=self.rng.below(6) {
             let octets = match self.rng.below(20) {
                 0..8 if self.is_heavy => self.rng.between(4_000, 40_000),
@@ -283,9 +284,34 @@ impl Scheduler {
                 1..6 => self.rng.between(100, 600),
                 _ => self.rng.between(0, 60),
             };
-            let priority = self.rng.below(5) as u8;
-            let message = self.world.new_message(octets as usize, persistent, priority);
+            let draft = Message { octets: octets as usize, priority: self.rng.below(5) as u8, ..draft };
+            let draft = self.with_headers(draft, to);
+            let message = self.world.new_message(draft);
             self.world.plan(client, channel, Ask::Publish(message, to));
+        }
+    }
+
+    fn destination(&mut self) -> To {
+        let name = 1 + self.rng.below(self.world.topology.queues.len() - 1);
+        match self.rng.below(9) {
+            0..3 => To::Exchange(self.rng.below(self.world.topology.exchanges.len())),
+            3 => To::Direct(name),
+            4 | 5 if self.world.topology.history.is_some() => To::Remembering,
+            _ => To::Queue(name),
+        }
+    }
+
+    /// Some messages have headers that say where else they go, or that nobody is to keep them.
+    fn with_headers(&mut self, draft: Message, to: To) -> Message {
+        let free = self.world.topology.free();
+        match to {
+            To::Queue(_) if self.rng.chance(1, 8) => {
+                let cc = self.rng.pick(&free).copied();
+                let bcc = self.rng.pick(&free).copied().filter(|_| self.rng.chance(1, 2));
+                Message { cc, bcc, ..draft }
+            }
+            To::Remembering => Message { no_store: self.rng.chance(1, 4), ..draft },
+            _ => draft,
         }
     }
 
@@ -293,9 +319,30 @@ impl Scheduler {
         let longest = [5, 50, 1000, 200_000, 20_000_000, 2_000_000_000][self.rng.below(6)];
         for _ in 0..=self.rng.below(6) {
             let (octets, delay) = (self.rng.between(0, 300) as usize, self.rng.between(1, longest));
-            let message = self.world.new_delayed(octets, delay);
+            let message =
+                self.world.new_message(Message { octets, delay, persistent: true, ..Message::default() });
             self.world.plan(client, channel, Ask::Publish(message, To::Delaying(name)));
         }
+    }
+
+    /// A queue is declared, or bound to one of the exchanges that get their queues while messages pass.
+    fn bind(&mut self, client: usize, channel: Number) {
+        let Some(name) = self.rng.pick(&self.world.topology.free()).copied() else { return };
+        if self.world.oracle.rules(name).is_none() {
+            return self.world.plan_declare(client, channel, name);
+        }
+        let special = match self.world.topology.history {
+            Some(_) if self.rng.chance(2, 3) => Special::Remembering,
+            _ => Special::Direct,
+        };
+        self.world.plan(client, channel, Ask::BindSpecial(special, name));
+    }
+
+    /// An operator changes a policy.
+    fn policy(&mut self) -> Ruling {
+        let Scheduler { world, rng, .. } = self;
+        let (id, policy) = draft::policy(rng, &world.topology, &world.oracle.policies());
+        world.set_policy(id, policy)
     }
 
     fn settle(&mut self, client: usize, channel: Number) {
@@ -315,8 +362,10 @@ impl Scheduler {
         if self.world.clients[client].channels[&channel].consumers.len() < CONSUMERS_MAX {
             let prefetch = [0, 1, 2, 3, 10][self.rng.below(5)];
             let (consumer, no_ack) = (self.world.new_consumer(), self.rng.chance(1, 4));
+            let longest = [10, 100, 1000][self.rng.below(3)];
+            let timeout = self.rng.chance(1, 6).then(|| self.rng.between(1, longest));
             self.world.plan(client, channel, Ask::Prefetch(prefetch));
-            self.world.plan(client, channel, Ask::Consume { name, consumer, no_ack });
+            self.world.plan(client, channel, Ask::Consume { name, consumer, no_ack, timeout });
         }
     }
 
@@ -345,17 +394,13 @@ impl Scheduler {
 
     fn purge(&mut self, client: usize, channel: Number) {
         // Dead letters may be on their way into their queue unseen: what a purge takes could not be told.
-        if let Some(name) =
-            self.any_queue().filter(|name| !self.kind(*name).takes_dead && !self.kind(*name).waits)
-        {
+        if let Some(name) = self.any_queue().filter(|name| self.kind(*name).is_free()) {
             self.world.plan(client, channel, Ask::Purge(name));
         }
     }
 
     fn delete(&mut self, client: usize, channel: Number) {
-        if let Some(name) =
-            self.any_queue().filter(|name| !self.kind(*name).takes_dead && !self.kind(*name).waits)
-        {
+        if let Some(name) = self.any_queue().filter(|name| self.kind(*name).is_free()) {
             self.world.plan(client, channel, Ask::Delete(name));
             if self.rng.chance(3, 4) {
                 self.world.plan_declare(client, channel, name);

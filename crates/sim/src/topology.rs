@@ -3,9 +3,15 @@
 
 use crate::frames::Table;
 use crate::rng::Rng;
+use crate::rules::{Overflow, Rules};
 
 /// Number of a queue's name.
 pub type Name = usize;
+
+/// Where dead letters go.
+pub const GRAVEYARD: Name = 0;
+/// The fanout that is the alternate of the direct exchange, if one is declared with it.
+const ALTERNATE: usize = 0;
 
 /// What a queue is declared as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,26 +20,18 @@ pub struct Kind {
     pub durable: bool,
     /// `x-max-priority`.
     pub max_priority: u8,
-    /// `x-message-ttl`, milliseconds.
-    pub ttl: Option<u64>,
-    /// `x-max-length`.
-    pub max_length: Option<u64>,
-    /// `x-max-length-bytes`.
-    pub max_octets: Option<u64>,
-    /// `x-overflow` is `reject-publish`.
-    pub rejects: bool,
     /// `x-single-active-consumer`.
     pub single_active: bool,
     /// `x-warren-expire-anywhere`.
     pub expire_anywhere: bool,
-    /// Dead letters go to the queue of this name.
-    pub dead_letters: Option<Name>,
-    /// Others send their dead letters here.
+    /// Others send their dead letters here. It stays as it is.
     pub takes_dead: bool,
-    /// The exchange that delays leads here. It is never deleted.
+    /// The exchange that delays leads here. It stays as it is, and is never deleted.
     pub waits: bool,
     /// `x-queue-type` is `quorum`.
     pub quorum: bool,
+    /// What its other arguments say.
+    pub own: Rules,
 }
 
 /// Queues and exchanges.
@@ -41,68 +39,47 @@ pub struct Kind {
 pub struct Topology {
     /// Queues by name.
     pub queues: Vec<Kind>,
-    /// The queues that are bound to each exchange.
+    /// The queues that are bound to each fanout.
     pub exchanges: Vec<Vec<Name>>,
+    /// The direct exchange is declared with an alternate.
+    pub alternate: Option<usize>,
+    /// How much the exchange keeps that keeps the last messages, if there is one.
+    pub history: Option<u64>,
 }
 
 impl Topology {
     /// Some queues of each kind, and one or two exchanges.
     pub fn of(rng: &mut Rng) -> Topology {
         let plain = Kind { durable: true, ..Kind::default() };
-        let graveyard = 0;
         let mut queues = vec![Kind { takes_dead: true, ..plain }, plain];
         for _ in 0..rng.between(1, 4) {
-            queues.push(match rng.below(14) {
-                0..2 => plain,
-                2 => Kind { single_active: true, ..plain },
-                3 => Kind { max_priority: 3, ..plain },
-                4 => match rng.below(2) {
-                    0 => Kind { max_length: Some(rng.between(0, 6)), ..plain },
-                    _ => Kind { max_octets: Some(rng.between(0, 2000)), ..plain },
-                },
-                5 => match rng.below(2) {
-                    0 => Kind { max_length: Some(rng.between(1, 6)), rejects: true, ..plain },
-                    _ => Kind { max_octets: Some(rng.between(50, 2000)), rejects: true, ..plain },
-                },
-                6 => {
-                    let ttl = Some([0, 20, 300][rng.below(3)]);
-                    Kind { ttl, expire_anywhere: rng.below(2) == 0, ..plain }
-                }
-                7 => Kind { dead_letters: Some(graveyard), ..plain },
-                8 => match rng.below(2) {
-                    0 => Kind { dead_letters: Some(graveyard), ttl: Some(rng.between(5, 200)), ..plain },
-                    _ => Kind { dead_letters: Some(graveyard), max_length: Some(rng.between(1, 6)), ..plain },
-                },
-                9 => Kind { durable: false, ..plain },
-                _ => Kind { quorum: true, ..plain },
-            });
+            queues.push(some_kind(rng));
         }
         if rng.chance(1, 2) {
             queues.push(Kind { waits: true, ..plain });
         }
-        // A refusal of one queue would make the confirm of the others' copies ambiguous.
-        let is_bindable = |kind: &Kind| !kind.takes_dead && !kind.rejects && !kind.waits;
-        let bindable: Vec<Name> = (0..queues.len()).filter(|name| is_bindable(&queues[*name])).collect();
+        let bindable: Vec<Name> = (0..queues.len()).filter(|name| queues[*name].is_free()).collect();
         let exchanges = (0..rng.between(1, 2)).map(|_| {
             let mut bound: Vec<Name> =
                 (0..rng.between(2, 3)).filter_map(|_| rng.pick(&bindable).copied()).collect();
             bound.sort_unstable();
             bound.dedup();
-            // Of two dead letters of one message it could not be told which queue they come from.
-            let mut deadly = 0;
-            bound.retain(|name| {
-                deadly += usize::from(queues[*name].dead_letters.is_some());
-                queues[*name].dead_letters.is_none() || deadly == 1
-            });
             bound
         });
         let exchanges = exchanges.collect();
-        Topology { queues, exchanges }
+        let alternate = rng.chance(1, 3).then_some(ALTERNATE);
+        let history = rng.chance(1, 3).then(|| rng.between(1, 4));
+        Topology { queues, exchanges, alternate, history }
     }
 
     /// The queue that the exchange that delays leads to, if there is one.
     pub fn waits(&self) -> Option<Name> {
         self.queues.iter().position(|kind| kind.waits)
+    }
+
+    /// Queues that may be bound to anything, and that policies may be for.
+    pub fn free(&self) -> Vec<Name> {
+        (0..self.queues.len()).filter(|name| self.queues[*name].is_free()).collect()
     }
 
     /// The type of an exchange: all of its queues get each message. Of one queue that is true of types that choose one, too,
@@ -116,25 +93,60 @@ impl Topology {
     }
 }
 
+/// A queue of some kind.
+fn some_kind(rng: &mut Rng) -> Kind {
+    let plain = Kind { durable: true, ..Kind::default() };
+    let with = |own: Rules| Kind { own, ..plain };
+    let none = Rules::default();
+    let to_grave = Rules { dead_letters: Some(GRAVEYARD), ..none };
+    match rng.below(17) {
+        0..2 => plain,
+        2 => Kind { single_active: true, quorum: rng.chance(1, 2), ..plain },
+        3 => Kind { max_priority: 3, ..plain },
+        4 => with(match rng.below(2) {
+            0 => Rules { max_length: Some(rng.between(0, 6)), ..none },
+            _ => Rules { max_octets: Some(rng.between(0, 2000)), ..none },
+        }),
+        5 => {
+            let overflow = Some(if rng.chance(1, 2) { Overflow::Reject } else { Overflow::RejectDlx });
+            let dead_letters = rng.chance(2, 3).then_some(GRAVEYARD);
+            with(match rng.below(2) {
+                0 => Rules { max_length: Some(rng.between(1, 6)), overflow, dead_letters, ..none },
+                _ => Rules { max_octets: Some(rng.between(50, 2000)), overflow, dead_letters, ..none },
+            })
+        }
+        6 => {
+            let ttl = Some([0, 20, 300][rng.below(3)]);
+            Kind { expire_anywhere: rng.below(2) == 0, ..with(Rules { ttl, ..none }) }
+        }
+        7 => with(to_grave),
+        8 => with(match rng.below(2) {
+            0 => Rules { ttl: Some(rng.between(5, 200)), ..to_grave },
+            _ => Rules { max_length: Some(rng.between(1, 6)), ..to_grave },
+        }),
+        9 => Kind { durable: false, ..plain },
+        10 => with(Rules { expires: Some([50, 500, 3000][rng.below(3)]), ..none }),
+        11 => with(Rules { consumer_timeout: Some([50, 400][rng.below(2)]), ..none }),
+        12 => Kind { expire_anywhere: true, ..plain },
+        13 => {
+            let delivery_limit = Some(rng.between(0, 3));
+            let dead_letters = rng.chance(2, 3).then_some(GRAVEYARD);
+            Kind { quorum: true, ..with(Rules { delivery_limit, dead_letters, ..none }) }
+        }
+        // Nothing dies of coming back.
+        _ => Kind { quorum: true, ..with(Rules { delivery_limit: Some(1_000_000), ..none }) },
+    }
+}
+
 impl Kind {
     /// The arguments of its declare.
     pub fn arguments(&self) -> Table {
         let mut table = Table::default();
         if self.quorum {
-            // Nothing dies of coming back.
-            table = table.text("x-queue-type", "quorum").number("x-delivery-limit", 1_000_000);
+            table = table.text("x-queue-type", "quorum");
         }
         if self.max_priority > 0 {
             table = table.number("x-max-priority", self.max_priority.into());
-        }
-        if let Some(ttl) = self.ttl {
-            table = table.number("x-message-ttl", ttl);
-        }
-        if let Some(max) = self.max_length {
-            table = table.number("x-max-length", max);
-        }
-        if let Some(max) = self.max_octets {
-            table = table.number("x-max-length-bytes", max);
         }
         if self.single_active {
             table = table.flag("x-single-active-consumer", true);
@@ -142,19 +154,17 @@ impl Kind {
         if self.expire_anywhere {
             table = table.flag("x-warren-expire-anywhere", true);
         }
-        if self.rejects {
-            table = table.text("x-overflow", "reject-publish");
-        }
-        if let Some(name) = self.dead_letters {
-            table = table.text("x-dead-letter-exchange", "");
-            table = table.text("x-dead-letter-routing-key", &queue_name(name));
-        }
-        table
+        self.own.put_arguments(table)
     }
 
     /// The level of a message's priority here.
     pub fn level(&self, priority: u8) -> u8 {
         priority.min(if self.quorum { 31 } else { self.max_priority })
+    }
+
+    /// It does not have to stay as it is.
+    pub fn is_free(&self) -> bool {
+        !self.takes_dead && !self.waits
     }
 }
 

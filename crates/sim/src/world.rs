@@ -2,15 +2,17 @@
 //!
 //! Invariant: nothing happens by itself; whoever calls decides what is next.
 
+use warrenmq_broker::policy::PolicyKind;
 use warrenmq_broker::{Limits, Worker};
 
 use crate::client::Client;
 use crate::link::Link;
 use crate::message::Message;
 use crate::node::{End, Node};
-use crate::op::{Ask, Number, Op, Verdict};
+use crate::op::{Ask, Number, Op, Special, Verdict};
 use crate::oracle::{Oracle, Ruling};
-use crate::topology::Topology;
+use crate::policy::{self, Policy, PolicyId};
+use crate::topology::{Topology, queue_name};
 use crate::trace::Trace;
 
 /// Long enough for the journal to be emptied, and how often that is waited for.
@@ -24,6 +26,8 @@ const LATE_MS: u64 = 10;
 const ROUNDS_MAX: usize = 20_000;
 /// Deadlines that are further away are looks at what may be late.
 const LOOKS_MS: u64 = 10_000;
+/// Whatever is awaited has happened by then: the longest time between two looks, and the longest timeout.
+const AWAITED_MS: u64 = 62_000;
 /// Octets that are encoded at a time when nothing is to be cut up.
 pub const ALL: usize = 1024;
 
@@ -73,12 +77,16 @@ impl World {
         for exchange in 0..world.topology.exchanges.len() {
             world.plan(client, 1, Ask::Exchange(exchange));
         }
+        world.plan(client, 1, Ask::Special(Special::Direct));
+        if world.topology.history.is_some() {
+            world.plan(client, 1, Ask::Special(Special::Remembering));
+        }
         for name in 0..world.topology.queues.len() {
             world.plan_declare(client, 1, name);
         }
         if let Some(name) = world.topology.waits() {
-            world.plan(client, 1, Ask::Delaying);
-            world.plan(client, 1, Ask::BindDelaying(name));
+            world.plan(client, 1, Ask::Special(Special::Delaying));
+            world.plan(client, 1, Ask::BindSpecial(Special::Delaying, name));
         }
         world.rest()?;
         Ok(world)
@@ -101,14 +109,9 @@ impl World {
         self.next_consumer
     }
 
-    /// A new message.
-    pub fn new_message(&mut self, octets: usize, persistent: bool, priority: u8) -> Message {
-        self.oracle.register(octets, persistent, priority, 0)
-    }
-
-    /// A new message that waits before it is routed.
-    pub fn new_delayed(&mut self, octets: usize, delay: u64) -> Message {
-        self.oracle.register(octets, true, 0, delay)
+    /// A new message, which gets its number.
+    pub fn new_message(&mut self, message: Message) -> Message {
+        self.oracle.register(message)
     }
 
     /// The client will ask for this when its turn has come.
@@ -230,7 +233,8 @@ impl World {
     /// What it says.
     pub fn restart(&mut self) -> Ruling {
         self.trace.add(|| "the broker starts".to_owned());
-        self.node.restart().map_err(|error| format!("the broker does not start: {error}"))
+        self.node.restart().map_err(|error| format!("the broker does not start: {error}"))?;
+        self.check_policies()
     }
 
     fn timers(&mut self) -> bool {
@@ -239,7 +243,41 @@ impl World {
             self.oracle.begin_call();
             self.node.handle_timers();
         }
+        self.oracle.timers_ran();
         due
+    }
+
+    /// An operator sets a policy, or clears it.
+    ///
+    /// # Errors
+    /// What the broker says.
+    pub fn set_policy(&mut self, id: PolicyId, policy: Option<Policy>) -> Ruling {
+        self.trace.add(|| format!("policy {id:?}: {policy:?}"));
+        let done = match &policy {
+            Some(policy) => self.node.set_policy(id.0, policy.set(id)),
+            None => self.node.clear_policy(id.0, &policy::name(id)),
+        };
+        self.oracle.policy(id, policy);
+        done.map_err(|error| format!("policy {id:?}: {error}"))
+    }
+
+    /// All policies are there, and those count for each queue that should.
+    fn check_policies(&self) -> Ruling {
+        for kind in [PolicyKind::User, PolicyKind::Operator] {
+            let there = self.node.policies(kind);
+            let meant = self.oracle.policies_of(kind);
+            if !there.iter().map(AsRef::as_ref).eq(&meant) {
+                return Err(format!("the policies are {there:?}, not {meant:?}"));
+            }
+        }
+        for name in self.oracle.existing() {
+            let there = self.node.queue_policy(&queue_name(name));
+            let meant = self.oracle.policies_for(name).map(|id| id.map(policy::name));
+            if there != Some(meant.clone()) {
+                return Err(format!("for queue q{name} count {there:?}, not {meant:?}"));
+            }
+        }
+        Ok(())
     }
 
     /// All that can happen without time passing and without anybody asking for more happens.
@@ -275,20 +313,23 @@ impl World {
         Err("the broker does not come to rest".to_owned())
     }
 
-    /// Rest, and what needs time for it gets time.
+    /// Rest, and what needs time for it gets time: publishers that wait for a queue, deliveries that are late.
     ///
     /// # Errors
     /// As for [`World::rest`].
     pub fn rest_with_time(&mut self) -> Ruling {
-        for _ in 0..ROUNDS_MAX {
+        let begun = self.node.now();
+        for round in 0..ROUNDS_MAX as u64 {
             self.rest()?;
             let next = self.clients.iter().filter_map(|client| client.link.deadline()).min();
             // A session that looks now and then whether something is late waits for nothing.
             let is_awaited = |at: &u64| (1..LOOKS_MS).contains(&at.saturating_sub(self.node.now()));
-            let Some(at) = next.filter(is_awaited) else { return Ok(()) };
-            self.advance(at - self.node.now());
+            let Some(at) = next.filter(is_awaited).filter(|_| self.node.now() < begun + AWAITED_MS) else {
+                break;
+            };
+            self.advance((at - self.node.now()).max(round));
         }
-        Err("the broker waits for ever".to_owned())
+        Ok(())
     }
 
     /// Time passes until all that waits is due, and has come.
@@ -320,11 +361,15 @@ impl World {
         let client = self.connect();
         self.plan(client, 1, Ask::Prefetch(prefetch));
         for name in self.oracle.existing() {
+            self.plan(client, 1, Ask::Count(name));
+        }
+        for name in self.oracle.existing() {
             let consumer = self.new_consumer();
-            self.plan(client, 1, Ask::Consume { name, consumer, no_ack: no_ack() });
+            self.plan(client, 1, Ask::Consume { name, consumer, no_ack: no_ack(), timeout: None });
         }
         loop {
-            self.rest_with_time()?;
+            // Without time: nobody is late.
+            self.rest()?;
             let Some(view) = self.clients[client].channels.get(&1) else {
                 return Err("a reader has lost its channel".to_owned());
             };

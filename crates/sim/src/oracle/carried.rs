@@ -5,10 +5,14 @@ use std::collections::VecDeque;
 use super::channel::{Asked, Channel, Consumer, Hold, Mode, Transaction, Unconfirmed};
 use super::copy::{CopyId, Fate, Group, Place, Queue, QueueId};
 use super::{Oracle, Ruling};
+use crate::content::Reason;
 use crate::link::LinkId;
 use crate::message::Message;
-use crate::op::{Ask, Number, Op, To, Verdict};
+use crate::op::{Ask, Number, Op, Special, To, Verdict};
 use crate::topology::Name;
+
+/// Bodies from here on are written from where they lie, behind what is written before them.
+const LARGE_OCTETS: usize = 32 * 1024;
 
 impl Oracle {
     /// The broker has used the last octet of an operation.
@@ -17,6 +21,13 @@ impl Oracle {
     /// What does not fit: a fault of the simulation.
     pub fn carried_out(&mut self, link: LinkId, op: &Op) -> Ruling {
         let at = (link, op.channel);
+        if self.shut.contains(&at) {
+            // Until the client has closed it, too, nothing on it is looked at.
+            if matches!(op.ask, Ask::CloseOk | Ask::CloseChannel) {
+                self.shut.remove(&at);
+            }
+            return Ok(());
+        }
         let asked = match &op.ask {
             Ask::CloseConnection => {
                 self.leave(link);
@@ -58,27 +69,28 @@ impl Oracle {
                     self.exchanges[exchange].push(name);
                 }
             }
-            Ask::Cancel(consumer) => {
-                if let Some(Consumer { queue, .. }) = self.consumers.remove(&consumer) {
-                    self.loosen(queue);
-                }
-            }
-            Ask::Consume { name, consumer, no_ack } => {
+            Ask::BindSpecial(special, name) => return Ok(self.bind(special, name)),
+            Ask::Cancel(consumer) => self.leave_queue(consumer),
+            Ask::Consume { name, consumer, no_ack, timeout } => {
                 let Some(queue) = self.names[name] else { return Ok(Asked::Missing) };
                 let prefetch = self.channel(at)?.prefetch;
-                let (link, channel) = at;
-                let consumer_is =
-                    Consumer { link, channel, queue, no_ack, prefetch, last: Default::default() };
-                self.consumers.insert(consumer, consumer_is);
+                let ((link, channel), since, seat) = (at, self.moment(), self.seats);
+                let last = Default::default();
+                let known = Consumer { link, channel, queue, no_ack, prefetch, timeout, seat, since, last };
+                self.consumers.insert(consumer, known);
+                self.seats += 1;
                 self.queues[queue].was_read = true;
+                self.queues[queue].used = self.now;
             }
             Ask::Get { name, no_ack } => {
                 let Some(queue) = self.names[name] else { return Ok(Asked::Missing) };
                 self.queues[queue].was_read = true;
-                return Ok(Asked::Get { queue, no_ack });
+                self.queues[queue].used = self.now;
+                return Ok(Asked::Get { queue, no_ack, since: self.moment() });
             }
             Ask::Count(name) => {
                 let Some(queue) = self.names[name] else { return Ok(Asked::Missing) };
+                self.queues[queue].used = self.now;
                 return Ok(self.count(queue));
             }
             Ask::Purge(name) => {
@@ -88,15 +100,11 @@ impl Oracle {
                 return Ok(counted);
             }
             Ask::Delete(name) => {
-                let Some(queue) = self.names[name].take() else {
+                let Some(queue) = self.names[name] else {
                     return Ok(Asked::Anything);
                 };
                 let counted = self.count(queue);
-                self.queues[queue].deleted = true;
-                self.purge(queue);
-                for bound in &mut self.exchanges {
-                    bound.retain(|other| *other != name);
-                }
+                self.delete(queue);
                 return Ok(counted);
             }
             _ => {}
@@ -104,39 +112,43 @@ impl Oracle {
         Ok(Asked::Anything)
     }
 
-    fn declare(&mut self, name: Name) {
-        if self.names[name].is_none() {
-            self.names[name] = Some(self.queues.len());
-            let kind = self.topology.queues[name];
-            self.queues.push(Queue { name, kind, deleted: false, copies: Vec::new(), was_read: false });
+    fn bind(&mut self, special: Special, name: Name) -> Asked {
+        let Some(queue) = self.names[name] else { return Asked::Missing };
+        match special {
+            Special::Direct if !self.direct.contains(&name) => self.direct.push(name),
+            Special::Remembering if !self.remembering.contains(&name) => {
+                self.remembering.push(name);
+                for message in self.history.clone() {
+                    self.enter(message, queue);
+                }
+            }
+            _ => {}
         }
+        Asked::Anything
     }
 
     /// How many of the queue's messages may be ready.
     fn count(&self, queue: QueueId) -> Asked {
-        let ready =
-            |id: &&CopyId| self.copies[**id].place == Place::Ready && self.copies[**id].due <= self.now;
-        let certain = |id: &&CopyId| self.copies[**id].sure && !self.may_vanish(**id) && !self.may_wait(**id);
-        let copies = &self.queues[queue].copies;
-        let high = copies.iter().filter(ready).count() as u64;
-        let low =
-            if self.is_read(queue) { 0 } else { copies.iter().filter(ready).filter(certain).count() as u64 };
+        let (certain, possible) = self.ready(queue);
+        let (low, high) = (certain.len() as u64, possible.len() as u64);
+        let rules = &self.queues[queue].rules;
         // Letters that died unseen in other queues may be here already.
         let high = if self.queues[queue].kind.takes_dead { u64::MAX } else { high };
-        Asked::Count { queue, low, high }
+        // What is to be a dead letter may have to be read from disk first.
+        let max = rules.max_length.filter(|_| rules.drops() && rules.dead_letters.is_none());
+        Asked::Count { queue, low, high: high.min(max.unwrap_or(u64::MAX)) }
     }
 
     /// What is ready goes. What is on its way to a consumer stays, and which that is cannot be known.
-    fn purge(&mut self, queue: QueueId) {
+    pub(super) fn purge(&mut self, queue: QueueId) {
         let is_read = self.is_read(queue);
         for id in self.queues[queue].copies.clone() {
             if self.copies[id].place == Place::Ready {
-                let may_be_dead = self.queues[queue].kind.dead_letters.is_some() && self.may_vanish(id);
+                let may_be_dead = self.copies[id].may_be_dead
+                    || (self.queues[queue].rules.dead_letters.is_some() && self.may_have_left(id));
                 if is_read || may_be_dead {
-                    self.copies[id].sure = false;
-                    self.copies[id].awaited = false;
-                    self.copies[id].purged = true;
-                    self.copies[id].may_be_dead |= may_be_dead;
+                    let copy = &mut self.copies[id];
+                    (copy.sure, copy.purged, copy.may_be_dead) = (false, true, may_be_dead);
                 } else {
                     self.done(id);
                 }
@@ -145,7 +157,11 @@ impl Oracle {
     }
 
     fn publish(&mut self, at: (LinkId, Number), message: &Message, to: To) -> Ruling {
-        let targets = self.targets(to);
+        if to == To::Remembering {
+            // That happens at once, also in a transaction.
+            self.remember(message);
+        }
+        let targets = self.targets(message, to);
         if message.delay > 0 {
             self.dues[message.id as usize] = self.now + message.delay;
         }
@@ -155,7 +171,7 @@ impl Oracle {
         }
         let call = self.call;
         let journalled = self.is_journalled(message, &targets);
-        let copies: Vec<CopyId> = targets.into_iter().map(|queue| self.add_copy(message.id, queue)).collect();
+        let copies: Vec<CopyId> = targets.into_iter().map(|queue| self.enter(message.id, queue)).collect();
         if let Mode::Confirm { published, waiting } = &mut self.channel(at)?.mode {
             *published += 1;
             waiting.push_back(Unconfirmed { number: *published, call, copies, journalled });
@@ -166,10 +182,10 @@ impl Oracle {
     /// Whether the journal has to have the message before it can be confirmed. Where it may be over at once, this is not counted on.
     pub(super) fn is_journalled(&self, message: &Message, targets: &[QueueId]) -> bool {
         let lasting = |queue: &QueueId| {
-            let kind = self.queues[*queue].kind;
+            let Queue { kind, rules, .. } = &self.queues[*queue];
             let outlives = message.persistent || kind.quorum;
-            let stays = kind.ttl.is_none() && kind.max_length.is_none() && kind.max_octets.is_none();
-            outlives && kind.durable && stays
+            let ttl = rules.ttl.or(message.expiration);
+            outlives && kind.durable && ttl.is_none() && !rules.drops() && !rules.rejects()
         };
         targets.iter().any(lasting)
     }
@@ -196,7 +212,7 @@ impl Oracle {
             Verdict::Requeue => self.give_back(hold.copy),
             Verdict::Discard if self.queues[self.copies[hold.copy].queue].deleted => self.done(hold.copy),
             Verdict::Discard => {
-                self.die(hold.copy);
+                self.die(hold.copy, Reason::Rejected);
             }
         }
     }
@@ -211,7 +227,7 @@ impl Oracle {
         for (message, targets) in publishes {
             for queue in targets {
                 if !self.queues[queue].deleted {
-                    group.publishes.push(self.add_copy(message, queue));
+                    group.publishes.push(self.enter(message, queue));
                 }
             }
         }
@@ -250,12 +266,10 @@ impl Oracle {
         let mine: Vec<u32> =
             self.consumers.iter().filter(|(_, c)| (c.link, c.channel) == at).map(|(tag, _)| *tag).collect();
         for consumer in mine {
-            if let Some(Consumer { queue, .. }) = self.consumers.remove(&consumer) {
-                self.loosen(queue);
-            }
+            self.leave_queue(consumer);
         }
         let Some(channel) = self.channels.remove(&at) else { return };
-        if let Some(Asked::Get { queue, no_ack: true }) = channel.asked {
+        if let Some(Asked::Get { queue, no_ack: true, .. }) = channel.asked {
             // A large message may be on its way to who has got it, and is done with.
             for id in &self.queues[queue].copies {
                 let copy = &mut self.copies[*id];
@@ -284,6 +298,26 @@ impl Oracle {
         let channels: Vec<_> = self.channels.keys().filter(|(of, _)| *of == link).copied().collect();
         for at in channels {
             self.leave_channel(at);
+        }
+        self.shut.retain(|(of, _)| *of != link);
+    }
+
+    /// A consumer goes.
+    fn leave_queue(&mut self, consumer: u32) {
+        let Some(Consumer { queue, no_ack, .. }) = self.consumers.remove(&consumer) else { return };
+        self.queues[queue].used = self.now;
+        self.loosen(queue);
+        if no_ack {
+            self.doubt_large(queue);
+        }
+    }
+
+    /// A large message is seen when the last of it may be written. It may be on its way to who leaves, and is done with then.
+    fn doubt_large(&mut self, queue: QueueId) {
+        for id in &self.queues[queue].copies {
+            let copy = &mut self.copies[*id];
+            let is_large = self.messages[copy.message as usize].octets >= LARGE_OCTETS;
+            copy.sure &= copy.place != Place::Ready || !is_large;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::copy::{CopyId, QueueId};
+use super::copy::{CopyId, Moment, QueueId};
 use crate::link::LinkId;
 use crate::op::{Number, Verdict};
 
@@ -54,6 +54,10 @@ pub(super) struct Transaction {
 pub(super) struct Hold {
     pub(super) copy: CopyId,
     pub(super) consumer: Option<u32>,
+    /// Between these times it has left the broker, in unix milliseconds: what is encoded may be seen later.
+    pub(super) left: (u64, u64),
+    /// The timeout of its consumer.
+    pub(super) timeout: Option<u64>,
 }
 
 /// A call and what its answer may be.
@@ -64,7 +68,7 @@ pub(super) enum Asked {
     /// 404: the queue is not there.
     Missing,
     /// The head of the queue, or that it is empty.
-    Get { queue: QueueId, no_ack: bool },
+    Get { queue: QueueId, no_ack: bool, since: Moment },
     /// A number of ready messages of the queue between these.
     Count { queue: QueueId, low: u64, high: u64 },
     /// commit-ok.
@@ -79,6 +83,11 @@ pub(super) struct Consumer {
     pub(super) queue: QueueId,
     pub(super) no_ack: bool,
     pub(super) prefetch: u16,
+    /// `x-consumer-timeout`.
+    pub(super) timeout: Option<u64>,
+    /// It is the so-manieth consumer of all.
+    pub(super) seat: u64,
+    pub(super) since: Moment,
     /// The last order that it got, by level.
     pub(super) last: BTreeMap<u8, u64>,
 }

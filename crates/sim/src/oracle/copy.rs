@@ -1,13 +1,18 @@
 //! A copy of a message in one queue, and what is known about it.
 
 use super::Oracle;
+use crate::content::{Death, Reason};
 use crate::link::LinkId;
 use crate::message::MessageId;
 use crate::op::Number;
+use crate::rules::Rules;
 use crate::topology::{Kind, Name};
 
 /// Number of a copy.
 pub(super) type CopyId = usize;
+/// How often a message comes back to a quorum queue that says nothing else.
+const DELIVERY_LIMIT: u64 = 20;
+
 /// Number of a queue; one that is declared again is another.
 pub(super) type QueueId = usize;
 
@@ -19,8 +24,10 @@ pub(super) struct Copy {
     pub(super) place: Place,
     /// It is certain that it is there, if it is not gone.
     pub(super) sure: bool,
-    /// Its queue may refuse it: its confirm will make it certain.
-    pub(super) awaited: bool,
+    /// Whether its queue has taken it.
+    pub(super) entry: Entry,
+    /// What it has died of before, if it is a dead letter.
+    pub(super) death: Option<Death>,
     pub(super) shown: Shown,
     /// When it is due, if it waits first; 0 if not.
     pub(super) due: u64,
@@ -36,21 +43,69 @@ pub(super) struct Copy {
     /// Its publish is on disk.
     pub(super) durable: bool,
     pub(super) persistent: bool,
-    /// How often it came back, or, after a crash, how often at most.
-    pub(super) returns: u64,
-    /// There was a crash since it came back, and before that was on disk.
-    pub(super) returns_at_most: bool,
-    /// The call in which it came back last.
-    pub(super) returned: u64,
+    /// How often it came back.
+    pub(super) returns: Returns,
+    /// When it came back last: the call and the time.
+    pub(super) returned: Moment,
     /// It was purged, unless it was on its way to a consumer.
     pub(super) purged: bool,
-    /// It may have died unseen before its queue was purged or deleted.
+    /// It may have died unseen before its queue was purged or deleted, or got other rules.
     pub(super) may_be_dead: bool,
+    /// It may have gone unseen, and for good, before its queue got other rules.
+    pub(super) may_be_gone: bool,
     pub(super) incarnation: u32,
     /// An undecided commit has published it: it is certain if that has happened.
     pub(super) published_in: Option<usize>,
     /// An undecided commit has settled it: it is certain, if that says so, when that has not happened.
     pub(super) settled_in: Option<(usize, bool)>,
+}
+
+/// A call and its time, in unix milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment {
+    pub(super) call: u64,
+    pub(super) time: u64,
+}
+
+/// Whether a queue has taken a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    Taken,
+    /// It may be full: the confirm will say it.
+    Open,
+    Refused,
+}
+
+/// How often a copy came back: `least` to `most` times.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Returns {
+    pub(super) least: u64,
+    pub(super) most: u64,
+    /// The calls in which it came back since the last start.
+    calls: Vec<u64>,
+}
+
+impl Returns {
+    /// Once more.
+    pub(super) fn add(&mut self, call: u64) {
+        self.least += 1;
+        self.most += 1;
+        self.calls.push(call);
+    }
+
+    /// A crash: what is not on disk may be forgotten.
+    pub(super) fn survive(&mut self, durable: u64) {
+        let unwritten = self.calls.iter().filter(|call| **call >= durable).count() as u64;
+        self.least = self.least.saturating_sub(unwritten);
+        self.calls.clear();
+    }
+
+    /// The broker says how often; whether that can be.
+    pub(super) fn hear(&mut self, said: u64) -> bool {
+        let fits = (self.least..=self.most).contains(&said);
+        (self.least, self.most) = (said, said);
+        fits
+    }
 }
 
 /// Where a copy is.
@@ -90,6 +145,12 @@ impl Shown {
 pub(super) struct Queue {
     pub(super) name: Name,
     pub(super) kind: Kind,
+    /// What counts for it now.
+    pub(super) rules: Rules,
+    /// The call in which that changed last.
+    pub(super) ruled: u64,
+    /// When it was declared, read or left by a consumer last, in unix milliseconds.
+    pub(super) used: u64,
     pub(super) deleted: bool,
     pub(super) copies: Vec<CopyId>,
     /// Somebody has read it since the last start.
@@ -117,31 +178,33 @@ pub(super) enum Fate {
 }
 
 impl Oracle {
-    /// A message comes into a queue.
+    /// A message comes into a queue, which takes it.
     pub(super) fn add_copy(&mut self, message: MessageId, queue: QueueId) -> CopyId {
         let id = self.copies.len();
         let known = self.messages[message as usize];
         let kind = self.queues[queue].kind;
+        let due = self.dues[message as usize];
         self.copies.push(Copy {
             message,
             queue,
             place: Place::Ready,
-            sure: !kind.rejects,
-            awaited: kind.rejects,
+            sure: true,
+            entry: Entry::Taken,
+            death: None,
             shown: Shown::Never,
             order: id as u64,
             level: kind.level(known.priority),
-            due: self.dues[message as usize],
-            loose: self.dues[message as usize] > 0,
-            arrived: self.now,
+            due,
+            loose: due > 0,
+            arrived: self.now.max(due),
             published: self.call,
             durable: false,
             persistent: known.persistent || kind.quorum,
-            returns: 0,
-            returns_at_most: false,
-            returned: 0,
+            returns: Returns::default(),
+            returned: Moment::default(),
             purged: false,
             may_be_dead: false,
+            may_be_gone: false,
             incarnation: self.incarnation,
             published_in: None,
             settled_in: None,
@@ -151,21 +214,46 @@ impl Oracle {
         id
     }
 
-    /// Whether the copy may leave its queue unseen: it is too old, or the queue too long.
+    /// Whether the copy may have left its queue unseen: it is too old, or the queue too long, or it was.
     pub(super) fn may_vanish(&self, id: CopyId) -> bool {
+        self.copies[id].may_be_gone || self.copies[id].may_be_dead || self.may_go(id)
+    }
+
+    /// Whether it may by the rules that count now.
+    pub(super) fn may_go(&self, id: CopyId) -> bool {
+        self.expiry(id).is_some_and(|at| at <= self.now) || self.may_be_too_much(id)
+    }
+
+    /// When it expires.
+    pub(super) fn expiry(&self, id: CopyId) -> Option<u64> {
         let copy = &self.copies[id];
-        let queue = &self.queues[copy.queue];
-        let expired = queue.kind.ttl.is_some_and(|ttl| copy.arrived + ttl <= self.now);
-        let dropped = queue.kind.max_length.is_some_and(|max| {
-            let newer = queue.copies.iter().rev().take_while(|other| **other > id).count();
-            !queue.kind.rejects && newer as u64 >= max
-        });
+        // A dead letter has lost its own.
+        let own = self.messages[copy.message as usize].expiration.filter(|_| copy.death.is_none());
+        let ttl = self.queues[copy.queue].rules.ttl.into_iter().chain(own).min()?;
+        Some(copy.arrived + ttl)
+    }
+
+    /// Whether there may be no room for it.
+    pub(super) fn may_be_too_much(&self, id: CopyId) -> bool {
+        let queue = &self.queues[self.copies[id].queue];
+        if !queue.rules.drops() {
+            return false;
+        }
+        let copy = &self.copies[id];
+        // What came back to a quorum queue goes first, then the oldest of the lowest priority.
+        let outlives = |other: &&CopyId| {
+            let level = self.copies[**other].level;
+            let is_behind = level > copy.level || (level == copy.level && **other > id);
+            **other != id && (is_behind || (queue.kind.quorum && copy.loose))
+        };
+        let others = || queue.copies.iter().filter(outlives);
         let octets = |id: CopyId| self.messages[self.copies[id].message as usize].octets as u64;
-        let squeezed = queue.kind.max_octets.is_some_and(|max| {
-            let newer = queue.copies.iter().rev().take_while(|other| **other > id);
-            !queue.kind.rejects && newer.map(|other| octets(*other)).sum::<u64>() + octets(id) > max
-        });
-        expired || dropped || squeezed
+        let dropped = queue.rules.max_length.is_some_and(|max| others().count() as u64 >= max);
+        let squeezed = queue
+            .rules
+            .max_octets
+            .is_some_and(|max| others().map(|other| octets(*other)).sum::<u64>() + octets(id) > max);
+        dropped || squeezed
     }
 
     /// Whether the copy may still be on its way to its queue.
@@ -173,16 +261,24 @@ impl Oracle {
         self.copies[id].due > self.come
     }
 
-    /// A copy that was delivered is back in its queue.
+    /// A copy that was delivered is back in its queue, if that did not happen too often.
     pub(super) fn give_back(&mut self, id: CopyId) {
-        let call = self.call;
-        let deleted = self.queues[self.copies[id].queue].deleted;
+        let now = self.moment();
+        let Queue { deleted, kind, rules, .. } = self.queues[self.copies[id].queue];
         let copy = &mut self.copies[id];
-        copy.loose = true;
-        copy.returns += 1;
-        copy.returned = call;
         copy.shown = Shown::Yes;
-        copy.place = if deleted { Place::Absent } else { Place::Ready };
+        if deleted {
+            copy.place = Place::Absent;
+            return;
+        }
+        if kind.quorum && copy.returns.most >= rules.delivery_limit.unwrap_or(DELIVERY_LIMIT) {
+            self.die(id, Reason::DeliveryLimit);
+            return;
+        }
+        copy.loose = true;
+        copy.returns.add(now.call);
+        copy.returned = now;
+        copy.place = Place::Ready;
     }
 
     /// It turns out not to be there. What was purged since the last start may still be on disk.
@@ -200,14 +296,24 @@ impl Oracle {
     }
 
     /// It dies: its dead letter is made. Returns that, if the queue has a place for it.
-    pub(super) fn die(&mut self, id: CopyId) -> Option<CopyId> {
+    pub(super) fn die(&mut self, id: CopyId, reason: Reason) -> Option<CopyId> {
         self.done(id);
-        let Copy { queue, message, sure, .. } = self.copies[id];
-        let to = self.queues[queue].kind.dead_letters?;
-        let letter = self.add_copy(message, self.names[to]?);
-        if sure {
+        let sure = self.copies[id].sure;
+        let letter = self.add_letter(id, reason, self.queues[self.copies[id].queue].rules.dead_letters?)?;
+        if sure && self.copies[letter].persistent {
             self.deaths.push((id, letter));
         }
+        Some(letter)
+    }
+
+    /// The dead letter of a copy.
+    pub(super) fn add_letter(&mut self, id: CopyId, reason: Reason, to: Name) -> Option<CopyId> {
+        let Copy { queue, message, .. } = self.copies[id];
+        let death = Death { queue: self.queues[queue].name, reason };
+        let letter = self.add_copy(message, self.names[to]?);
+        // It does not wait again.
+        let copy = &mut self.copies[letter];
+        (copy.death, copy.due) = (Some(death), 0);
         Some(letter)
     }
 }

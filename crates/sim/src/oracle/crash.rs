@@ -1,6 +1,6 @@
 //! What ends with a connection or with the broker.
 
-use super::copy::{CopyId, Fate, Place, Shown};
+use super::copy::{CopyId, Entry, Fate, Place, Shown};
 use super::{Oracle, Ruling};
 use crate::link::LinkId;
 
@@ -34,14 +34,16 @@ impl Oracle {
         self.begin_call();
         self.channels.clear();
         self.consumers.clear();
-        for queue in &mut self.queues {
-            queue.was_read = false;
-            if !queue.kind.durable && !queue.deleted {
-                queue.deleted = true;
-                self.names[queue.name] = None;
-                for bound in &mut self.exchanges {
-                    bound.retain(|name| *name != queue.name);
-                }
+        self.shut.clear();
+        self.history.clear();
+        for queue in 0..self.queues.len() {
+            let known = &mut self.queues[queue];
+            (known.was_read, known.used) = (false, self.now);
+            if !known.kind.durable && !known.deleted {
+                known.deleted = true;
+                let name = known.name;
+                self.names[name] = None;
+                self.unbind(name);
             }
         }
         let sure_before: Vec<bool> =
@@ -63,10 +65,16 @@ impl Oracle {
 
     /// What may be said of one copy after a crash.
     fn survive(&mut self, id: CopyId) {
+        let has_left = self.copies[id].place == Place::Ready && self.may_have_left(id);
+        let dies = has_left && self.queues[self.copies[id].queue].rules.dead_letters.is_some();
+        let outlives = self.messages[self.copies[id].message as usize].persistent;
         let copy = &mut self.copies[id];
+        copy.may_be_dead |= dies;
+        // A quorum queue keeps what its dead letter does not outlive.
+        copy.may_be_gone |= copy.may_be_dead && !outlives;
         copy.loose = copy.due > 0;
-        copy.returns_at_most |= copy.returned >= self.durable;
-        (copy.awaited, copy.purged) = (false, false);
+        copy.returns.survive(self.durable);
+        (copy.entry, copy.purged) = (Entry::Taken, false);
         if (self.queues[copy.queue].deleted && !copy.may_be_dead) || !copy.persistent {
             copy.place = Place::Absent;
             return;

@@ -20,12 +20,11 @@ impl Oracle {
                 return Err(format!("channel {at:?} has no confirm of {first:?}"));
             }
         }
-        Ok(())
+        self.none_is_late()
     }
 
     /// All connections are gone, and everything has come back to its queue.
     pub fn all_is_back(&mut self) {
-        self.rested = Some(self.now);
         for copy in &mut self.copies {
             // To a quorum queue it comes back in front, in an order that depends on who left first.
             let stays_loose = copy.loose && self.queues[copy.queue].kind.quorum;
@@ -39,9 +38,11 @@ impl Oracle {
     /// What is missing.
     pub fn drained(&mut self) -> Ruling {
         for id in 0..self.copies.len() {
-            let dead_letters = self.queues[self.copies[id].queue].kind.dead_letters.is_some();
+            let dies = self.queues[self.copies[id].queue].rules.dead_letters.is_some();
             let copy = &self.copies[id];
-            if copy.place == Place::Ready && copy.sure && (dead_letters || !self.may_vanish(id)) {
+            // What has died is a dead letter.
+            let is_excused = copy.may_be_gone || (!dies && self.may_go(id));
+            if copy.place == Place::Ready && copy.sure && !is_excused {
                 return Err(format!("{} is lost", self.describe(id)));
             }
         }

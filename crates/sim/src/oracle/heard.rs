@@ -1,13 +1,16 @@
 //! What the broker says.
 
-use super::channel::{Asked, Hold, Mode, Unconfirmed};
-use super::copy::{CopyId, Fate, Place, Queue, QueueId, Shown};
+use super::channel::{Asked, Hold};
+use super::copy::{CopyId, Entry, Fate, Moment, Place, QueueId, Shown};
 use super::{Oracle, Ruling};
-use crate::frames::{Content, Heard, Said, ids};
+use crate::content::{Content, Death, Reason};
+use crate::frames::{Heard, Said, ids};
 use crate::link::LinkId;
+use crate::message::MessageId;
 use crate::op::Number;
 
 const NOT_FOUND: u16 = 404;
+const PRECONDITION_FAILED: u16 = 406;
 
 impl Oracle {
     /// The broker has said something.
@@ -24,9 +27,10 @@ impl Oracle {
             Said::Ack(tag, multiple) => self.confirmed(at, *tag, *multiple, true),
             Said::Nack(tag, multiple) => self.confirmed(at, *tag, *multiple, false),
             Said::Close(NOT_FOUND, _) if self.asked(at) == Some(Asked::Missing) => {
-                self.leave_channel(at);
+                self.shut(at);
                 Ok(())
             }
+            Said::Close(PRECONDITION_FAILED, text) if text.contains("timed out") => self.timed_out(at, text),
             Said::Close(code, text) => Err(format!("channel {at:?} is closed: {code} {text}")),
             Said::Reply(id, count) => self.answered(at, *id, *count),
         }
@@ -48,8 +52,10 @@ impl Oracle {
         let Some(known) = known else {
             return Err(format!("a delivery for consumer {consumer}, which is not there"));
         };
-        let (queue, no_ack, prefetch) = (known.queue, known.no_ack, known.prefetch);
-        let copy = self.taken(queue, content, redelivered)?;
+        let (queue, no_ack, prefetch, since) = (known.queue, known.no_ack, known.prefetch, known.since);
+        let timeout = known.timeout;
+        self.check_active(queue, consumer)?;
+        let copy = self.taken(queue, content, redelivered, since)?;
         let (level, order) = (self.copies[copy].level, self.copies[copy].order);
         if self.is_ordered(copy) {
             let last = self.consumers.get_mut(&consumer).and_then(|known| known.last.insert(level, order));
@@ -57,7 +63,8 @@ impl Oracle {
                 return Err(format!("{} comes after one that was published later", self.describe(copy)));
             }
         }
-        self.hand_over(at, copy, tag, Some(consumer), no_ack)?;
+        let left = self.has_left(copy, since);
+        self.hand_over(at, Hold { copy, consumer: Some(consumer), left, timeout }, tag, no_ack)?;
         let held = self.channel(at)?.holds.values().filter(|hold| hold.consumer == Some(consumer)).count();
         if prefetch > 0 && !no_ack && held > usize::from(prefetch) {
             return Err(format!("consumer {consumer} has {held} messages with a prefetch of {prefetch}"));
@@ -66,10 +73,10 @@ impl Oracle {
     }
 
     fn got(&mut self, at: (LinkId, Number), tag: u64, content: &Content, redelivered: bool) -> Ruling {
-        let Some(Asked::Get { queue, no_ack }) = self.channel(at)?.asked.take() else {
+        let Some(Asked::Get { queue, no_ack, since }) = self.channel(at)?.asked.take() else {
             return Err("get-ok without a get".to_owned());
         };
-        let copy = self.taken(queue, content, redelivered)?;
+        let copy = self.taken(queue, content, redelivered, since)?;
         let (level, order) = (self.copies[copy].level, self.copies[copy].order);
         if self.is_ordered(copy) {
             let last = self.channel(at)?.got.insert((queue, level), order);
@@ -77,21 +84,36 @@ impl Oracle {
                 return Err(format!("{} is got after one that was published later", self.describe(copy)));
             }
         }
-        self.hand_over(at, copy, tag, None, no_ack)
+        let left = self.has_left(copy, since);
+        self.hand_over(at, Hold { copy, consumer: None, left, timeout: None }, tag, no_ack)
+    }
+
+    /// When a copy has left for somebody who asked then.
+    fn has_left(&self, id: CopyId, since: Moment) -> (u64, u64) {
+        let copy = &self.copies[id];
+        (since.time.max(copy.returned.time).max(copy.arrived), self.now)
+    }
+
+    /// Where one consumer is active, it is the one that came first of those that are there.
+    fn check_active(&self, queue: QueueId, consumer: u32) -> Ruling {
+        if !self.queues[queue].kind.single_active {
+            return Ok(());
+        }
+        let mine = self.consumers.iter().filter(|(_, known)| known.queue == queue);
+        match mine.min_by_key(|(_, known)| known.seat) {
+            Some((first, _)) if *first != consumer => {
+                Err(format!("consumer {consumer} gets a message while {first} is active"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn is_ordered(&self, copy: CopyId) -> bool {
         !self.copies[copy].loose && !self.queues[self.copies[copy].queue].kind.takes_dead
     }
 
-    fn hand_over(
-        &mut self,
-        at: (LinkId, Number),
-        copy: CopyId,
-        tag: u64,
-        consumer: Option<u32>,
-        no_ack: bool,
-    ) -> Ruling {
+    fn hand_over(&mut self, at: (LinkId, Number), hold: Hold, tag: u64, no_ack: bool) -> Ruling {
+        let copy = hold.copy;
         let channel = self.channel(at)?;
         if tag != channel.last_tag + 1 {
             return Err(format!("delivery tag {tag} comes after {}", channel.last_tag));
@@ -100,85 +122,110 @@ impl Oracle {
         if no_ack {
             self.done(copy);
         } else {
-            channel.holds.insert(tag, Hold { copy, consumer });
+            channel.holds.insert(tag, hold);
             self.copies[copy].place = Place::Held(at.0, at.1);
         }
         Ok(())
     }
 
-    /// Finds the copy that a queue has given, and what may be said about that.
-    fn taken(&mut self, queue: QueueId, content: &Content, redelivered: bool) -> Result<CopyId, String> {
+    /// Finds the copy that a queue has given to somebody who asked then, and what may be said about that.
+    fn taken(
+        &mut self,
+        queue: QueueId,
+        content: &Content,
+        redelivered: bool,
+        since: Moment,
+    ) -> Result<CopyId, String> {
         let Some(message) = self.messages.get(content.stamp as usize).copied() else {
             return Err(format!("an invented message {content:?}"));
         };
-        let kind = self.queues[queue].kind;
-        let is_itself = content.body == message.body() && content.persistent == message.persistent;
-        if !is_itself || content.died != kind.takes_dead {
+        let died = content.death.is_some();
+        let is_itself = content.body == message.body()
+            && content.persistent == message.persistent
+            && content.expiration == message.expiration.filter(|_| !died)
+            && content.headers.starts_with(message.headers_delivered().octets());
+        if !is_itself || died != self.queues[queue].kind.takes_dead {
             return Err(format!("message {} has changed: {content:?}", message.id));
         }
-        let id = self.ready_copy(queue, message.id, redelivered)?;
+        let id = self.ready_copy(queue, message.id, content.death, redelivered)?;
         if !self.copies[id].shown.agrees(redelivered) {
             return Err(format!("redelivered is {redelivered} for {}", self.describe(id)));
         }
         if self.copies[id].due > self.now {
             return Err(format!("{} comes before it is due", self.describe(id)));
         }
-        self.check_returns(id, content.returns)?;
-        self.is_there(id);
-        let copy = &mut self.copies[id];
-        copy.shown = Shown::Yes;
-        if let (Some(rested), Some(ttl)) = (self.rested, kind.ttl)
-            && copy.arrived + ttl <= rested
-        {
+        if self.had_expired(id, since) {
             return Err(format!("{} had expired", self.describe(id)));
         }
+        self.check_returns(id, content.returns)?;
+        self.is_there(id);
+        self.copies[id].shown = Shown::Yes;
         Ok(id)
+    }
+
+    /// Whether it had expired before it can have been handed out to somebody who asked then.
+    fn had_expired(&self, id: CopyId, since: Moment) -> bool {
+        let copy = &self.copies[id];
+        let soonest = since.max(copy.returned);
+        let same_rules = self.queues[copy.queue].ruled < soonest.call;
+        let was_there = copy.published < soonest.call && copy.due == 0;
+        same_rules && was_there && self.expiry(id).is_some_and(|at| at <= soonest.time)
     }
 
     /// A quorum queue says how often it came back.
     fn check_returns(&mut self, id: CopyId, said: Option<u64>) -> Ruling {
         let kind = self.queues[self.copies[id].queue].kind;
-        let copy = &mut self.copies[id];
         let fits = match said {
             _ if !kind.quorum => said.is_none(),
             Some(0) => false,
-            said if copy.returns_at_most => said.unwrap_or(0) <= copy.returns,
-            said => said.unwrap_or(0) == copy.returns,
+            said => self.copies[id].returns.hear(said.unwrap_or(0)),
         };
-        (copy.returns, copy.returns_at_most) = (said.unwrap_or(0), false);
         if fits { Ok(()) } else { Err(format!("a delivery count of {said:?} for {}", self.describe(id))) }
     }
 
-    fn ready_copy(&mut self, queue: QueueId, message: u32, redelivered: bool) -> Result<CopyId, String> {
-        let is_ready = |id: &CopyId| self.copies[*id].place == Place::Ready;
+    fn ready_copy(
+        &mut self,
+        queue: QueueId,
+        message: MessageId,
+        death: Option<Death>,
+        redelivered: bool,
+    ) -> Result<CopyId, String> {
         let copies = &self.copies_of[message as usize];
-        let mine = |id: &&CopyId| self.copies[**id].queue == queue;
+        let mine = |id: &&CopyId| self.copies[**id].queue == queue && self.copies[**id].death == death;
         // Among dead letters there may be several: meant is rather one that fits, and one that is certain.
-        let ready = copies.iter().copied().filter(|id| mine(&id) && is_ready(id));
-        let likeness = |id: &CopyId| (self.copies[*id].shown.agrees(redelivered), self.copies[*id].sure);
-        let best = ready.max_by_key(likeness);
+        let is_ready = |id: &&CopyId| self.copies[**id].place == Place::Ready;
+        let likeness = |id: &&CopyId| (self.copies[**id].shown.agrees(redelivered), self.copies[**id].sure);
+        let best = copies.iter().filter(mine).filter(is_ready).max_by_key(likeness).copied();
         if let Some(id) = best.filter(|id| self.copies[*id].shown.agrees(redelivered)) {
             return Ok(id);
         }
         let earlier = match copies.iter().find(mine) {
             Some(id) => format!("{} is delivered", self.describe(*id)),
             None => {
-                format!("message {message} is in queue q{}, where it never went", self.queues[queue].name)
+                let name = self.queues[queue].name;
+                format!("message {message} is in queue q{name}, where it never went ({death:?})")
             }
         };
-        self.died_unseen(queue, message).or(best).ok_or(earlier)
+        self.died_unseen(queue, message, death).or(best).ok_or(earlier)
     }
 
-    /// A dead letter whose death was not seen: it comes from a queue where it had expired or was one too many.
-    fn died_unseen(&mut self, queue: QueueId, message: u32) -> Option<CopyId> {
-        let Queue { kind, name, .. } = self.queues[queue];
+    /// A dead letter whose death was not seen: where it had expired, was one too many or was refused.
+    fn died_unseen(&mut self, queue: QueueId, message: MessageId, death: Option<Death>) -> Option<CopyId> {
+        let to = self.queues[queue].name;
+        let death = death?;
         let died = self.copies_of[message as usize].iter().copied().find(|id| {
             let copy = &self.copies[*id];
             let from = &self.queues[copy.queue];
-            let may_have_died = copy.may_be_dead || (!from.deleted && self.may_vanish(*id));
-            copy.place == Place::Ready && from.kind.dead_letters == Some(name) && may_have_died
+            let leads_here = from.rules.dead_letters == Some(to);
+            let now = !from.deleted && leads_here && self.may_die(*id, death.reason);
+            copy.place == Place::Ready && from.name == death.queue && (copy.may_be_dead || now)
         });
-        let letter = self.die(died.filter(|_| kind.takes_dead)?)?;
+        let died = died?;
+        self.done(died);
+        let letter = self.add_letter(died, death.reason, to)?;
+        if self.copies[died].sure && self.copies[letter].persistent {
+            self.deaths.push((died, letter));
+        }
         if self.incarnation > 0 {
             // It may have died before a crash.
             self.copies[letter].shown = Shown::Maybe;
@@ -186,10 +233,21 @@ impl Oracle {
         Some(letter)
     }
 
+    /// Whether it may die unseen by the rules that count now.
+    fn may_die(&self, id: CopyId, reason: Reason) -> bool {
+        let is_refused = self.copies[id].entry == Entry::Open;
+        match reason {
+            Reason::Expired => self.expiry(id).is_some_and(|at| at <= self.now),
+            Reason::Maxlen if is_refused => self.queues[self.copies[id].queue].rules.buries_refused(),
+            Reason::Maxlen => self.may_be_too_much(id),
+            Reason::Rejected | Reason::DeliveryLimit => false,
+        }
+    }
+
     /// A copy was seen: so it is there, and so is all that came with it.
     fn is_there(&mut self, id: CopyId) {
         let copy = &mut self.copies[id];
-        copy.sure = true;
+        (copy.sure, copy.may_be_dead, copy.may_be_gone) = (true, false, false);
         if copy.incarnation < self.incarnation {
             copy.durable = true;
         }
@@ -224,47 +282,6 @@ impl Oracle {
                 }
             }
         }
-    }
-
-    fn confirmed(&mut self, at: (LinkId, Number), tag: u64, multiple: bool, taken: bool) -> Ruling {
-        let waiting = match self.channels.get_mut(&at).map(|channel| &mut channel.mode) {
-            Some(Mode::Confirm { waiting, .. }) => Some(waiting),
-            Some(_) => None,
-            None => self.closing.get_mut(&at),
-        };
-        let waiting = waiting.ok_or("a confirm on a channel without them")?;
-        let oldest = waiting.front().map_or(0, |oldest| oldest.number);
-        if tag < oldest || oldest == 0 || (!multiple && tag != oldest) {
-            return Err(format!("a confirm of {tag} (multiple: {multiple}) while {oldest} is the oldest"));
-        }
-        let mut done: Vec<Unconfirmed> = Vec::new();
-        while let Some(next) = waiting.pop_front_if(|next| next.number <= tag) {
-            done.push(next);
-        }
-        if done.last().is_none_or(|last| last.number != tag) {
-            return Err(format!("a confirm of {tag}, which was not published"));
-        }
-        for Unconfirmed { call, copies, journalled, .. } in done {
-            if journalled && taken {
-                self.durable = self.durable.max(call);
-            }
-            for id in copies {
-                let copy = &mut self.copies[id];
-                let rejects = self.queues[copy.queue].kind.rejects;
-                if !taken && !rejects {
-                    return Err(format!("{} was refused", self.describe(id)));
-                }
-                if taken {
-                    copy.durable = true;
-                    copy.sure |= std::mem::take(&mut copy.awaited);
-                } else if copy.shown == Shown::Never {
-                    copy.place = Place::Absent;
-                } else {
-                    return Err(format!("{} was delivered and refused", self.describe(id)));
-                }
-            }
-        }
-        Ok(())
     }
 
     fn answered(&mut self, at: (LinkId, Number), id: (u16, u16), count: u32) -> Ruling {
@@ -318,7 +335,7 @@ impl Oracle {
             if self.copies[id].sure {
                 return Err(format!("a queue is empty, but {} is missing", self.describe(id)));
             }
-            if !self.queues[queue].kind.rejects {
+            if self.copies[id].entry != Entry::Open {
                 self.is_missing(id);
             }
         }

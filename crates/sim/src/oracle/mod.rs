@@ -31,16 +31,21 @@ mod channel;
 mod copy;
 mod crash;
 mod end;
+mod entry;
 mod heard;
+mod late;
+mod ruled;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::link::LinkId;
-use crate::message::Message;
-use crate::op::{Number, To};
-use crate::topology::{Kind, Name, Topology};
+use crate::message::{Message, MessageId};
+use crate::op::Number;
+use crate::policy::Policies;
+use crate::rules::Rules;
+use crate::topology::{Name, Topology};
 use channel::{Channel, Consumer, Unconfirmed};
-use copy::{Copy, CopyId, Group, Queue, QueueId};
+use copy::{Copy, CopyId, Group, Moment, Queue, QueueId};
 
 /// Whether everything is as it should be, and otherwise what is not.
 pub type Ruling = Result<(), String>;
@@ -64,15 +69,24 @@ pub struct Oracle {
     queues: Vec<Queue>,
     names: Vec<Option<QueueId>>,
     exchanges: Vec<Vec<Name>>,
+    /// Bound to the direct exchange.
+    direct: Vec<Name>,
+    /// Bound to the exchange that keeps the last messages.
+    remembering: Vec<Name>,
+    /// What it has kept since the last start.
+    history: VecDeque<MessageId>,
+    policies: Policies,
     channels: BTreeMap<(LinkId, Number), Channel>,
     consumers: BTreeMap<u32, Consumer>,
+    /// How many consumers there were.
+    seats: u64,
+    /// Channels that the broker has closed and the client has not.
+    shut: BTreeSet<(LinkId, Number)>,
     /// Unconfirmed publishes of channels that were closed in this call.
     closing: BTreeMap<(LinkId, Number), VecDeque<Unconfirmed>>,
     groups: Vec<Group>,
     /// Deaths of which one side at least must be there.
     deaths: Vec<(CopyId, CopyId)>,
-    /// From here on nothing that had expired by this time is delivered.
-    rested: Option<u64>,
     /// When the messages are due that wait, by message; 0 for the others.
     dues: Vec<u64>,
     /// What was due by then has come to its queue.
@@ -98,33 +112,24 @@ impl Oracle {
         self.closing.clear();
     }
 
-    /// A message that somebody is going to publish.
-    pub fn register(&mut self, octets: usize, persistent: bool, priority: u8, delay: u64) -> Message {
+    /// A message that somebody is going to publish. It gets its number.
+    pub fn register(&mut self, message: Message) -> Message {
         let id = self.messages.len() as u32;
-        let message = Message { id, octets, persistent, priority, delay };
+        let message = Message { id, ..message };
         self.dues.push(0);
         self.messages.push(message);
         self.copies_of.push(Vec::new());
         message
     }
 
-    /// What a queue of this name was declared as, if there is one.
-    pub fn kind(&self, name: Name) -> Option<Kind> {
-        self.names[name].map(|queue| self.queues[queue].kind)
+    /// What counts for the queue of this name, if there is one.
+    pub fn rules(&self, name: Name) -> Option<Rules> {
+        self.names[name].map(|queue| self.queues[queue].rules)
     }
 
     /// Queues of these names are there.
     pub fn existing(&self) -> Vec<Name> {
         (0..self.names.len()).filter(|name| self.names[*name].is_some()).collect()
-    }
-
-    fn targets(&self, to: To) -> Vec<QueueId> {
-        match to {
-            To::Queue(name) | To::Delaying(name) => self.names[name].into_iter().collect(),
-            To::Exchange(exchange) => {
-                self.exchanges[exchange].iter().filter_map(|name| self.names[*name]).collect()
-            }
-        }
     }
 
     /// When the last message is due that waits.
@@ -141,6 +146,10 @@ impl Oracle {
     fn is_read(&self, queue: QueueId) -> bool {
         self.consumers.values().any(|consumer| consumer.queue == queue)
             || self.channels.values().any(|channel| channel.gets_from(queue))
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { call: self.call, time: self.now }
     }
 
     fn describe(&self, id: CopyId) -> String {

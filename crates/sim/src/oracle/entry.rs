@@ -1,0 +1,177 @@
+//! Messages that come to queues, which may refuse them, and the confirms that say so.
+//!
+//! Invariant: whether a queue was full is known from below and from above; only between the two the broker's word decides.
+
+use super::channel::{Mode, Unconfirmed};
+use super::copy::{CopyId, Entry, Place, QueueId, Shown};
+use super::{Oracle, Ruling};
+use crate::content::Reason;
+use crate::link::LinkId;
+use crate::message::{Message, MessageId};
+use crate::op::{Number, To};
+
+impl Oracle {
+    /// Where a message goes.
+    pub(super) fn targets(&self, message: &Message, to: To) -> Vec<QueueId> {
+        let mut names = match to {
+            To::Queue(name) => [Some(name), message.cc, message.bcc].into_iter().flatten().collect(),
+            To::Delaying(name) => vec![name],
+            To::Exchange(exchange) => self.exchanges[exchange].clone(),
+            To::Remembering => self.remembering.clone(),
+            To::Direct(name) if self.direct.contains(&name) => vec![name],
+            To::Direct(_) => {
+                let alternate = self.topology.alternate.or_else(|| self.policies.alternate());
+                alternate.map(|exchange| self.exchanges[exchange].clone()).unwrap_or_default()
+            }
+        };
+        names.sort_unstable();
+        names.dedup();
+        names.into_iter().filter_map(|name| self.names[name]).collect()
+    }
+
+    /// The exchange that keeps the last messages keeps this one.
+    pub(super) fn remember(&mut self, message: &Message) {
+        let Some(length) = self.topology.history.filter(|_| !message.no_store) else { return };
+        self.history.push_back(message.id);
+        while self.history.len() as u64 > length {
+            self.history.pop_front();
+        }
+    }
+
+    /// A message comes to a queue.
+    pub(super) fn enter(&mut self, message: MessageId, queue: QueueId) -> CopyId {
+        let entry = self.entry(message, queue);
+        let id = self.add_copy(message, queue);
+        let copy = &mut self.copies[id];
+        (copy.entry, copy.sure) = (entry, entry == Entry::Taken);
+        if entry == Entry::Refused {
+            self.refused(id);
+        }
+        id
+    }
+
+    /// Whether the queue takes a message.
+    fn entry(&self, message: MessageId, queue: QueueId) -> Entry {
+        let rules = self.queues[queue].rules;
+        if !rules.rejects() {
+            return Entry::Taken;
+        }
+        let octets = |message: MessageId| self.messages[message as usize].octets as u64;
+        let fits = |ready: &[CopyId]| {
+            let many = rules.max_length.is_none_or(|max| ready.len() as u64 + 1 <= max);
+            let all: u64 = ready.iter().map(|id| octets(self.copies[*id].message)).sum();
+            many && rules.max_octets.is_none_or(|max| all + octets(message) <= max)
+        };
+        let (certain, possible) = self.ready(queue);
+        match (fits(&certain), fits(&possible)) {
+            (_, true) => Entry::Taken,
+            (false, _) => Entry::Refused,
+            _ => Entry::Open,
+        }
+    }
+
+    /// Copies that are ready for certain, and those that may be.
+    pub(super) fn ready(&self, queue: QueueId) -> (Vec<CopyId>, Vec<CopyId>) {
+        let copies = self.queues[queue].copies.iter().copied();
+        let possible: Vec<CopyId> = copies
+            .filter(|id| self.copies[*id].place == Place::Ready && self.copies[*id].due <= self.now)
+            .collect();
+        let is_certain = |id: &CopyId| {
+            let copy = &self.copies[*id];
+            // Dead letters arrive at the end of the call in which they die.
+            let has_come = copy.death.is_none() || copy.published < self.call;
+            copy.sure && !copy.purged && has_come && !self.may_vanish(*id) && !self.may_wait(*id)
+        };
+        let certain = possible.iter().copied().filter(|id| !self.is_read(queue) && is_certain(id)).collect();
+        (certain, possible)
+    }
+
+    /// A queue has refused a copy, and buries it if it does that.
+    fn refused(&mut self, id: CopyId) {
+        let rules = self.queues[self.copies[id].queue].rules;
+        let copy = &mut self.copies[id];
+        copy.entry = Entry::Refused;
+        if copy.place != Place::Ready {
+            // Its dead letter was seen before.
+            return;
+        }
+        copy.place = Place::Absent;
+        if let Some(to) = rules.dead_letters.filter(|_| rules.buries_refused()) {
+            self.add_letter(id, Reason::Maxlen, to);
+        }
+    }
+
+    /// A confirm, or a refusal.
+    pub(super) fn confirmed(
+        &mut self,
+        at: (LinkId, Number),
+        tag: u64,
+        multiple: bool,
+        taken: bool,
+    ) -> Ruling {
+        let waiting = match self.channels.get_mut(&at).map(|channel| &mut channel.mode) {
+            Some(Mode::Confirm { waiting, .. }) => Some(waiting),
+            Some(_) => None,
+            None => self.closing.get_mut(&at),
+        };
+        let waiting = waiting.ok_or("a confirm on a channel without them")?;
+        let oldest = waiting.front().map_or(0, |oldest| oldest.number);
+        if tag < oldest || oldest == 0 || (!multiple && tag != oldest) {
+            return Err(format!("a confirm of {tag} (multiple: {multiple}) while {oldest} is the oldest"));
+        }
+        let mut done: Vec<Unconfirmed> = Vec::new();
+        while let Some(next) = waiting.pop_front_if(|next| next.number <= tag) {
+            done.push(next);
+        }
+        if done.last().is_none_or(|last| last.number != tag) {
+            return Err(format!("a confirm of {tag}, which was not published"));
+        }
+        for Unconfirmed { call, copies, journalled, .. } in done {
+            if !taken {
+                self.not_taken(&copies)?;
+                continue;
+            }
+            if journalled {
+                self.durable = self.durable.max(call);
+            }
+            for id in copies {
+                self.was_taken(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn was_taken(&mut self, id: CopyId) -> Ruling {
+        let copy = &mut self.copies[id];
+        match copy.entry {
+            Entry::Refused => return Err(format!("{} is confirmed, but refused", self.describe(id))),
+            Entry::Open => copy.sure |= !copy.purged,
+            Entry::Taken => {}
+        }
+        let copy = &mut self.copies[id];
+        (copy.entry, copy.durable) = (Entry::Taken, true);
+        Ok(())
+    }
+
+    /// One queue at least has refused a message.
+    fn not_taken(&mut self, copies: &[CopyId]) -> Ruling {
+        let of = |oracle: &Oracle, entry: Entry| -> Vec<CopyId> {
+            copies.iter().copied().filter(|id| oracle.copies[*id].entry == entry).collect()
+        };
+        if !of(self, Entry::Refused).is_empty() {
+            return Ok(());
+        }
+        match of(self, Entry::Open).as_slice() {
+            [] => {
+                let all: Vec<String> = copies.iter().map(|id| self.describe(*id)).collect();
+                Err(format!("there was room, but a message was refused: {}", all.join(", ")))
+            }
+            [id] if self.copies[*id].shown == Shown::Never => {
+                self.refused(*id);
+                Ok(())
+            }
+            [id] => Err(format!("{} was delivered and refused", self.describe(*id))),
+            _ => Ok(()),
+        }
+    }
+}
