@@ -301,6 +301,13 @@ impl Driver {
     }
 }
 
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // It may have been idle for long: queues are used until now.
+        self.session.end(self.clock.now());
+    }
+}
+
 impl Future for Driver {
     type Output = ();
 

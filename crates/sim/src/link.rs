@@ -161,10 +161,12 @@ impl Link {
     ///
     /// # Errors
     /// What the oracle says.
-    pub fn cut(&mut self, oracle: &mut Oracle) -> Ruling {
+    pub fn cut(&mut self, now: u64, oracle: &mut Oracle) -> Ruling {
         oracle.begin_call();
         self.look(oracle)?;
-        self.session = None;
+        if let Some(mut session) = self.session.take() {
+            session.end(now);
+        }
         oracle.lost(self.id)
     }
 

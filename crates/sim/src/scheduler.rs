@@ -93,8 +93,7 @@ impl Scheduler {
             84..92 => self.steps(),
             92..94 => self.trouble(),
             94 => self.policy(),
-            // When a get that waits for the disk is a use of its queue could not be seen.
-            95..99 if self.world.clients.iter().any(Client::waits_for_get) => self.steps(),
+            95..99 if self.has_unseen_use() => self.steps(),
             95..99 => {
                 let longest = [3, 30, 400][self.rng.below(3)];
                 let milliseconds = self.rng.between(1, longest);
@@ -103,6 +102,13 @@ impl Scheduler {
             }
             _ => self.world.cut(client),
         }
+    }
+
+    /// When a get that waits for the disk is a use of its queue, and keeps it from expiring, cannot be seen.
+    fn has_unseen_use(&self) -> bool {
+        let oracle = &self.world.oracle;
+        let expires = |name: &Name| oracle.rules(*name).is_some_and(|rules| rules.expires.is_some());
+        self.world.clients.iter().any(Client::waits_for_get) && oracle.existing().iter().any(expires)
     }
 
     /// The storage works for a while.

@@ -181,7 +181,7 @@ impl World {
     pub fn cut(&mut self, client: usize) -> Ruling {
         let mut known = self.clients.remove(client);
         self.trace.add(|| format!("the connection of client {} ends", known.link.id()));
-        known.link.cut(&mut self.oracle)
+        known.link.cut(self.node.now(), &mut self.oracle)
     }
 
     /// Time passes, and what is due is done.

@@ -52,6 +52,8 @@ impl Session {
 
     /// Forgets a channel: its consumers end, what is outstanding comes back.
     pub(super) fn leave_channel(&mut self, number: u16) {
+        // A basic.get that waits for the disk would take a message that nobody gets.
+        self.fetch.take_if(|fetch| fetch.channel == number);
         let keys = self.sources.keys_of(number);
         let (ended, _) = self.detach(&keys);
         self.return_outstanding(number);

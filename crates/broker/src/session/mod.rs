@@ -345,6 +345,12 @@ impl Session {
         self.connection.is_gone() && self.out.len() == 0
     }
 
+    /// The connection is over, or about to be dropped: what ends with it ends at `now`.
+    pub fn end(&mut self, now: Millis) {
+        let _inside = self.begin(now);
+        self.release();
+    }
+
     /// Whether the peer closes the socket: after its connection.close RabbitMQ leaves that to it.
     pub fn awaits_end_of_input(&self) -> bool {
         self.closed_by_peer

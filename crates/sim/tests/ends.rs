@@ -1,0 +1,78 @@
+//! What ends while something is under way, told step by step.
+
+use warrenmq_broker::Limits;
+use warrenmq_sim::bounds;
+use warrenmq_sim::message::Message;
+use warrenmq_sim::op::{Ask, To};
+use warrenmq_sim::rules::Rules;
+use warrenmq_sim::topology::{Kind, Topology};
+use warrenmq_sim::trace::Trace;
+use warrenmq_sim::world::{ALL, World};
+
+const QUEUE: usize = 1;
+
+/// A world with one queue beside that of dead letters.
+fn world(own: Rules, limits: Limits) -> World {
+    let plain = Kind { durable: true, ..Kind::default() };
+    let queues = vec![Kind { takes_dead: true, ..plain }, Kind { own, ..plain }];
+    let topology = Topology { queues, ..Topology::default() };
+    World::new(topology, limits, Trace::default()).expect("the world begins")
+}
+
+/// The oracle knows how many messages are ready, and whether the queue is there.
+fn count(world: &mut World) {
+    let client = world.connect();
+    world.plan(client, 1, Ask::Count(QUEUE));
+    world.rest().expect("an answer that can be");
+}
+
+fn publish(world: &mut World, count: usize) {
+    for _ in 0..count {
+        let draft = Message { octets: 300, persistent: true, ..Message::default() };
+        let message = world.new_message(draft);
+        world.plan(0, 1, Ask::Publish(message, To::Queue(QUEUE)));
+    }
+    world.rest().expect("messages on disk");
+}
+
+#[test]
+fn a_queue_is_used_until_the_connection_of_its_consumer_breaks() {
+    let mut world = world(Rules { expires: Some(1000), ..Rules::default() }, bounds::small());
+    world.plan(0, 1, Ask::Consume { name: QUEUE, consumer: 1, no_ack: true, timeout: None });
+    world.rest().expect("a consumer");
+    world.advance(5000);
+    world.cut(0).expect("nothing else ends");
+    world.advance(999);
+    assert!(world.oracle.rules(QUEUE).is_some());
+    count(&mut world);
+    world.advance(1000);
+    assert!(world.oracle.rules(QUEUE).is_none());
+    count(&mut world);
+}
+
+#[test]
+fn a_get_that_waits_for_the_disk_takes_nothing_when_its_channel_is_closed() {
+    let limits = Limits {
+        message_memory_octets: 0,
+        queue_memory_octets: 128,
+        segment_block_octets: 100,
+        ..bounds::small()
+    };
+    let mut world = world(Rules { consumer_timeout: Some(50), ..Rules::default() }, limits);
+    publish(&mut world, 1);
+    world.plan(0, 1, Ask::Get { name: QUEUE, no_ack: false });
+    world.rest().expect("a message");
+    publish(&mut world, 10);
+    // They have left memory, and nothing is read back from now on.
+    world.plan(0, 1, Ask::Get { name: QUEUE, no_ack: false });
+    world.send(0);
+    world.carry(0, usize::MAX);
+    world.turn(0, ALL).expect("no answer yet");
+    assert!(world.clients[0].waits_for_get());
+    world.advance(1000);
+    world.rest().expect("the channel is closed, and its deliveries are back");
+    assert!(!world.clients[0].waits_for_get());
+    count(&mut world);
+    world.drain(0, &mut || false).expect("all messages are there");
+    world.oracle.drained().expect("all messages are there");
+}
