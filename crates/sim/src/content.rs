@@ -160,6 +160,8 @@ fn what_brokers_say(headers: &[u8]) -> Option<(Option<Death>, Option<u64>)> {
                 queue = Some(std::str::from_utf8(name.strip_prefix(b"q")?).ok()?.parse().ok()?);
             }
             (b"x-first-death-reason", name) => reason = Some(Reason::of(name)?),
+            // Nobody is to see it.
+            (b"BCC", _) => return None,
             (b"x-delivery-count", count) => returns = Some(u64::from_be_bytes(*count.first_chunk()?)),
             _ => {}
         }
