@@ -58,7 +58,7 @@ impl Oracle {
         }
         let octets = |message: MessageId| self.messages[message as usize].octets as u64;
         let fits = |ready: &[CopyId]| {
-            let many = rules.max_length.is_none_or(|max| ready.len() as u64 + 1 <= max);
+            let many = rules.max_length.is_none_or(|max| (ready.len() as u64) < max);
             let all: u64 = ready.iter().map(|id| octets(self.copies[*id].message)).sum();
             many && rules.max_octets.is_none_or(|max| all + octets(message) <= max)
         };
@@ -80,7 +80,8 @@ impl Oracle {
             let copy = &self.copies[*id];
             // Dead letters arrive at the end of the call in which they die.
             let has_come = copy.death.is_none() || copy.published < self.call;
-            copy.sure && !copy.purged && has_come && !self.may_vanish(*id) && !self.may_wait(*id)
+            // When all that has waited has come is known when it has been read.
+            copy.sure && !copy.purged && has_come && copy.due == 0 && !self.may_vanish(*id)
         };
         let certain = possible.iter().copied().filter(|id| !self.is_read(queue) && is_certain(id)).collect();
         (certain, possible)
