@@ -32,6 +32,8 @@ pub(crate) struct Channel {
     held: Vec<u64>,
     /// Settled in a transaction that has not ended.
     settled: Vec<u64>,
+    /// Where deliveries that were to be acknowledged came from, by tag.
+    origins: BTreeMap<u64, String>,
     /// What this step has brought: queue and tag.
     fresh: Vec<(String, u64)>,
     /// Ranges of tags that queues have filled in an order of their own.
@@ -40,6 +42,8 @@ pub(crate) struct Channel {
     unconfirmed: BTreeSet<u64>,
     /// Queue and whether it wants no acknowledgements, by consumer tag.
     consumers: BTreeMap<String, (String, bool)>,
+    /// Tags of consumers that have ended; what they got may still be on its way.
+    cancelled: BTreeSet<String>,
     /// Of the get that waits for its answer.
     got_from: String,
     get_no_ack: bool,
@@ -68,8 +72,12 @@ impl Channel {
             "basic.consume" => {
                 let queue = self.queue_of(message);
                 let tag = text_of(message, "consumer-tag");
+                if self.cancelled.remove(&tag) {
+                    self.consumers.remove(&tag);
+                }
                 self.consumers.entry(tag).or_insert((queue, is_set(message, "no-ack")));
             }
+            "basic.cancel" if is_set(message, "no-wait") => self.cancel(message),
             "basic.get" => {
                 self.got_from = self.queue_of(message);
                 self.get_no_ack = is_set(message, "no-ack");
@@ -102,19 +110,20 @@ impl Channel {
                     self.consumers.insert(text_of(message, "consumer-tag"), consumer);
                 }
             }
+            "basic.cancel-ok" | "basic.cancel" => self.cancel(message),
             "basic.deliver" => {
                 let tag = number_of(message, "delivery-tag") as u64;
                 let (queue, no_ack) = self.consumer(message);
-                self.fresh.push((queue, tag));
+                self.fresh.push((queue.clone(), tag));
                 if !no_ack {
-                    self.held.push(tag);
+                    self.hold(tag, queue);
                 }
             }
             "basic.get-ok" => {
                 let tag = number_of(message, "delivery-tag") as u64;
                 self.fresh.push((String::new(), tag));
                 if !self.get_no_ack {
-                    self.held.push(tag);
+                    self.hold(tag, self.got_from.clone());
                 }
             }
             _ => {}
@@ -124,6 +133,13 @@ impl Channel {
     /// The queue that a delivery came from, as far as the client knows.
     pub(crate) fn source(&self, message: &Message) -> String {
         self.consumer(message).0
+    }
+
+    /// The queues that it consumes from or holds messages of.
+    pub(crate) fn stakes(&self) -> BTreeSet<String> {
+        let held = self.held.iter().chain(&self.settled).filter_map(|tag| self.origins.get(tag));
+        let consumers = self.consumers.iter().filter(|(tag, _)| !self.cancelled.contains(*tag));
+        consumers.map(|(_, (queue, _))| queue).chain(held).cloned().collect()
     }
 
     /// Takes the tags that a confirm is about out of those that wait.
@@ -175,6 +191,15 @@ impl Channel {
             }
             _ => resolved,
         }
+    }
+
+    fn cancel(&mut self, message: &Message) {
+        self.cancelled.insert(text_of(message, "consumer-tag"));
+    }
+
+    fn hold(&mut self, tag: u64, queue: String) {
+        self.held.push(tag);
+        self.origins.insert(tag, queue);
     }
 
     fn select_confirms(&mut self) {
@@ -236,6 +261,17 @@ mod tests {
         let mut channel = with_deliveries(&[("c", 1), ("c", 2), ("c", 3)]);
         channel.said(&method("basic.ack 1 2 true"));
         assert_eq!(channel.resolve(-2, false), 3);
+    }
+
+    #[test]
+    fn a_channel_has_a_stake_in_what_it_consumes_and_holds() {
+        let mut channel = with_deliveries(&[("c", 1)]);
+        channel.said(&method("basic.get 1 queue=qg"));
+        channel.heard(&method("basic.get-ok 1 2"));
+        assert_eq!(channel.stakes().into_iter().collect::<Vec<_>>(), ["qc", "qd", "qg"]);
+        channel.said(&method("basic.ack 1 2"));
+        channel.heard(&method("basic.cancel-ok 1 c"));
+        assert_eq!(channel.stakes().into_iter().collect::<Vec<_>>(), ["qc", "qd"], "one is still held");
     }
 
     #[test]

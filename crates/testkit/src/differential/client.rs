@@ -3,7 +3,7 @@
 //! Invariant: it answers a close of the server at once with close-ok, and says nothing else by itself but synchronising methods,
 //! which are in no view.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ impl Client {
     /// Goes away without a word.
     pub(crate) fn leave(&mut self, view: &mut View) {
         self.connection.drop_peer();
-        self.end();
+        self.end(view);
         view.events.push((self.number, Event::Said("C <close>".to_owned())));
     }
 
@@ -130,9 +130,9 @@ impl Client {
             "connection.close" => {
                 self.answer("connection.close-ok 0", view);
                 self.connection.drop_peer();
-                self.end();
+                self.end(view);
             }
-            "connection.close-ok" => self.end(),
+            "connection.close-ok" => self.end(view),
             _ => {}
         }
         true
@@ -157,12 +157,18 @@ impl Client {
     }
 
     fn lost(&mut self, error: String, view: &mut View) -> usize {
-        self.end();
+        self.end(view);
         view.events.push((self.number, Event::Closed(error)));
         1
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, view: &mut View) {
+        let mut stakes = BTreeSet::new();
+        for queue in self.channels.values().flat_map(Channel::stakes) {
+            if !stakes.insert(queue.clone()) {
+                view.left_at_once.insert(queue);
+            }
+        }
         self.is_alive = false;
         self.channels.clear();
     }

@@ -50,7 +50,7 @@ const PARTINGS: [Known; 7] = [
     Known {
         name: "a body longer than announced: 505 at the next method in 3.10, 501 at once since 4.3",
         reference: "",
-        judged: "reply-code=501",
+        judged: "FRAME_ERROR - content body frame exceeds remaining content size",
     },
 ];
 

@@ -13,6 +13,9 @@ use crate::transcript::received::{Content, Message};
 use crate::transcript::scan::{Pattern, Scanner};
 use crate::transcript::value::{Typed, Value};
 
+/// What lives longer than this many milliseconds does not expire in a script.
+const EXPIRY_NEAR_MS: i128 = 60_000;
+
 /// The steps of one seed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Script {
@@ -45,9 +48,24 @@ pub(crate) enum Action {
 }
 
 impl Script {
-    /// Whether its outcome depends on how long the steps take.
+    /// Whether its outcome depends on how long the steps take: something in it expires, waited for or not.
     pub(crate) fn is_timed(&self) -> bool {
+        self.waits() || self.steps.iter().any(|step| step.action.message().is_some_and(expires))
+    }
+
+    /// Whether it waits for what expires.
+    pub(crate) fn waits(&self) -> bool {
         self.steps.iter().any(|step| matches!(step.action, Action::Wait(_)))
+    }
+}
+
+impl Action {
+    /// The method that is said.
+    pub(crate) fn message(&self) -> Option<&Message> {
+        match self {
+            Action::Say(message) | Action::Blurt(message) => Some(message),
+            _ => None,
+        }
     }
 }
 
@@ -121,6 +139,23 @@ fn change_texts(value: &mut Value, change: &dyn Fn(&[u8]) -> Vec<u8>) {
     }
 }
 
+/// Whether a message or a queue expires because of this method while a script may be played.
+fn expires(message: &Message) -> bool {
+    let is_soon = |milliseconds: i128| (1..EXPIRY_NEAR_MS).contains(&milliseconds);
+    let arguments = match field(message, "arguments") {
+        Some(Value::Table(entries)) => entries.as_slice(),
+        _ => &[],
+    };
+    let by_argument = arguments.iter().any(|(key, typed)| {
+        matches!(key.as_slice(), b"x-message-ttl" | b"x-expires")
+            && matches!(typed.value, Value::Number(time) if is_soon(time))
+    });
+    let property = message.content.as_ref().and_then(|content| content.property("expiration"));
+    by_argument
+        || matches!(property, Some(Value::Text(text))
+            if std::str::from_utf8(text).is_ok_and(|text| text.parse().is_ok_and(is_soon)))
+}
+
 /// Replaces every `from` in `text`.
 pub(crate) fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut result = Vec::with_capacity(text.len());
@@ -173,6 +208,23 @@ pub(crate) fn is_set(message: &Message, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_expires_makes_a_script_a_matter_of_time() {
+        let is_timed = |text: &str| {
+            let steps = vec![Step { connection: 1, action: Action::Say(method(text)) }];
+            Script { seed: 1, steps }.is_timed()
+        };
+        assert!(is_timed("queue.declare 1 queue=q arguments={x-message-ttl:int32:600}"));
+        assert!(is_timed("queue.declare 1 queue=q arguments={a:str:b,x-expires:int64:600}"));
+        assert!(is_timed("basic.publish 1 routing-key=q | expiration=600 | body=x"));
+        assert!(!is_timed("queue.declare 1 queue=q arguments={x-message-ttl:int32:600000}"));
+        assert!(!is_timed(
+            "queue.declare 1 queue=q arguments={x-message-ttl:int32:0,x-max-length:int32:600}"
+        ));
+        assert!(!is_timed("basic.publish 1 routing-key=q | expiration=600x | body=x"));
+        assert!(!is_timed("basic.publish 1 routing-key=q | | body=x"));
+    }
 
     #[test]
     fn texts_change_everywhere() {

@@ -1,6 +1,6 @@
 //! What could be seen of one step, and of a whole script, on one broker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::transcript::received::Message;
 
@@ -26,6 +26,8 @@ pub(crate) struct View {
     pub(crate) confirms: BTreeMap<(u32, u16), BTreeMap<u64, bool>>,
     /// What an onlooker learns of the queues and exchanges that changed.
     pub(crate) objects: BTreeMap<String, String>,
+    /// Queues in which several channels had a stake that have ended all at once.
+    pub(crate) left_at_once: BTreeSet<String>,
 }
 
 /// A script that was played.

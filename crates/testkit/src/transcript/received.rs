@@ -139,6 +139,14 @@ pub(crate) fn message_of(channel: u16, frames: &VecDeque<Frame>) -> Result<Optio
     Ok(Some((message, used)))
 }
 
+impl Content {
+    /// A property by its name, if it is there.
+    pub(crate) fn property(&self, name: &str) -> Option<&Value> {
+        let index = spec::properties().iter().position(|field| field.name == name)?;
+        self.properties.get(index)?.as_ref()
+    }
+}
+
 impl std::fmt::Display for Message {
     /// As a transcript has it, with the fields that are not at their default.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
