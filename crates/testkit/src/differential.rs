@@ -16,6 +16,7 @@ mod player;
 mod report;
 mod script;
 mod shrink;
+mod turns;
 mod view;
 
 use std::collections::BTreeSet;
@@ -24,10 +25,21 @@ use std::time::Duration;
 
 pub use generate::script;
 pub use script::Script;
+pub use turns::Turns;
 
 use compare::{Verdict, compare};
 use player::Player;
 use view::Played;
+
+/// Definitions that both brokers begin with: the user, and policies for queues and exchanges that scripts name.
+pub const DEFINITIONS: &str = include_str!("differential/definitions.json");
+/// Plugins that RabbitMQ needs for the exchange types of scripts.
+pub const PLUGINS: [&str; 4] = [
+    "rabbitmq_consistent_hash_exchange",
+    "rabbitmq_random_exchange",
+    "rabbitmq_recent_history_exchange",
+    "rabbitmq_sharding",
+];
 
 /// How often a script is played until its steps were fast enough.
 const ATTEMPTS: u32 = 4;
@@ -85,8 +97,10 @@ impl std::fmt::Debug for Judge {
 
 impl Judge {
     /// `is_3_10`: the reference is RabbitMQ 3.10, and what that release is known to do otherwise counts as known.
-    pub fn new(reference: SocketAddr, judged: SocketAddr, is_3_10: bool) -> Self {
-        Judge { reference: Player::new(reference), judged: Player::new(judged), is_3_10, plays: 0 }
+    /// Steps are taken in `turns`, with those of other judges.
+    pub fn new(reference: SocketAddr, judged: SocketAddr, is_3_10: bool, turns: &Turns) -> Self {
+        let [reference, judged] = [reference, judged].map(|address| Player::new(address, turns.clone()));
+        Judge { reference, judged, is_3_10, plays: 0 }
     }
 
     /// Plays the script of a seed.
@@ -142,7 +156,7 @@ impl Judge {
     fn differs_from_itself(&mut self, script: &Script, before: &Played) -> Result<Option<Shown>, String> {
         let prefix = self.prefix(script);
         let again = self.reference.play(script, &prefix, PATIENCE)?;
-        Ok(match compare(before, &again, false) {
+        Ok(match compare(before, &again, None) {
             Verdict::Differs { step, only } => Some((step, only)),
             Verdict::Same(_) => None,
         })
@@ -157,7 +171,8 @@ impl Judge {
             let judged = self.judged.play(script, &prefix, patience);
             let judged = judged.map_err(|error| format!("warrenmq, seed {}: {error}", script.seed))?;
             if !reference.was_slow && !judged.was_slow {
-                return Ok(Some((compare(&reference, &judged, self.is_3_10), reference)));
+                let known = self.is_3_10.then_some(script);
+                return Ok(Some((compare(&reference, &judged, known), reference)));
             }
         }
         Ok(None)

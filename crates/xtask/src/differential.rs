@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use warrenmq_testkit::differential::{Finding, Judge, script};
+use warrenmq_testkit::differential::{DEFINITIONS, Finding, Judge, PLUGINS, Turns, script};
 use warrenmq_testkit::process::{self, BrokerHome, BrokerProcess, Profile};
 
 use crate::command;
@@ -23,7 +23,7 @@ use crate::tally::Tally;
 /// Which scripts run, and against which broker.
 #[derive(Args, Clone)]
 pub(crate) struct Selection {
-    /// The broker to compare with, which runs already; its user guest must be allowed to do everything in the vhost `/`
+    /// The broker to compare with, which runs already, with the plugins and definitions that `docs/differential.md` names
     /// [default: RabbitMQ of the system's package, started for this]
     #[arg(long, value_name = "amqp://HOST:PORT")]
     against: Option<String>,
@@ -36,9 +36,12 @@ pub(crate) struct Selection {
     /// The first seed.
     #[arg(long, default_value_t = 1, value_name = "S")]
     first: u64,
-    /// How many scripts are played at once.
-    #[arg(long, default_value_t = 16, value_name = "N")]
+    /// How many scripts are played at once; most of them wait.
+    #[arg(long, default_value_t = SCRIPTS_AT_ONCE, value_name = "N")]
     at_once: usize,
+    /// How many of them take a step at once.
+    #[arg(long, default_value_t = STEPS_AT_ONCE, value_name = "N")]
+    steps_at_once: usize,
     /// Another WarrenMQ than that of this checkout, which runs already.
     #[arg(long, value_name = "HOST:PORT")]
     judge: Option<String>,
@@ -49,6 +52,9 @@ pub(crate) struct Selection {
 
 /// Scripts of the gate.
 const SCRIPTS_OF_GATE: u64 = 500;
+const SCRIPTS_AT_ONCE: usize = 48;
+/// More than that go no faster, but what is a matter of time goes more slowly.
+const STEPS_AT_ONCE: usize = 5;
 /// How long they may take there: what is left then is not played.
 const TIME_MAX_OF_GATE: Duration = Duration::from_secs(120);
 /// How often a long run says where it is.
@@ -81,7 +87,8 @@ pub(crate) fn gate(root: &Path) -> Tally {
         rabbitmq_3_10: true,
         seeds: SCRIPTS_OF_GATE,
         first: 1,
-        at_once: 16,
+        at_once: SCRIPTS_AT_ONCE,
+        steps_at_once: STEPS_AT_ONCE,
         judge: None,
         print: false,
     };
@@ -115,7 +122,8 @@ fn run_all(root: &Path, selection: &Selection, time_max: Option<Duration>) -> io
         Some(uri) => (address(uri)?, selection.rabbitmq_3_10),
         None => {
             let missing = || io::Error::other(format!("{PACKAGE} is not installed; give --against"));
-            let node = rabbitmq.insert(RabbitMq::installed()?.ok_or_else(missing)?);
+            let node = RabbitMq::installed()?.ok_or_else(missing)?;
+            let node = rabbitmq.insert(node.with(&PLUGINS, DEFINITIONS));
             node.resume()?;
             (node.address(), true)
         }
@@ -126,11 +134,15 @@ fn run_all(root: &Path, selection: &Selection, time_max: Option<Duration>) -> io
         Some(text) => address(text)?,
         None => {
             let binary = process::build(root, Profile::Dev)?;
-            broker.insert(BrokerProcess::start(&binary, &home, [""; 0])?).address()
+            let definitions = home.write_file("definitions.json", DEFINITIONS)?;
+            let arguments = ["--load-definitions".as_ref(), definitions.as_os_str()];
+            broker.insert(BrokerProcess::start(&binary, &home, arguments)?).address()
         }
     };
     println!("comparing WarrenMQ at {judged} with the reference at {reference}");
-    let summary = play(root, selection, &|| Judge::new(reference, judged, is_3_10), time_max);
+    let turns = Turns::new(selection.steps_at_once);
+    let judge = || Judge::new(reference, judged, is_3_10, &turns);
+    let summary = play(root, selection, &judge, time_max);
     if let Some(broker) = &mut broker
         && !broker.is_running()?
     {

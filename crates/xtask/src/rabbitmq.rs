@@ -31,6 +31,9 @@ pub(crate) struct RabbitMq {
     folder: TempDir,
     port: u16,
     mapper_port: u16,
+    plugins: &'static [&'static str],
+    /// What it starts with beside its defaults.
+    definitions: Option<&'static str>,
     running: Option<Running>,
 }
 
@@ -54,7 +57,15 @@ impl RabbitMq {
             return Ok(None);
         }
         let folder = tempfile::Builder::new().prefix("warrenmq-rabbitmq-").tempdir()?;
-        Ok(Some(Self { folder, port: free_port()?, mapper_port: free_port()?, running: None }))
+        let (port, mapper_port) = (free_port()?, free_port()?);
+        Ok(Some(Self { folder, port, mapper_port, plugins: &[], definitions: None, running: None }))
+    }
+
+    /// The same node with plugins and with definitions, a text as `rabbitmqctl export_definitions` writes it.
+    pub(crate) fn with(mut self, plugins: &'static [&'static str], definitions: &'static str) -> Self {
+        self.plugins = plugins;
+        self.definitions = Some(definitions);
+        self
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -89,8 +100,14 @@ impl RabbitMq {
     fn start(&mut self) -> io::Result<u32> {
         let folder = self.folder.path();
         let configuration = folder.join("rabbitmq.conf");
-        fs::write(&configuration, format!("listeners.tcp.1 = 127.0.0.1:{}\n", self.port))?;
-        fs::write(folder.join("enabled_plugins"), "[].\n")?;
+        let mut settings = format!("listeners.tcp.1 = 127.0.0.1:{}\n", self.port);
+        if let Some(definitions) = self.definitions {
+            let file = folder.join("definitions.json");
+            fs::write(&file, definitions)?;
+            settings += &format!("load_definitions = {}\n", file.display());
+        }
+        fs::write(&configuration, settings)?;
+        fs::write(folder.join("enabled_plugins"), format!("[{}].\n", self.plugins.join(",")))?;
         let output = File::create(folder.join("output.log"))?;
         let script = if Path::new(DEBIAN_SCRIPT).is_file() { DEBIAN_SCRIPT } else { SCRIPT };
         let pid_file = folder.join("pid");

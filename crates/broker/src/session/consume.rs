@@ -152,7 +152,8 @@ impl Session {
             (false, false, limit) => Credit::Messages(Some(limit)),
         };
         let consumer = Consumer {
-            exclusive: consume.exclusive,
+            // Quorum queues of RabbitMQ do not know exclusive consumers.
+            exclusive: consume.exclusive && queue.kind() == Kind::Classic,
             priority,
             credit,
             window: i64::from(self.limits().consumer_window_octets),
@@ -196,10 +197,13 @@ impl Session {
 
     /// An unknown tag is no error, as in RabbitMQ.
     fn cancel(&mut self, number: u16, tag: &str) {
-        let key = self.channels.get_mut(number).and_then(|channel| channel.consumers.remove(tag));
-        if let Some(key) = key {
-            self.end_consumer(key);
+        let Some(channel) = self.channels.get_mut(number) else { return };
+        let Some(key) = channel.consumers.remove(tag) else { return };
+        let source = self.sources.get(key);
+        if source.is_some_and(|source| channel.direct_reply.as_ref() == Some(&source.queue.info.name)) {
+            channel.direct_reply = None;
         }
+        self.end_consumer(key);
     }
 
     fn get(&mut self, number: u16, name: &str, no_ack: bool) -> Result<(), Exception> {

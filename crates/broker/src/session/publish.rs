@@ -204,12 +204,16 @@ impl Session {
         }
     }
 
+    /// Publishes to queues that may refuse, and says whether one has.
+    pub(super) fn push_alone(&mut self, lane: LaneId, record: &Record<'_>) -> bool {
+        self.flush_lanes();
+        self.push(lane, record, None) | self.flush_lanes()
+    }
+
     /// Publishes to queues that may refuse: the answer is for this one message, and its nack comes after the confirms
     /// of all before it.
     fn publish_alone(&mut self, lane: LaneId, record: &Record<'_>, number: u16) {
-        self.flush_lanes();
-        let refused = self.push(lane, record, None) | self.flush_lanes();
-        if !refused {
+        if !self.push_alone(lane, record) {
             return;
         }
         if let Some(channel) = self.channels.get_mut(number)

@@ -107,6 +107,7 @@ impl Session {
         let mut transaction = self.take_transaction(number)?;
         self.scratch.work.is_open = true;
         self.refresh();
+        let mut refused = false;
         if let Some(run) = transaction.messages.finish() {
             let mut gathered = 0;
             for ((_, record), (targets, mandatory)) in run.records().zip(&transaction.routes) {
@@ -115,6 +116,10 @@ impl Session {
                 let targets = present(&home.picture, targets);
                 let queues: Vec<_> = targets.iter().map(|queue| queue.info.id).collect();
                 let lane = home.publisher.get_or_insert_default().lane_of(&queues, || targets);
+                if home.publisher.as_ref().is_some_and(|publisher| publisher.may_reject(lane)) {
+                    refused |= self.push_alone(lane, &record);
+                    continue;
+                }
                 self.push(lane, &record, mandatory.then_some(number));
                 // Queues count on runs of the size that a read makes.
                 gathered += record.header.len() + record.body.len() + record.route.len();
@@ -131,6 +136,10 @@ impl Session {
         self.scratch.work.is_open = false;
         self.scratch.work.wanted = true;
         self.record();
+        if refused {
+            // All else is done (`rabbit_channel:complete_tx`).
+            return Err(refusal::precondition("partial tx completion"));
+        }
         self.out.hold(self.point);
         Ok(())
     }

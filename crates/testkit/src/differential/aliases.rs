@@ -1,9 +1,11 @@
-//! The names of one play: what `@`, `%g0` and `%c0` of a script stand for on a broker, and back.
+//! The names of one play: what `@`, `%g0`, `%c0` and `%r0` of a script stand for on a broker, and back.
 
 use super::script::replace;
 
 /// Names that the server generates, as scripts call them: queues and consumer tags.
 const GENERATED: [(&str, &str); 2] = [("%g", "amq.gen-"), ("%c", "amq.ctag-")];
+/// The same for who consumes from `amq.rabbitmq.reply-to`; what follows has any length.
+const REPLY: (&str, &str) = ("%r", "amq.rabbitmq.reply-to.");
 /// How many octets follow in a generated name.
 const GENERATED_OCTETS: usize = 22;
 
@@ -27,7 +29,12 @@ impl Aliases {
         for (alias, name) in &self.generated {
             text = replace(&text, alias.as_bytes(), name);
         }
-        text
+        // Nobody has asked yet: a name that nothing has. RabbitMQ 3.10 fails with 541 where one is made up that looks like a reply's.
+        if text.starts_with(REPLY.0.as_bytes()) {
+            format!("{}nobody", self.prefix).into_bytes()
+        } else {
+            text
+        }
     }
 
     /// From a broker to a script.
@@ -42,13 +49,23 @@ impl Aliases {
     /// Gives an alias to what the server has generated.
     pub(crate) fn learn(&mut self, text: &[u8]) {
         for (mark, beginning) in GENERATED {
-            let is_new = text.starts_with(beginning.as_bytes())
-                && text.len() == beginning.len() + GENERATED_OCTETS
-                && self.generated.iter().all(|(_, name)| name != text);
-            if is_new {
-                let count = self.generated.iter().filter(|(alias, _)| alias.starts_with(mark)).count();
-                self.generated.push((format!("{mark}{count}"), text.to_vec()));
+            if text.starts_with(beginning.as_bytes()) && text.len() == beginning.len() + GENERATED_OCTETS {
+                self.name(mark, text);
             }
+        }
+    }
+
+    /// Gives an alias to the name that answers to a request go to.
+    pub(crate) fn learn_reply(&mut self, text: &[u8]) {
+        if text.starts_with(REPLY.1.as_bytes()) {
+            self.name(REPLY.0, text);
+        }
+    }
+
+    fn name(&mut self, mark: &str, text: &[u8]) {
+        if self.generated.iter().all(|(_, name)| name != text) {
+            let count = self.generated.iter().filter(|(alias, _)| alias.starts_with(mark)).count();
+            self.generated.push((format!("{mark}{count}"), text.to_vec()));
         }
     }
 }
@@ -77,6 +94,8 @@ mod tests {
         aliases.learn(generated);
         aliases.learn(generated);
         aliases.learn(b"amq.gen-mine");
+        aliases.learn_reply(b"amq.rabbitmq.reply-to.g2dk==.a");
+        assert_eq!(aliases.to_script(b"no queue 'amq.rabbitmq.reply-to.g2dk==.a'"), b"no queue '%r0'");
         assert_eq!(aliases.to_broker(b"@q %g0 %g1"), b"d7-q amq.gen-0123456789012345678901 %g1");
         assert_eq!(
             aliases.to_script(b"no queue 'amq.gen-0123456789012345678901', 'd7-q'"),

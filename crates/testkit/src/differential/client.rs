@@ -14,6 +14,7 @@ use super::view::{Event, View};
 use crate::transcript::connection::Connection;
 use crate::transcript::received::Message;
 use crate::transcript::step::OpenOptions;
+use crate::transcript::value::Value;
 use crate::transcript::{Mode, TcpPeer};
 
 /// What the clients of scripts say that they can.
@@ -31,7 +32,7 @@ impl Client {
     /// Connects, and shakes hands.
     pub(crate) fn connect(number: u32, address: SocketAddr) -> Result<Self, String> {
         let peer = TcpPeer::connect(address).map_err(|error| error.to_string())?;
-        let mut connection = Connection::new(Box::new(peer), Mode::Whole);
+        let mut connection = Connection::new(Box::new(peer), Mode::Together);
         let capabilities = CAPABILITIES.map(str::to_owned).to_vec();
         connection.open(&OpenOptions { capabilities, ..OpenOptions::default() })?;
         Ok(Client { number, connection, is_alive: true, channels: BTreeMap::new() })
@@ -61,6 +62,11 @@ impl Client {
         self.connection.drop_peer();
         self.end(view);
         view.events.push((self.number, Event::Said("C <close>".to_owned())));
+    }
+
+    /// Hands over what was said; it is also done before anything is heard.
+    pub(crate) fn flush(&mut self) {
+        self.connection.flush();
     }
 
     /// Says a method that changes nothing and is answered, on a channel that is open.
@@ -105,6 +111,10 @@ impl Client {
     fn take(&mut self, message: &Message, aliases: &mut Aliases, view: &mut View) -> bool {
         for name in ["queue", "consumer-tag"] {
             aliases.learn(text_of(message, name).as_bytes());
+        }
+        let reply_to = message.content.as_ref().and_then(|content| content.property("reply-to"));
+        if let Some(Value::Text(name)) = reply_to {
+            aliases.learn_reply(name);
         }
         let message = map_texts(message, &|text| aliases.to_script(text));
         let channel = self.channels.entry(message.channel).or_default();
@@ -153,6 +163,7 @@ impl Client {
 
     fn answer(&mut self, text: &str, view: &mut View) {
         self.connection.send_message(&method(text), &[]);
+        self.connection.flush();
         view.events.push((self.number, Event::Said(format!("C {text}"))));
     }
 

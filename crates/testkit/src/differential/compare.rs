@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::known::{self, Known};
-use super::script::text_of;
+use super::known::{self, Equaliser};
+use super::script::{Script, text_of};
 use super::view::{Event, Played, View};
 use crate::transcript::received::Message;
 use crate::transcript::value::{Typed, Value};
@@ -18,29 +18,31 @@ pub(crate) enum Verdict {
     Differs { step: usize, only: [Vec<String>; 2] },
 }
 
-/// Compares what `reference` and `judged` have shown.
-pub(crate) fn compare(reference: &Played, judged: &Played, is_3_10: bool) -> Verdict {
-    let mut seen = BTreeSet::new();
+/// Compares what `reference` and `judged` have shown; `known` is the script when the reference is RabbitMQ 3.10 and WarrenMQ was judged,
+/// so that there are known differences.
+pub(crate) fn compare(reference: &Played, judged: &Played, known: Option<&Script>) -> Verdict {
+    let (mut seen, mut equaliser) = (BTreeSet::new(), Equaliser::default());
     for (step, (reference, judged)) in reference.views.iter().zip(&judged.views).enumerate() {
-        let mut judged = judged.clone();
-        if is_3_10 {
-            seen.extend(known::equalise(&mut judged));
+        let [mut reference, mut judged] = [reference.clone(), judged.clone()];
+        if known.is_some() {
+            seen.extend(equaliser.equalise(&mut reference, &mut judged));
         }
-        let [left, right] = [lines_of(reference), lines_of(&judged)];
+        let [left, right] = [lines_of(&reference), lines_of(&judged)];
         if left == right {
             continue;
         }
-        if is_3_10 && let Some(Known { name, .. }) = known::parting(&left, &right) {
-            // From here on the two are in different states: nothing more can be compared.
-            seen.insert(*name);
-            return Verdict::Same(seen);
-        }
         let only = difference(&left, &right);
-        if !reference.left_at_once.is_empty() && only.iter().flatten().all(|line| is_of_queue(line)) {
-            seen.insert(LEFT_AT_ONCE);
-            return Verdict::Same(seen);
-        }
-        return Verdict::Differs { step, only };
+        let is_of_queues = only.iter().flatten().all(|line| is_of_queue(line));
+        let reason = match known {
+            _ if is_of_queues && !reference.left_at_once.is_empty() => Some(LEFT_AT_ONCE),
+            Some(script) => known::parting(&left, &right)
+                .or_else(|| is_of_queues.then(|| known::parting_of_queues(script)).flatten()),
+            None => None,
+        };
+        let Some(reason) = reason else { return Verdict::Differs { step, only } };
+        // From here on the two are in different states: nothing more can be compared.
+        seen.insert(reason);
+        return Verdict::Same(seen);
     }
     Verdict::Same(seen)
 }
@@ -170,7 +172,7 @@ mod tests {
 
     fn are_same(left: View, right: View) -> bool {
         let played = |view| Played { views: vec![view], was_slow: false };
-        matches!(compare(&played(left), &played(right), false), Verdict::Same(_))
+        matches!(compare(&played(left), &played(right), None), Verdict::Same(_))
     }
 
     #[test]

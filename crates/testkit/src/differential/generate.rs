@@ -1,24 +1,29 @@
 //! From a seed to a script. What has been declared, consumed and selected so far is remembered, so that most steps make sense; a
 //! few in a hundred do not, on purpose. A seed gives the same script on every machine.
 //!
-//! A theme, chosen by the seed, says which steps come often: the depth of one feature is reached by doing much of the same.
+//! A theme, chosen by the seed, says which steps come often, and what queues and exchanges there are (`theme.rs`).
 
+mod arguments;
 mod declare;
+mod exchange;
 mod hostile;
 mod publish;
+mod reply;
 mod settle;
+mod theme;
 
 use std::collections::BTreeMap;
 
 use super::script::{Action, Script, Step, method};
 use crate::random::Random;
+use theme::{Matter, THEMES, Theme};
 
 /// Steps of a script, before the declarations that it begins with.
 const STEPS: std::ops::Range<u64> = 6..28;
 /// What expires in a script does so after this time, or at once.
-pub(crate) const EXPIRY_MS: u64 = 600;
+pub(crate) const EXPIRY_MS: u64 = 1500;
 /// How long a script waits for that.
-pub(crate) const WAIT_MS: u64 = 850;
+pub(crate) const WAIT_MS: u64 = 2120;
 /// Waits of one script.
 const WAITS_MAX: u32 = 2;
 
@@ -38,115 +43,6 @@ pub fn script(seed: u64) -> Script {
     }
     script
 }
-
-/// What a script is about: how often each kind of step comes, in parts.
-#[derive(Debug, Clone, Copy)]
-struct Theme {
-    declare: u64,
-    bind: u64,
-    publish: u64,
-    consume: u64,
-    get: u64,
-    settle: u64,
-    mode: u64,
-    life: u64,
-    wait: u64,
-    hostile: u64,
-}
-
-const THEMES: [Theme; 7] = [
-    // Something of everything.
-    Theme {
-        declare: 12,
-        bind: 10,
-        publish: 25,
-        consume: 10,
-        get: 8,
-        settle: 20,
-        mode: 6,
-        life: 8,
-        wait: 2,
-        hostile: 2,
-    },
-    // Declarations.
-    Theme {
-        declare: 60,
-        bind: 10,
-        publish: 8,
-        consume: 6,
-        get: 2,
-        settle: 2,
-        mode: 2,
-        life: 10,
-        wait: 3,
-        hostile: 2,
-    },
-    // Routing.
-    Theme {
-        declare: 10,
-        bind: 35,
-        publish: 35,
-        consume: 4,
-        get: 8,
-        settle: 4,
-        mode: 2,
-        life: 4,
-        wait: 1,
-        hostile: 1,
-    },
-    // Consumers.
-    Theme {
-        declare: 3,
-        bind: 2,
-        publish: 30,
-        consume: 25,
-        get: 4,
-        settle: 30,
-        mode: 3,
-        life: 8,
-        wait: 1,
-        hostile: 0,
-    },
-    // Acknowledgements, confirms, transactions.
-    Theme {
-        declare: 3,
-        bind: 2,
-        publish: 30,
-        consume: 6,
-        get: 10,
-        settle: 35,
-        mode: 12,
-        life: 6,
-        wait: 1,
-        hostile: 1,
-    },
-    // Time and limits.
-    Theme {
-        declare: 8,
-        bind: 4,
-        publish: 40,
-        consume: 8,
-        get: 10,
-        settle: 18,
-        mode: 4,
-        life: 2,
-        wait: 8,
-        hostile: 0,
-    },
-    // Ends and mistakes.
-    Theme {
-        declare: 14,
-        bind: 8,
-        publish: 18,
-        consume: 14,
-        get: 6,
-        settle: 10,
-        mode: 8,
-        life: 25,
-        wait: 1,
-        hostile: 12,
-    },
-];
 
 /// Adds steps of one kind.
 type Make = fn(&mut Generator);
@@ -209,14 +105,15 @@ impl Generator {
             self.declare_exchange();
             self.bind_queue();
         }
-        if self.random.chance(250) {
+        let often = if self.theme.matter == Matter::Transactions { 900 } else { 250 };
+        if self.random.chance(often) {
             self.select();
         }
     }
 
     fn step(&mut self) {
         let theme = self.theme;
-        let kinds: [(u64, Make); 10] = [
+        let kinds: [(u64, Make); 11] = [
             (theme.declare, Self::declare),
             (theme.bind, Self::bind),
             (theme.publish, Self::publish),
@@ -227,6 +124,7 @@ impl Generator {
             (theme.life, Self::end_something),
             (theme.wait, Self::wait),
             (theme.hostile, Self::misbehave),
+            (theme.reply, Self::reply),
         ];
         let total = kinds.iter().map(|(weight, _)| weight).sum();
         let mut at = self.random.below(total);
@@ -299,8 +197,13 @@ impl Generator {
 
     /// How long a message lives, in milliseconds.
     fn life(&mut self) -> String {
+        if self.random.chance(250) { "0".to_owned() } else { self.life_of_some_time() }
+    }
+
+    /// The same, but not 0.
+    fn life_of_some_time(&mut self) -> String {
         let long = EXPIRY_MS.to_string();
-        let time = self.one_of(&["0", &long, &long, "600000"]);
+        let time = self.one_of(&[&long, &long, "600000"]);
         self.has_expiry |= time == long;
         time
     }

@@ -1,22 +1,25 @@
 //! What RabbitMQ 3.10 is known to do otherwise than the releases that WarrenMQ follows, or otherwise than WarrenMQ on purpose. Each
 //! entry is counted when it is met; none is passed over in silence. `docs/compatibility.md` has the same for users.
 
+use std::collections::BTreeMap;
+
+use super::script::{QUORUM, Script, field_mut, text_of};
 use super::view::{Event, View};
 use crate::transcript::received::Message;
 use crate::transcript::value::{Typed, Value};
 
 /// A difference after which the two brokers are in different states.
 #[derive(Debug)]
-pub(crate) struct Known {
+struct Known {
     /// What it is, and which release does what.
-    pub(crate) name: &'static str,
+    name: &'static str,
     /// A part of a line that the reference alone has; empty where it need not have one.
     reference: &'static str,
     /// The same of WarrenMQ.
     judged: &'static str,
 }
 
-const PARTINGS: [Known; 7] = [
+const PARTINGS: [Known; 8] = [
     Known {
         name: "a wrong user-id beside a wrong expiration, CC or BCC: 3.10 names the user-id first",
         reference: "user_id property set to",
@@ -48,6 +51,11 @@ const PARTINGS: [Known; 7] = [
         judged: "reply-code=502",
     },
     Known {
+        name: "basic.get from a classic queue with a single active consumer: answered in 3.10, 405 since 3.11",
+        reference: " basic.get-",
+        judged: "basic.get operations are not supported by classic queues with single active consumer",
+    },
+    Known {
         name: "a body longer than announced: 505 at the next method in 3.10, 501 at once since 4.3",
         reference: "",
         judged: "FRAME_ERROR - content body frame exceeds remaining content size",
@@ -55,24 +63,103 @@ const PARTINGS: [Known; 7] = [
 ];
 
 /// The entry that explains why these lines differ.
-pub(crate) fn parting(reference: &[String], judged: &[String]) -> Option<&'static Known> {
+pub(crate) fn parting(reference: &[String], judged: &[String]) -> Option<&'static str> {
     let only = |these: &[String], those: &[String], part: &str| {
         part.is_empty() || these.iter().any(|line| line.contains(part) && !those.contains(line))
     };
     PARTINGS
         .iter()
         .find(|known| only(reference, judged, known.reference) && only(judged, reference, known.judged))
+        .map(|known| known.name)
 }
 
-/// Takes out of a view of WarrenMQ what 3.10 does not have and what has no consequence; returns what was met.
-pub(crate) fn equalise(judged: &mut View) -> Vec<&'static str> {
-    let mut met = Vec::new();
-    for message in messages_of(judged) {
-        if remove_headers(message, b"x-last-death-") {
+/// What explains that queues hold or give out something else, when nothing but that differs: what has to be in the script.
+const PARTINGS_OF_QUEUES: [(&str, fn(&Script) -> bool); 2] = [
+    (
+        "what expires in a queue with priorities: all releases keep it behind more urgent messages, with WarrenMQ each priority has a head (on purpose)",
+        |script| {
+            script.says("x-max-priority:") && (script.says(" expiration=") || script.says("x-message-ttl:"))
+        },
+    ),
+    (
+        "a dead letter that keeps its keys: all releases route it by those of BCC too, WarrenMQ has forgotten them",
+        |script| script.says("BCC:") && script.says("x-dead-letter-exchange:"),
+    ),
+];
+
+/// The entry that explains a difference in what queues hold and give out.
+pub(crate) fn parting_of_queues(script: &Script) -> Option<&'static str> {
+    PARTINGS_OF_QUEUES.iter().find(|(_, may_be)| may_be(script)).map(|(name, _)| *name)
+}
+
+/// Takes out of views what is known to differ and has no consequence.
+#[derive(Debug, Default)]
+pub(crate) struct Equaliser {
+    /// How many direct replies came on a channel so far.
+    replies: BTreeMap<(u32, u16), i128>,
+}
+
+impl Equaliser {
+    /// Takes it out of both views of one step; returns what was met.
+    pub(crate) fn equalise(&mut self, reference: &mut View, judged: &mut View) -> Vec<&'static str> {
+        let mut met = Vec::new();
+        let is_last_death = |key: &[u8], _: &Value| key.starts_with(b"x-last-death-");
+        if is_any(messages_of(judged), |message| remove_headers(message, is_last_death)) {
             met.push("x-last-death-… headers: since 3.13, not in 3.10");
         }
+        let is_zero = |key: &[u8], value: &Value| key == b"x-delivery-count" && *value == Value::Number(0);
+        if is_any(messages_of(reference), |message| remove_headers(message, is_zero)) {
+            met.push(
+                "x-delivery-count of 0 of what never came back to its quorum queue: 3.10, not since 3.13",
+            );
+        }
+        let has_consumers = [reference, &mut *judged].map(|view| is_any(messages_of(view), forget_consumers));
+        if has_consumers.contains(&true) {
+            met.push(
+                "consumers of a quorum queue: all releases count those too that are gone but hold messages, WarrenMQ does not (on purpose)",
+            );
+        }
+        if self.shift_tags(judged) {
+            met.push("delivery tags of direct replies: counted since 4.2, not before");
+        }
+        met
     }
-    met
+
+    /// Gives deliveries the tags that they would have if replies had none of their own; true when that changes something.
+    fn shift_tags(&mut self, judged: &mut View) -> bool {
+        let mut has_changed = false;
+        for (connection, event) in &mut judged.events {
+            let Event::Heard(message, source) = event else { continue };
+            let replies = self.replies.entry((*connection, message.channel)).or_default();
+            match message.method.name {
+                "channel.open-ok" => *replies = 0,
+                "basic.deliver" | "basic.get-ok" => {
+                    if let Some(Value::Number(tag)) = field_mut(message, "delivery-tag") {
+                        *tag -= *replies;
+                    }
+                    has_changed |= *replies > 0;
+                    *replies += i128::from(source == "amq.rabbitmq.reply-to");
+                }
+                _ => {}
+            }
+        }
+        has_changed
+    }
+}
+
+/// Takes out how many consumers a quorum queue has; true when it had some.
+fn forget_consumers(message: &mut Message) -> bool {
+    let is_quorum = text_of(message, "queue").starts_with(QUORUM);
+    let Some(count) = field_mut(message, "consumer-count").filter(|_| is_quorum) else { return false };
+    std::mem::replace(count, Value::Number(0)) != Value::Number(0)
+}
+
+/// Changes all messages; true when one of them was changed.
+fn is_any<'a>(
+    messages: impl Iterator<Item = &'a mut Message>,
+    change: impl Fn(&mut Message) -> bool,
+) -> bool {
+    messages.fold(false, |is_any, message| change(message) | is_any)
 }
 
 fn messages_of(view: &mut View) -> impl Iterator<Item = &mut Message> {
@@ -82,15 +169,17 @@ fn messages_of(view: &mut View) -> impl Iterator<Item = &mut Message> {
     })
 }
 
-/// Removes headers by the beginning of their names; true when there was one.
-fn remove_headers(message: &mut Message, beginning: &[u8]) -> bool {
-    let mut removed = false;
+/// Removes some headers, and the table when it was the last; true when there was one.
+fn remove_headers(message: &mut Message, is_one: impl Fn(&[u8], &Value) -> bool) -> bool {
     let Some(content) = &mut message.content else { return false };
-    for property in content.properties.iter_mut().flatten() {
-        if let Value::Table(headers) = property {
-            let before = headers.len();
-            headers.retain(|(key, _): &(Vec<u8>, Typed)| !key.starts_with(beginning));
-            removed |= headers.len() < before;
+    let mut removed = false;
+    for property in &mut content.properties {
+        let Some(Value::Table(headers)) = property else { continue };
+        let before = headers.len();
+        headers.retain(|(key, typed): &(Vec<u8>, Typed)| !is_one(key, &typed.value));
+        removed |= headers.len() < before;
+        if headers.is_empty() && before > 0 {
+            *property = None;
         }
     }
     removed
@@ -98,7 +187,62 @@ fn remove_headers(message: &mut Message, beginning: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::script::{Action, Step, method};
     use super::*;
+
+    #[test]
+    fn what_queues_hold_is_explained_by_what_the_script_says() {
+        let script = |lines: &[&str]| {
+            let steps =
+                lines.iter().map(|line| Step { connection: 1, action: Action::Say(method(line)) }).collect();
+            Script { seed: 1, steps }
+        };
+        let priorities = "queue.declare 1 queue=@q arguments={x-max-priority:int32:3}";
+        let expiring = "basic.publish 1 routing-key=@q | expiration=0 | body=x";
+        assert!(parting_of_queues(&script(&[priorities, expiring])).is_some());
+        assert!(parting_of_queues(&script(&[priorities])).is_none());
+        assert!(parting_of_queues(&script(&[expiring])).is_none());
+    }
+
+    fn heard(lines: &[(&str, &str)]) -> View {
+        let events = lines.iter().map(|(line, source)| (1, Event::Heard(method(line), (*source).to_owned())));
+        View { events: events.collect(), ..View::default() }
+    }
+
+    #[test]
+    fn a_quorum_queue_has_as_many_consumers_as_one_likes() {
+        let equal = |queue: &str| {
+            let line =
+                |count| format!("queue.declare-ok 1 queue={queue} message-count=1 consumer-count={count}");
+            let [mut left, mut right] = [0, 2].map(|count| heard(&[(&line(count), "")]));
+            let met = Equaliser::default().equalise(&mut left, &mut right);
+            (left == right, met.len())
+        };
+        assert_eq!(equal("@u1"), (true, 1));
+        assert_eq!(equal("@q1"), (false, 0));
+    }
+
+    #[test]
+    fn replies_have_no_tags_of_their_own() {
+        let reply = "amq.rabbitmq.reply-to";
+        let before_4_2 = [
+            ("basic.deliver 1 r 1 | | body=a", reply),
+            ("basic.get-ok 1 1 | | body=b", ""),
+            ("basic.deliver 1 r 2 | | body=c", reply),
+            ("channel.open-ok 1", ""),
+            ("basic.get-ok 1 1 | | body=d", ""),
+        ];
+        let since = [
+            ("basic.deliver 1 r 1 | | body=a", reply),
+            ("basic.get-ok 1 2 | | body=b", ""),
+            ("basic.deliver 1 r 3 | | body=c", reply),
+            ("channel.open-ok 1", ""),
+            ("basic.get-ok 1 1 | | body=d", ""),
+        ];
+        let [mut reference, mut judged] = [heard(&before_4_2), heard(&since)];
+        let met = Equaliser::default().equalise(&mut reference, &mut judged);
+        assert_eq!((reference, met.len()), (judged, 1));
+    }
 
     #[test]
     fn an_entry_explains_only_its_own_difference() {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::script::{method, number_of};
@@ -25,10 +26,17 @@ pub(crate) struct Onlooker {
     /// Channels that are open and not in use, and the next one that was never opened.
     free: Vec<u16>,
     next: u16,
+    /// A quorum queue of its own, and the channel that publishes to it.
+    log: Option<(u16, Message)>,
 }
+
+/// Numbers the onlookers of this process.
+static ONLOOKERS: AtomicU32 = AtomicU32::new(0);
 
 struct Object {
     channel: Option<u16>,
+    /// Whether it is of interest how many consumers it has.
+    counts_consumers: bool,
     /// What was last seen; `None` for what is not there.
     state: Option<String>,
 }
@@ -37,14 +45,40 @@ impl Onlooker {
     /// Connects.
     pub(crate) fn connect(address: SocketAddr) -> Result<Self, String> {
         let peer = TcpPeer::connect(address).map_err(|error| error.to_string())?;
-        let mut connection = Connection::new(Box::new(peer), Mode::Whole);
+        let mut connection = Connection::new(Box::new(peer), Mode::Together);
         connection.open(&OpenOptions::default())?;
-        Ok(Onlooker { connection, objects: BTreeMap::new(), free: Vec::new(), next: 1 })
+        Ok(Onlooker { connection, objects: BTreeMap::new(), free: Vec::new(), next: 1, log: None })
+    }
+
+    /// Waits until quorum queues have taken in what came before: what they take in goes through one log, so it is there when a message
+    /// to a queue of the onlooker's own is.
+    pub(crate) fn pass_log(&mut self) -> Result<(), String> {
+        let (channel, message) = match self.log.take() {
+            Some(log) => log,
+            None => {
+                let channel = self.new_channel()?;
+                let number = ONLOOKERS.fetch_add(1, Ordering::Relaxed);
+                let queue = format!("differential-log-{}-{number}", std::process::id());
+                let arguments = "x-queue-type:str:quorum,x-max-length:int32:0";
+                let declare =
+                    format!("queue.declare {channel} queue={queue} durable=true arguments={{{arguments}}}");
+                for text in [declare, format!("confirm.select {channel}")] {
+                    self.say(&method(&text));
+                    self.hear(Instant::now() + ANSWER_TIME_MAX)?;
+                }
+                (channel, method(&format!("basic.publish {channel} routing-key={queue} | | body=x")))
+            }
+        };
+        self.say(&message);
+        let deadline = Instant::now() + ANSWER_TIME_MAX;
+        while !self.hear(deadline)?.iter().any(|answer| answer.channel == channel) {}
+        self.log = Some((channel, message));
+        Ok(())
     }
 
     /// From now on this object is looked at, too: it may have come into being.
-    pub(crate) fn mind(&mut self, object: &str) {
-        let unknown = Object { channel: None, state: None };
+    pub(crate) fn mind(&mut self, object: &str, counts_consumers: bool) {
+        let unknown = Object { channel: None, counts_consumers, state: None };
         let known = self.objects.entry(object.to_owned()).or_insert(unknown);
         known.state.get_or_insert_default();
     }
@@ -105,16 +139,18 @@ impl Onlooker {
         }
         let channel = match self.free.pop() {
             Some(channel) => channel,
-            None => {
-                let channel = self.next;
-                self.connection.open_channel(channel)?;
-                self.next += 1;
-                channel
-            }
+            None => self.new_channel()?,
         };
         if let Some(object) = self.objects.get_mut(name) {
             object.channel = Some(channel);
         }
+        Ok(channel)
+    }
+
+    fn new_channel(&mut self) -> Result<u16, String> {
+        let channel = self.next;
+        self.connection.open_channel(channel)?;
+        self.next += 1;
         Ok(channel)
     }
 
@@ -123,7 +159,12 @@ impl Onlooker {
         match answer.method.name {
             "queue.declare-ok" => {
                 let count = |field| number_of(answer, field);
-                format!("{} ready, {} consumers", count("message-count"), count("consumer-count"))
+                let ready = format!("{} ready", count("message-count"));
+                if self.objects.get(name).is_some_and(|object| object.counts_consumers) {
+                    format!("{ready}, {} consumers", count("consumer-count"))
+                } else {
+                    ready
+                }
             }
             "channel.close" => {
                 self.say(&method(&format!("channel.close-ok {}", answer.channel)));
@@ -160,6 +201,18 @@ impl Onlooker {
             if Instant::now() > deadline {
                 return Err("the onlooker got no answer".to_owned());
             }
+        }
+    }
+}
+
+impl Drop for Onlooker {
+    /// Its queue goes with it.
+    fn drop(&mut self) {
+        if let Some((channel, message)) = self.log.take() {
+            let queue = super::script::text_of(&message, "routing-key");
+            self.say(&method(&format!("queue.delete {channel} queue={queue}")));
+            // A broker that is gone has nothing to clear away.
+            let _ = self.hear(Instant::now() + READ_WAIT);
         }
     }
 }

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use super::aliases::Aliases;
 use super::client::Client;
 use super::onlooker::Onlooker;
-use super::script::{Action, Script, Step, field, is_set, method};
+use super::script::{Action, QUORUM, Script, Step, field, is_set, method, text_of};
+use super::turns::Turns;
 use super::view::{Event, Played, View};
 use crate::transcript::codec::{Frame, hex};
 use crate::transcript::received::Message;
@@ -24,34 +25,49 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 const DOUBT_TIME: Duration = Duration::from_millis(400);
 /// How long one read waits.
 const READ_WAIT: Duration = Duration::from_millis(200);
+/// Methods after which one look is enough.
+const MOVES_NOTHING: [&str; 8] = [
+    "exchange.declare",
+    "exchange.bind",
+    "queue.declare",
+    "queue.bind",
+    "basic.qos",
+    "confirm.select",
+    "tx.select",
+    "channel.open",
+];
 /// Rounds after a step: at least, and at most where messages go in circles.
 const ROUNDS: std::ops::Range<u32> = 2..40;
-/// What expires in scripts does so after 600 ms, and they wait for 850 ms: steps between waits must be much faster.
-const SEGMENT_TIME_MAX: Duration = Duration::from_millis(180);
+/// What expires in scripts does so after 1500 ms, and they wait for 2120 ms: steps between waits must be much faster.
+const SEGMENT_TIME_MAX: Duration = Duration::from_millis(440);
 /// Where nothing is waited for, nothing may have expired at the end.
-const UNWAITED_TIME_MAX: Duration = Duration::from_millis(450);
+const UNWAITED_TIME_MAX: Duration = Duration::from_millis(1200);
 
 /// Whoever plays scripts on one broker, one after the other.
 pub(crate) struct Player {
     address: SocketAddr,
+    turns: Turns,
     onlooker: Option<Onlooker>,
 }
 
 /// One script that is being played.
 struct Play<'a> {
     address: SocketAddr,
+    turns: &'a Turns,
     onlooker: &'a mut Onlooker,
     aliases: Aliases,
     clients: BTreeMap<u32, Client>,
     view: View,
     /// Waited for after each round, where haste has been seen to matter.
     patience: Duration,
+    /// There are quorum queues: they take in what has been written and synced to disk, and a passive declare does not wait for that.
+    has_log: bool,
 }
 
 impl Player {
     /// For the broker at `address`; it is connected to when the first script is played.
-    pub(crate) fn new(address: SocketAddr) -> Self {
-        Player { address, onlooker: None }
+    pub(crate) fn new(address: SocketAddr, turns: Turns) -> Self {
+        Player { address, turns, onlooker: None }
     }
 
     /// Plays a script. `prefix` stands for `@`.
@@ -70,11 +86,13 @@ impl Player {
         };
         let mut play = Play {
             address: self.address,
+            turns: &self.turns,
             onlooker: &mut onlooker,
             aliases: Aliases::new(prefix),
             clients: BTreeMap::new(),
             view: View::default(),
             patience,
+            has_log: script.has_quorum_queues(),
         };
         let played = play.all(script)?;
         play.clients.into_values().for_each(Client::finish);
@@ -88,12 +106,18 @@ impl Play<'_> {
     fn all(&mut self, script: &Script) -> Result<Played, String> {
         let mut played = Played::default();
         let time_max = if script.waits() { SEGMENT_TIME_MAX } else { UNWAITED_TIME_MAX };
-        let is_slow = |begun: Instant| script.is_timed() && begun.elapsed() > time_max;
+        let is_timed = script.is_timed();
+        let is_slow = |begun: Instant| is_timed && begun.elapsed() > time_max;
         let mut begun = Instant::now();
         for step in &script.steps {
             let is_wait = matches!(step.action, Action::Wait(_));
             played.was_slow |= is_wait && is_slow(begun);
+            if let Action::Wait(milliseconds) = step.action {
+                thread::sleep(Duration::from_millis(milliseconds));
+            }
+            let turn = self.turns.take(is_timed);
             self.step(step)?;
+            drop(turn);
             played.views.push(std::mem::take(&mut self.view));
             if is_wait {
                 begun = Instant::now();
@@ -128,9 +152,28 @@ impl Play<'_> {
                     client.leave(&mut self.view);
                 }
             }
-            Action::Wait(milliseconds) => thread::sleep(Duration::from_millis(*milliseconds)),
+            // It is over; what came meanwhile is looked at now.
+            Action::Wait(_) => {}
         }
-        self.settle()
+        self.settle(if self.is_done(step) { 1 } else { ROUNDS.start })
+    }
+
+    /// Whether nothing can be on its way any more: the step was a method that moves no message and was answered.
+    fn is_done(&self, step: &Step) -> bool {
+        // A binding to an exchange that remembers brings what it has kept.
+        let remembers = |message: &Message| {
+            ["exchange", "source"].iter().any(|name| text_of(message, name).starts_with("@h"))
+        };
+        let moves_nothing = step
+            .action
+            .message()
+            .is_some_and(|message| MOVES_NOTHING.contains(&message.method.name) && !remembers(message));
+        let is_end = |event: &Event| match event {
+            Event::Heard(message, _) => ["channel.close", "connection.close"].contains(&message.method.name),
+            Event::Closed(_) | Event::Silent(_) => true,
+            Event::Said(_) => false,
+        };
+        moves_nothing && !self.view.events.iter().any(|(_, event)| is_end(event))
     }
 
     /// The client of a connection, which is made anew when it has ended.
@@ -201,7 +244,7 @@ impl Play<'_> {
 
     /// What this method may create is looked at from now on.
     fn mind(&mut self, message: &Message) {
-        let name = |field| super::script::text_of(message, field);
+        let name = |field| text_of(message, field);
         let object = match message.method.name {
             "queue.declare" => format!("queue {}", name("queue")),
             "exchange.declare" => format!("exchange {}", name("exchange")),
@@ -210,7 +253,8 @@ impl Play<'_> {
         // Other names are not the script's own: all scripts share them.
         if object.contains(" @") {
             let own = self.aliases.to_broker(object.as_bytes());
-            self.onlooker.mind(&String::from_utf8_lossy(&own));
+            let counts_consumers = !name("queue").starts_with(QUORUM);
+            self.onlooker.mind(&String::from_utf8_lossy(&own), counts_consumers);
         }
     }
 
@@ -239,8 +283,11 @@ impl Play<'_> {
     }
 
     /// Waits until nothing more comes of what was said.
-    fn settle(&mut self) -> Result<(), String> {
+    fn settle(&mut self, rounds_min: u32) -> Result<(), String> {
         for round in 0..ROUNDS.end {
+            if self.has_log {
+                self.onlooker.pass_log()?;
+            }
             let changes = self.onlooker.look()?;
             let mut news = changes.len();
             for (object, state) in changes {
@@ -249,7 +296,7 @@ impl Play<'_> {
             }
             thread::sleep(self.patience);
             news += self.synchronise();
-            if round + 1 >= ROUNDS.start && news == 0 {
+            if round + 1 >= rounds_min && news == 0 {
                 break;
             }
         }
@@ -271,6 +318,7 @@ impl Play<'_> {
                 .map(|(channel, _)| *channel)
                 .collect();
             open.into_iter().for_each(|channel| client.synchronise(channel));
+            client.flush();
         }
         let deadline = Instant::now() + ANSWER_TIME_MAX;
         for (number, client) in &mut self.clients {

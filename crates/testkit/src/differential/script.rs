@@ -13,6 +13,10 @@ use crate::transcript::received::{Content, Message};
 use crate::transcript::scan::{Pattern, Scanner};
 use crate::transcript::value::{Typed, Value};
 
+/// A queue whose messages expire because of a policy of `definitions.json`.
+const EXPIRING_BY_POLICY: &str = "@pt";
+/// How names of quorum queues begin.
+pub(crate) const QUORUM: &str = "@u";
 /// What lives longer than this many milliseconds does not expire in a script.
 const EXPIRY_NEAR_MS: i128 = 60_000;
 
@@ -51,6 +55,17 @@ impl Script {
     /// Whether its outcome depends on how long the steps take: something in it expires, waited for or not.
     pub(crate) fn is_timed(&self) -> bool {
         self.waits() || self.steps.iter().any(|step| step.action.message().is_some_and(expires))
+    }
+
+    /// Whether one of its lines has this text.
+    pub(crate) fn says(&self, text: &str) -> bool {
+        self.steps.iter().any(|step| step.to_string().contains(text))
+    }
+
+    /// Whether it has quorum queues.
+    pub(crate) fn has_quorum_queues(&self) -> bool {
+        let is_one = |message: &Message| text_of(message, "queue").starts_with(QUORUM);
+        self.steps.iter().any(|step| step.action.message().is_some_and(is_one))
     }
 
     /// Whether it waits for what expires.
@@ -150,8 +165,10 @@ fn expires(message: &Message) -> bool {
         matches!(key.as_slice(), b"x-message-ttl" | b"x-expires")
             && matches!(typed.value, Value::Number(time) if is_soon(time))
     });
+    let by_policy = message.method.name == "queue.declare" && text_of(message, "queue") == EXPIRING_BY_POLICY;
     let property = message.content.as_ref().and_then(|content| content.property("expiration"));
     by_argument
+        || by_policy
         || matches!(property, Some(Value::Text(text))
             if std::str::from_utf8(text).is_ok_and(|text| text.parse().is_ok_and(is_soon)))
 }

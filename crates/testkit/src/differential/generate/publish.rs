@@ -1,6 +1,7 @@
 //! Steps that publish.
 
 use super::Generator;
+use super::theme::Matter;
 
 impl Generator {
     /// One message, or a few.
@@ -42,10 +43,11 @@ impl Generator {
         } else if self.random.chance(4) {
             properties.push("delivery-mode=3".to_owned());
         }
-        if self.random.chance(200) {
+        // Quorum queues have priorities since 4.0 only.
+        if self.theme.matter != Matter::Quorum && self.random.chance(200) {
             properties.push(format!("priority={}", self.one_of(&["0", "1", "2", "5", "10", "255"])));
         }
-        let often = if self.theme.wait >= 8 { 350 } else { 60 };
+        let often = if self.theme.matter == Matter::Limits { 350 } else { 60 };
         if self.random.chance(often) {
             let time = self.life();
             properties.push(format!("expiration={time}"));

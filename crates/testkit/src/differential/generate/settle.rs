@@ -1,5 +1,6 @@
 //! Steps of those who take messages: consume, cancel, get, acknowledge; and the modes of channels.
 
+use super::theme::Matter;
 use super::{Generator, Way};
 
 impl Generator {
@@ -33,7 +34,8 @@ impl Generator {
         {
             text += &self.perhaps(permille, bit);
         }
-        if self.random.chance(150) {
+        let often = if self.theme.matter == Matter::Turns { 500 } else { 150 };
+        if self.random.chance(often) {
             let priority = self.one_of(&["int32:1", "int32:5", "int32:-1", "int8:1", "str:1", "int32:0"]);
             text += &format!(" arguments={{x-priority:{priority}}}");
         }
@@ -110,7 +112,8 @@ impl Generator {
 
     pub(super) fn select(&mut self) {
         let place = self.place();
-        if self.random.chance(600) {
+        let confirms = if self.theme.matter == Matter::Transactions { 50 } else { 600 };
+        if self.random.chance(confirms) {
             let no_wait = self.perhaps(60, " no-wait=true");
             self.say(place, &format!("confirm.select {{}}{no_wait}"));
             self.ways.entry(place).or_insert(Way::Confirm);
