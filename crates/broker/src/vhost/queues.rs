@@ -115,11 +115,11 @@ impl Vhost {
         let mut master = self.master.lock();
         let ready = cell.delete(
             |counts| {
-                if deletion.if_unused && counts.consumers > 0 {
-                    return Err(refusal::precondition(format!("{} in use", cell.named())));
-                }
                 if deletion.if_empty && counts.ready > 0 {
                     return Err(refusal::precondition(format!("{} not empty", cell.named())));
+                }
+                if deletion.if_unused && counts.consumers > 0 {
+                    return Err(refusal::precondition(format!("{} in use", cell.named())));
                 }
                 Ok(())
             },

@@ -128,19 +128,33 @@ pub(crate) fn lines_of(view: &View) -> Vec<String> {
 /// Two brokers play at different times: the time of a death is not compared, nor the order of a dead letter's headers.
 fn without_times(message: &Message) -> Message {
     let mut message = message.clone();
-    let Some(content) = &mut message.content else { return message };
-    for property in content.properties.iter_mut().flatten() {
-        let Value::Table(headers) = property else { continue };
-        if !headers.iter().any(|(key, _)| key == b"x-death") {
-            continue;
-        }
-        // The headers of a dead letter are made anew, and a table has no order: RabbitMQ 3.10 sorts them, others append.
-        headers.sort_by(|(left, _), (right, _)| left.cmp(right));
+    let is_rewritten = |key: &[u8]| [&b"x-death"[..], b"x-delivery-count"].contains(&key);
+    if !headers_of(&mut message).is_some_and(|headers| headers.iter().any(|(key, _)| is_rewritten(key))) {
+        return message;
+    }
+    // Headers that the broker adds to are made anew, and a table has no order: RabbitMQ 3.10 sorts them, others append.
+    sort_headers(&mut message);
+    if let Some(headers) = headers_of(&mut message) {
         for (_, death) in headers.iter_mut().filter(|(key, _)| key == b"x-death") {
             forget_times(death);
         }
     }
     message
+}
+
+/// The headers of a message, if it has some.
+fn headers_of(message: &mut Message) -> Option<&mut Vec<(Vec<u8>, Typed)>> {
+    match message.content.as_mut()?.property_mut("headers")? {
+        Value::Table(headers) => Some(headers),
+        _ => None,
+    }
+}
+
+/// Gives headers the order of their names.
+pub(crate) fn sort_headers(message: &mut Message) {
+    if let Some(headers) = headers_of(message) {
+        headers.sort_by(|(left, _), (right, _)| left.cmp(right));
+    }
 }
 
 fn forget_times(typed: &mut Typed) {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::compare::sort_headers;
 use super::script::{QUORUM, Script, field_mut, text_of};
 use super::view::{Event, View};
 use crate::transcript::received::Message;
@@ -19,7 +20,9 @@ struct Known {
     judged: &'static str,
 }
 
-const PARTINGS: [Known; 8] = [
+const INTERNAL_ERROR: &str = "reply-code=541 reply-text=INTERNAL_ERROR";
+
+const PARTINGS: [Known; 11] = [
     Known {
         name: "a wrong user-id beside a wrong expiration, CC or BCC: 3.10 names the user-id first",
         reference: "user_id property set to",
@@ -56,6 +59,21 @@ const PARTINGS: [Known; 8] = [
         judged: "basic.get operations are not supported by classic queues with single active consumer",
     },
     Known {
+        name: "a queue without a name and with a wrong x-queue-type: all releases fail with 541, WarrenMQ says 406 (on purpose)",
+        reference: INTERNAL_ERROR,
+        judged: "invalid arg 'x-queue-type' for queue '%g'",
+    },
+    Known {
+        name: "a channel asks for its own reply consumer by name: it calls itself and fails with 541 in 3.10 and 3.13, WarrenMQ answers (on purpose)",
+        reference: INTERNAL_ERROR,
+        judged: " queue=\"%r",
+    },
+    Known {
+        name: "x-recent-history has something for an exchange that leads nowhere: all releases fail with 541, WarrenMQ drops it (on purpose)",
+        reference: INTERNAL_ERROR,
+        judged: " exchange.bind-ok",
+    },
+    Known {
         name: "a body longer than announced: 505 at the next method in 3.10, 501 at once since 4.3",
         reference: "",
         judged: "FRAME_ERROR - content body frame exceeds remaining content size",
@@ -73,23 +91,33 @@ pub(crate) fn parting(reference: &[String], judged: &[String]) -> Option<&'stati
         .map(|known| known.name)
 }
 
-/// What explains that queues hold or give out something else, when nothing but that differs: what has to be in the script.
-const PARTINGS_OF_QUEUES: [(&str, fn(&Script) -> bool); 2] = [
-    (
-        "what expires in a queue with priorities: all releases keep it behind more urgent messages, with WarrenMQ each priority has a head (on purpose)",
-        |script| {
+/// What explains that queues hold or give out something else, when nothing but that differs.
+struct KnownOfQueues {
+    name: &'static str,
+    /// Whether the script can show it.
+    may_be: fn(&Script) -> bool,
+}
+
+const PARTINGS_OF_QUEUES: [KnownOfQueues; 3] = [
+    KnownOfQueues {
+        name: "what expires in a queue with priorities: all releases keep it behind more urgent messages, with WarrenMQ each priority has a head (on purpose)",
+        may_be: |script| {
             script.says("x-max-priority:") && (script.says(" expiration=") || script.says("x-message-ttl:"))
         },
-    ),
-    (
-        "a dead letter that keeps its keys: all releases route it by those of BCC too, WarrenMQ has forgotten them",
-        |script| script.says("BCC:") && script.says("x-dead-letter-exchange:"),
-    ),
+    },
+    KnownOfQueues {
+        name: "a dead letter that keeps its keys: all releases route it by those of BCC too, WarrenMQ has forgotten them",
+        may_be: |script| script.says("BCC:") && script.says("x-dead-letter-exchange:"),
+    },
+    KnownOfQueues {
+        name: "what x-recent-history has kept comes to an exchange newest first in all releases, oldest first with WarrenMQ (on purpose)",
+        may_be: |script| script.says("exchange.bind") && script.says("source=\"@h1\""),
+    },
 ];
 
 /// The entry that explains a difference in what queues hold and give out.
 pub(crate) fn parting_of_queues(script: &Script) -> Option<&'static str> {
-    PARTINGS_OF_QUEUES.iter().find(|(_, may_be)| may_be(script)).map(|(name, _)| *name)
+    PARTINGS_OF_QUEUES.iter().find(|known| (known.may_be)(script)).map(|known| known.name)
 }
 
 /// Takes out of views what is known to differ and has no consequence.
@@ -109,6 +137,8 @@ impl Equaliser {
         }
         let is_zero = |key: &[u8], value: &Value| key == b"x-delivery-count" && *value == Value::Number(0);
         if is_any(messages_of(reference), |message| remove_headers(message, is_zero)) {
+            // With it the order of the other headers is lost: RabbitMQ sorts them then.
+            messages_of(reference).chain(messages_of(judged)).for_each(sort_headers);
             met.push(
                 "x-delivery-count of 0 of what never came back to its quorum queue: 3.10, not since 3.13",
             );

@@ -145,6 +145,12 @@ impl Content {
         let index = spec::properties().iter().position(|field| field.name == name)?;
         self.properties.get(index)?.as_ref()
     }
+
+    /// The same, to be changed.
+    pub(crate) fn property_mut(&mut self, name: &str) -> Option<&mut Value> {
+        let index = spec::properties().iter().position(|field| field.name == name)?;
+        self.properties.get_mut(index)?.as_mut()
+    }
 }
 
 impl std::fmt::Display for Message {
