@@ -97,8 +97,11 @@ impl Link {
                 Next::Wait => thread::sleep(PATIENCE / 4),
                 next => match source.read(&mut buffer) {
                     Ok(0) => {
-                        // Its end is handed on, and what the other side still says as well.
-                        let _ = sink.shutdown(Shutdown::Write);
+                        // Its end is handed on, and what the other side still says as well; but an end that came from here is not.
+                        let state = self.state.lock();
+                        if state.left.is_none() {
+                            let _ = sink.shutdown(Shutdown::Write);
+                        }
                         return;
                     }
                     Ok(read) if next != Next::Swallow => {
@@ -328,13 +331,18 @@ mod tests {
 
     #[test]
     fn who_is_left_alone_is_not_told() {
-        for mishap in [Mishap::ClientGone, Mishap::BrokerGone] {
+        for (mishap, gone_is_last) in [Mishap::ClientGone, Mishap::BrokerGone]
+            .into_iter()
+            .flat_map(|mishap| [(mishap, true), (mishap, false)])
+        {
             let (client, broker, shared) = pair(Pace::WHOLE, Some(mishap));
             let (mut gone, mut left) =
                 if mishap == Mishap::ClientGone { (client, broker) } else { (broker, client) };
-            gone.write_all(&octets(BEFORE as usize)).unwrap();
-            let mut before = vec![0; BEFORE as usize];
-            left.read_exact(&mut before).unwrap();
+            // Either side may be the one that said the last octet.
+            let (sender, receiver) =
+                if gone_is_last { (&mut gone, &mut left) } else { (&mut left, &mut gone) };
+            sender.write_all(&octets(BEFORE as usize)).unwrap();
+            receiver.read_exact(&mut vec![0; BEFORE as usize]).unwrap();
             assert_eq!(read_all(&mut gone).0, [0; 0], "{mishap:?}");
             left.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
             for _ in 0..3 {
