@@ -20,11 +20,14 @@ let end = false;
 const say = (text) => process.stdout.write(`${text}\n`);
 const filler = (number) => '.'.repeat((number * 37) % 1500);
 
-/** The promise, or a rejection when it has not settled in time. */
-async function within(promise) {
+/** The promise, or a rejection when it has not settled in time; what it still brings then is handed to `discard`. */
+async function within(promise, discard = () => {}) {
   let timer;
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error('not in time')), STEP_MS);
+    timer = setTimeout(() => {
+      reject(new Error('not in time'));
+      promise.then(discard, () => {});
+    }, STEP_MS);
   });
   try {
     return await Promise.race([promise, late]);
@@ -38,11 +41,9 @@ async function forEver(work) {
   for (;;) {
     let connection;
     try {
-      // The library's own limit: silence during the handshake.
+      // The library's own limit is for silence during the handshake.
       const opening = amqp.connect(url, { timeout: STEP_MS });
-      // One that comes after all is not kept.
-      opening.then((late) => late !== connection && setTimeout(() => late !== connection && late.connection.stream.destroy(), STEP_MS), () => {});
-      connection = await within(opening);
+      connection = await within(opening, (unwanted) => unwanted.connection.stream.destroy());
       const gone = new Promise((_, reject) => {
         connection.on('error', reject);
         connection.on('close', () => reject(new Error('closed')));
