@@ -88,7 +88,7 @@ fn about(results: &Results) -> String {
     let turns = |turn| results.cycles.iter().filter(|cycle| cycle.turn == turn).count();
     format!(
         "| | |\n|---|---|\n| broker | {} |\n| machine | {} cores of {}, {} of memory, data folder on {}, {} |\n\
-         | load of the machine | {} in the minute before, the run not counted |\n| end | {} |\n\
+         | load of the machine | {} in the minute before |\n| end | {} |\n\
          | length | {:.1} minutes, {} cycles |\n| restarts | {} by SIGTERM, {} by SIGKILL |\n\
          | messages | {} published, {} consumed, by runs that ended in order |\n\
          | bursts of churn | {} |\n| samples | {}, one each {} s |\n",
