@@ -297,10 +297,13 @@ fn encoded(message: &Message, sizes: impl Iterator<Item = usize>) -> Vec<u8> {
     octets
 }
 
+/// What somebody hears and somebody else looks at.
+type Octets = Arc<Mutex<Vec<u8>>>;
+
 /// A server that says what the recorded one said, and hears the client.
 struct Playback {
     says: Vec<u8>,
-    heard: Arc<Mutex<Vec<u8>>>,
+    heard: Octets,
 }
 
 impl Peer for Playback {
@@ -321,7 +324,7 @@ fn verify(text: &str, said: &[Said]) -> Result<(), String> {
     let octets_of = |connection, by| -> Vec<u8> {
         said.iter().filter(|said| is_of(said, connection, by)).flat_map(|said| said.octets.clone()).collect()
     };
-    let heard: Arc<Mutex<BTreeMap<u32, Arc<Mutex<Vec<u8>>>>>> = Arc::default();
+    let heard: Mutex<BTreeMap<u32, Octets>> = Mutex::default();
     let mut connect = |connection| -> Box<dyn Peer> {
         let own = Arc::clone(heard.lock().entry(connection).or_default());
         Box::new(Playback { says: octets_of(connection, Side::Server), heard: own })
