@@ -66,15 +66,15 @@ impl Session {
     /// Forgets a channel; what is outstanding on it comes back to its queues.
     fn return_outstanding(&mut self, number: u16) {
         self.promises.forget(number);
-        if let Some(mut channel) = self.channels.remove(number) {
-            let settlements = &mut self.settlements;
-            let verdict = Verdict::Requeue(Back::Failed);
-            channel.outstanding.take_all(|piece| settlements.push(Settlement { piece, verdict }));
-            if let Mode::Transaction(transaction) = channel.mode {
-                settlements.extend(transaction.unsettled());
-            }
-        }
         self.flush_settlements();
+        let Some(mut channel) = self.channels.remove(number) else { return };
+        if let Mode::Transaction(transaction) = channel.mode {
+            transaction.unsettled().for_each(|piece| channel.outstanding.restore(piece));
+        }
+        let mut settlements = Vec::new();
+        let verdict = Verdict::Requeue(Back::Failed);
+        channel.outstanding.take_all(|piece| settlements.push(Settlement { piece, verdict }));
+        self.return_all(settlements);
     }
 
     /// Lets go of everything the connection holds. Safe to call twice.

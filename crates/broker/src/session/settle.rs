@@ -3,12 +3,13 @@
 //! Invariant: settlements are gathered per read and reach each queue under one lock; within a channel they keep their order.
 
 use warrenmq_protocol::{Exception, Piece, UnknownTag};
-use warrenmq_queue::Back;
+use warrenmq_queue::{Back, Effects, Queue};
 use warrenmq_wire::basic::{self, Ack, Nack, Reject};
 use warrenmq_wire::frame;
 
 use super::Session;
 use super::channel::Mode;
+use super::consumers::Sources;
 use crate::inbox::ConsumerKey;
 use crate::refusal;
 
@@ -72,6 +73,20 @@ pub(super) struct Settlement {
     pub(super) verdict: Verdict,
 }
 
+impl Settlement {
+    #[inline]
+    fn apply(&self, queue: &mut Queue, effects: &mut Effects) {
+        let piece = &self.piece;
+        let (first, last) = (piece.first_position, piece.first_position + piece.count - 1);
+        match self.verdict {
+            Verdict::Settle => queue.settle(first, last, effects),
+            Verdict::SettleSome(mask) => queue.settle_some(first, mask, effects),
+            Verdict::Discard => queue.discard(first, last, effects),
+            Verdict::Requeue(back) => queue.requeue(first, last, back, effects),
+        }
+    }
+}
+
 impl Session {
     #[inline]
     pub(super) fn ack(&mut self, number: u16, ack: Ack) {
@@ -92,15 +107,17 @@ impl Session {
     #[inline]
     fn settle(&mut self, number: u16, tag: u64, multiple: bool, verdict: Verdict, method: u16) {
         let Some(channel) = self.channels.get_mut(number) else { return };
-        let settlements = &mut self.settlements;
-        let taken = match &mut channel.mode {
-            Mode::Transaction(transaction) => channel.outstanding.take(tag, multiple, |piece| {
-                transaction.settle(Settlement { piece, verdict });
-            }),
-            _ => channel.outstanding.take(tag, multiple, |piece| {
-                settlements.push(Settlement { piece, verdict });
-            }),
+        let settlements = match &mut channel.mode {
+            Mode::Transaction(transaction) => transaction.settlements(),
+            _ => &mut self.settlements,
         };
+        let before = settlements.len();
+        let taken = channel.outstanding.take(tag, multiple, |piece| {
+            settlements.push(Settlement { piece, verdict });
+        });
+        if multiple && verdict != Verdict::Settle {
+            sort_by_consumer(&self.sources, &mut settlements[before..]);
+        }
         if let Err(UnknownTag(tag)) = taken {
             let exception = refusal::precondition(format!("unknown delivery tag {tag}"));
             let fault = exception.at(basic::CLASS, method).on(number);
@@ -113,13 +130,36 @@ impl Session {
         if !requeue {
             return Err(refusal::not_implemented("requeue=false"));
         }
+        let before = self.settlements.len();
         if let Some(channel) = self.channels.get_mut(number) {
             let settlements = &mut self.settlements;
             let verdict = Verdict::Requeue(Back::Returned);
             channel.outstanding.take_all(|piece| settlements.push(Settlement { piece, verdict }));
         }
+        sort_by_consumer(&self.sources, &mut self.settlements[before..]);
         self.flush_settlements();
         Ok(())
+    }
+
+    /// What was outstanding on a channel that has ended goes back to each queue at once.
+    pub(super) fn return_all(&mut self, mut settlements: Vec<Settlement>) {
+        let window = self.window();
+        let sources = &self.sources;
+        sort_by_consumer(sources, &mut settlements);
+        // Not by name: a queue may have been deleted and declared again.
+        let queue =
+            |settlement: &Settlement| sources.get(settlement.piece.source).map(|source| source.queue.info.id);
+        for group in settlements.chunk_by(|left, right| queue(left) == queue(right)) {
+            let Some(source) = sources.get(group[0].piece.source) else { continue };
+            source.queue.with(window, &mut self.scratch, |queue, effects| {
+                group.iter().for_each(|settlement| settlement.apply(queue, effects));
+            });
+        }
+        for Settlement { piece, .. } in settlements {
+            if let Some(source) = self.sources.get_mut(piece.source) {
+                source.unacked -= piece.count;
+            }
+        }
     }
 
     #[inline]
@@ -150,15 +190,7 @@ impl Session {
             self.acks.limit(u64::from(source.prefetch));
         }
         source.queue.with(window, &mut self.scratch, |queue, effects| {
-            for Settlement { piece, verdict } in group {
-                let (first, last) = (piece.first_position, piece.first_position + piece.count - 1);
-                match verdict {
-                    Verdict::Settle => queue.settle(first, last, effects),
-                    Verdict::SettleSome(mask) => queue.settle_some(first, *mask, effects),
-                    Verdict::Discard => queue.discard(first, last, effects),
-                    Verdict::Requeue(back) => queue.requeue(first, last, *back, effects),
-                }
-            }
+            group.iter().for_each(|settlement| settlement.apply(queue, effects));
             if let Some(slot) = credit {
                 queue.credit(slot, u32::try_from(count).unwrap_or(u32::MAX), 0, effects);
             }
@@ -172,4 +204,18 @@ impl Session {
             self.free_shared(number, count);
         }
     }
+}
+
+/// What one method gives back of several consumers goes back consumer by consumer, by queue and then by tag
+/// (`rabbit_channel:foreach_per_queue/3`); what each has goes back at once.
+fn sort_by_consumer(sources: &Sources, settlements: &mut [Settlement]) {
+    let of_one = |pair: &[Settlement]| pair[0].piece.source == pair[1].piece.source;
+    if settlements.windows(2).all(of_one) {
+        return;
+    }
+    let consumer = |settlement: &Settlement| {
+        let source = sources.get(settlement.piece.source)?;
+        Some((&source.queue.info.name, source.queue.info.id, &source.tag))
+    };
+    settlements.sort_by(|left, right| consumer(left).cmp(&consumer(right)));
 }

@@ -5,16 +5,17 @@
 
 use std::sync::Arc;
 
-use warrenmq_protocol::{Confirms, Exception, Publish};
-use warrenmq_queue::{Back, Record, RunBuilder};
+use warrenmq_protocol::{Confirms, Exception, Piece, Publish};
+use warrenmq_queue::{Record, RunBuilder};
 use warrenmq_wire::method::{Method, confirm, tx};
 use warrenmq_wire::reply::ReplyCode;
 
 use super::Session;
 use super::channel::Mode;
 use super::lanes::LaneId;
-use super::settle::{Settlement, Verdict};
+use super::settle::Settlement;
 use crate::dead_letter;
+use crate::inbox::ConsumerKey;
 use crate::queue_cell::QueueCell;
 use crate::refusal;
 use crate::vhost::Picture;
@@ -29,15 +30,14 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    pub(super) fn settle(&mut self, settlement: Settlement) {
-        self.settlements.push(settlement);
+    /// Where acknowledgements wait for the commit.
+    pub(super) fn settlements(&mut self) -> &mut Vec<Settlement> {
+        &mut self.settlements
     }
 
-    /// The deliveries whose acknowledgements were never committed: they come back to their queues.
-    pub(super) fn unsettled(self) -> impl Iterator<Item = Settlement> {
-        self.settlements
-            .into_iter()
-            .map(|settlement| Settlement { verdict: Verdict::Requeue(Back::Failed), ..settlement })
+    /// The deliveries whose acknowledgements were never committed.
+    pub(super) fn unsettled(self) -> impl Iterator<Item = Piece<ConsumerKey>> {
+        self.settlements.into_iter().map(|settlement| settlement.piece)
     }
 }
 
@@ -147,9 +147,7 @@ impl Session {
     fn tx_rollback(&mut self, number: u16) -> Result<(), Exception> {
         let transaction = self.take_transaction(number)?;
         if let Some(channel) = self.channels.get_mut(number) {
-            for settlement in transaction.settlements {
-                channel.outstanding.restore(settlement.piece);
-            }
+            transaction.unsettled().for_each(|piece| channel.outstanding.restore(piece));
         }
         Ok(())
     }

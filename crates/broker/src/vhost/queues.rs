@@ -183,9 +183,9 @@ fn same_queue(
     same(what, "durable", durable, existing.info.durable)?;
     same(what, "auto_delete", asked.auto_delete, existing.info.auto_delete)?;
     let (received, current) = (&asked.arguments, &existing.info.arguments);
-    if !same_type(received, current) {
-        same_argument(what, QUEUE_TYPE, received, current)?;
-    }
-    let known = QueueType::of(current, what)?.arguments();
-    known.filter(|key| *key != QUEUE_TYPE).try_for_each(|key| same_argument(what, key, received, current))
+    let mut known = QueueType::of(current, what)?.arguments();
+    known.try_for_each(|key| match key {
+        QUEUE_TYPE if same_type(received, current) => Ok(()),
+        _ => same_argument(what, key, received, current),
+    })
 }

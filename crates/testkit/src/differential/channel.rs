@@ -34,9 +34,9 @@ pub(crate) struct Channel {
     settled: Vec<u64>,
     /// Where deliveries that were to be acknowledged came from, by tag.
     origins: BTreeMap<u64, String>,
-    /// What this step has brought: queue and tag.
+    /// What this step has brought: queue with consumer, and tag.
     fresh: Vec<(String, u64)>,
-    /// Ranges of tags that queues have filled in an order of their own.
+    /// Ranges of tags that several consumers have filled in an order of their own.
     mixed: Vec<(u64, u64)>,
     published: u64,
     unconfirmed: BTreeSet<u64>,
@@ -114,7 +114,7 @@ impl Channel {
             "basic.deliver" => {
                 let tag = number_of(message, "delivery-tag") as u64;
                 let (queue, no_ack) = self.consumer(message);
-                self.fresh.push((queue.clone(), tag));
+                self.fresh.push((format!("{queue} {}", text_of(message, "consumer-tag")), tag));
                 if !no_ack {
                     self.hold(tag, queue);
                 }
@@ -155,13 +155,13 @@ impl Channel {
         confirmed
     }
 
-    /// Ends a step: its deliveries get the order in which scripts count them, queue by queue.
+    /// Ends a step: its deliveries get the order in which scripts count them, consumer by consumer.
     pub(crate) fn end_step(&mut self) {
         if self.fresh.is_empty() {
             return;
         }
-        let first_queue = self.fresh[0].0.clone();
-        if self.fresh.iter().any(|(queue, _)| *queue != first_queue) {
+        let first_consumer = self.fresh[0].0.clone();
+        if self.fresh.iter().any(|(consumer, _)| *consumer != first_consumer) {
             let tags = self.fresh.iter().map(|(_, tag)| *tag);
             if let (Some(first), Some(last)) = (tags.clone().min(), tags.max()) {
                 self.mixed.push((first, last));
@@ -175,7 +175,7 @@ impl Channel {
         self.fresh.clear();
     }
 
-    /// The tag that a script's number stands for. With `multiple` it never lies within a range that queues have filled in an
+    /// The tag that a script's number stands for. With `multiple` it never lies within a range that consumers have filled in an
     /// order of their own, because then it would not be the same messages for every broker.
     pub(crate) fn resolve(&self, tag: i128, multiple: bool) -> i128 {
         let resolved = match usize::try_from(-tag) {

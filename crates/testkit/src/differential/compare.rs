@@ -53,7 +53,10 @@ const LEFT_AT_ONCE: &str = "a connection ends whose channels share a queue: whic
 
 /// Whether a line shows where a queue's messages are and nothing else.
 fn is_of_queue(line: &str) -> bool {
-    line.contains(": S basic.deliver ") || line.contains(": deliveries of ") || line.starts_with("queue ")
+    let answers = ["basic.deliver", "basic.get-ok", "basic.get-empty", "queue.declare-ok"];
+    answers.iter().any(|name| line.contains(&format!(": S {name} ")))
+        || line.contains(": deliveries to ")
+        || line.starts_with("queue ")
 }
 
 /// What one has and the other has not; all of both when it is a matter of order.
@@ -69,7 +72,8 @@ fn difference(left: &[String], right: &[String]) -> [Vec<String>; 2] {
 ///
 /// - The order between channels is lost in the network, and that between connections in the clients.
 /// - On one channel, deliveries of different queues, confirms, cancels by the server and answers come from different actors of the
-///   broker: each kind is a list of its own. Tags of deliveries of several queues are compared as a set, for the same reason.
+///   broker: each kind is a list of its own. So are the deliveries of one queue to each of its consumers: who gets what is compared, but
+///   not how they take turns on the way. Tags of deliveries to several consumers are compared as a set, for the same reason.
 /// - Confirms may be grouped or not, and come in any order: what counts is which tags were confirmed and which refused.
 pub(crate) fn lines_of(view: &View) -> Vec<String> {
     let mut lists: BTreeMap<(u32, u16, String), Vec<&Message>> = BTreeMap::new();
@@ -80,7 +84,7 @@ pub(crate) fn lines_of(view: &View) -> Vec<String> {
             Event::Said(_) => {}
             Event::Heard(message, source) => {
                 let list = match message.method.name {
-                    "basic.deliver" => format!("d{source}"),
+                    "basic.deliver" => format!("d{source} {}", text_of(message, "consumer-tag")),
                     "basic.cancel" => format!("c{}", text_of(message, "consumer-tag")),
                     _ => String::new(),
                 };
@@ -92,14 +96,14 @@ pub(crate) fn lines_of(view: &View) -> Vec<String> {
     }
     let mut tags: BTreeMap<(u32, u16), (usize, BTreeSet<String>)> = BTreeMap::new();
     for (connection, channel, list) in lists.keys().filter(|(_, _, list)| list.starts_with('d')) {
-        let (queues, tags) = tags.entry((*connection, *channel)).or_default();
-        *queues += 1;
+        let (consumers, tags) = tags.entry((*connection, *channel)).or_default();
+        *consumers += 1;
         let deliveries = &lists[&(*connection, *channel, list.clone())];
         tags.extend(deliveries.iter().map(|message| message.fields[1].to_string()));
     }
     for ((connection, channel, list), messages) in &lists {
         let is_mixed = list.starts_with('d')
-            && tags.get(&(*connection, *channel)).is_some_and(|(queues, _)| *queues > 1);
+            && tags.get(&(*connection, *channel)).is_some_and(|(consumers, _)| *consumers > 1);
         for message in messages {
             let mut shown = without_times(message);
             if is_mixed {
@@ -108,10 +112,10 @@ pub(crate) fn lines_of(view: &View) -> Vec<String> {
             lines.push(format!("{connection}: S {shown}"));
         }
     }
-    for ((connection, channel), (queues, tags)) in &tags {
-        if *queues > 1 {
+    for ((connection, channel), (consumers, tags)) in &tags {
+        if *consumers > 1 {
             lines.push(format!(
-                "{connection}: deliveries of {queues} queues on channel {channel} have the tags {tags:?}"
+                "{connection}: deliveries to {consumers} consumers on channel {channel} have the tags {tags:?}"
             ));
         }
     }

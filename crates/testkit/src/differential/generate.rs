@@ -177,7 +177,7 @@ impl Generator {
     /// Mostly an exchange that was declared.
     fn exchange(&mut self) -> String {
         if self.random.chance(60) {
-            return self.one_of(&["@missing", "\"\"", "amq.direct", "amq.topic", "@e1", "@e2"]);
+            return self.one_of(&["@missing", "\"\"", "amq.direct", "@e1", "@e2"]);
         }
         self.random.pick(&self.exchanges).map_or_else(|| "@e1".to_owned(), |(name, _)| name.clone())
     }

@@ -22,7 +22,7 @@ struct Known {
 
 const INTERNAL_ERROR: &str = "reply-code=541 reply-text=INTERNAL_ERROR";
 
-const PARTINGS: [Known; 11] = [
+const PARTINGS: [Known; 12] = [
     Known {
         name: "a wrong user-id beside a wrong expiration, CC or BCC: 3.10 names the user-id first",
         reference: "user_id property set to",
@@ -74,6 +74,11 @@ const PARTINGS: [Known; 11] = [
         judged: " exchange.bind-ok",
     },
     Known {
+        name: "the tag of a reply consumer for another one: taken by all releases, refused by WarrenMQ (on purpose)",
+        reference: "",
+        judged: "attempt to reuse consumer tag 'r",
+    },
+    Known {
         name: "a body longer than announced: 505 at the next method in 3.10, 501 at once since 4.3",
         reference: "",
         judged: "FRAME_ERROR - content body frame exceeds remaining content size",
@@ -98,7 +103,7 @@ struct KnownOfQueues {
     may_be: fn(&Script) -> bool,
 }
 
-const PARTINGS_OF_QUEUES: [KnownOfQueues; 3] = [
+const PARTINGS_OF_QUEUES: [KnownOfQueues; 5] = [
     KnownOfQueues {
         name: "what expires in a queue with priorities: all releases keep it behind more urgent messages, with WarrenMQ each priority has a head (on purpose)",
         may_be: |script| {
@@ -108,6 +113,14 @@ const PARTINGS_OF_QUEUES: [KnownOfQueues; 3] = [
     KnownOfQueues {
         name: "a dead letter that keeps its keys: all releases route it by those of BCC too, WarrenMQ has forgotten them",
         may_be: |script| script.says("BCC:") && script.says("x-dead-letter-exchange:"),
+    },
+    KnownOfQueues {
+        name: "a direct reply in a transaction: at once before 4.2, at the commit since",
+        may_be: |script| script.says("tx.select") && script.says("routing-key=\"%r"),
+    },
+    KnownOfQueues {
+        name: "whose turn it is among consumers that share a prefetch (not mended)",
+        may_be: |script| script.says(" global=true"),
     },
     KnownOfQueues {
         name: "what x-recent-history has kept comes to an exchange newest first in all releases, oldest first with WarrenMQ (on purpose)",
@@ -134,6 +147,20 @@ impl Equaliser {
         let is_last_death = |key: &[u8], _: &Value| key.starts_with(b"x-last-death-");
         if is_any(messages_of(judged), |message| remove_headers(message, is_last_death)) {
             met.push("x-last-death-… headers: since 3.13, not in 3.10");
+        }
+        let is_cc = |key: &[u8], _: &Value| key == b"CC";
+        let has_died = |message: &&mut Message| {
+            message.content.as_ref().and_then(|content| content.property("headers")).is_some_and(
+                |headers| matches!(headers, Value::Table(headers) if headers.iter().any(|(key, _)| key == b"x-death")),
+            )
+        };
+        let [reference_had, judged_had] = [&mut *reference, &mut *judged].map(|view| {
+            messages_of(view)
+                .filter(has_died)
+                .fold(0, |count, message| count + u32::from(remove_headers(message, is_cc)))
+        });
+        if reference_had != judged_had {
+            met.push("CC of a dead letter that gets another key: taken away by 3.10, kept since 3.13");
         }
         let is_zero = |key: &[u8], value: &Value| key == b"x-delivery-count" && *value == Value::Number(0);
         if is_any(messages_of(reference), |message| remove_headers(message, is_zero)) {

@@ -58,6 +58,8 @@ struct Play<'a> {
     aliases: Aliases,
     clients: BTreeMap<u32, Client>,
     view: View,
+    /// What the view of an earlier step has said of queues and exchanges.
+    states: BTreeMap<String, String>,
     /// Waited for after each round, where haste has been seen to matter.
     patience: Duration,
     /// There are quorum queues: they take in what has been written and synced to disk, and a passive declare does not wait for that.
@@ -91,6 +93,7 @@ impl Player {
             aliases: Aliases::new(prefix),
             clients: BTreeMap::new(),
             view: View::default(),
+            states: BTreeMap::new(),
             patience,
             has_log: script.has_quorum_queues(),
         };
@@ -300,6 +303,9 @@ impl Play<'_> {
                 break;
             }
         }
+        // What has changed and changed back is as it was: how often it was looked at meanwhile does not count.
+        self.view.objects.retain(|object, state| self.states.get(object) != Some(state));
+        self.states.extend(self.view.objects.clone());
         self.await_confirms();
         for channel in self.clients.values_mut().flat_map(|client| client.channels.values_mut()) {
             channel.end_step();

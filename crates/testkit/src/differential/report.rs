@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::script::{Action, Script};
+use super::script::{Action, Script, text_of};
 use super::view::{Event, Played, View};
 use crate::transcript::received::Message;
 use crate::transcript::value::Value;
@@ -44,12 +44,8 @@ fn write_view(text: &mut String, view: &View) {
                 "open capabilities=basic.nack,consumer_cancel_notify,publisher_confirms".to_owned()
             }
             Event::Said(line) => line.clone(),
-            Event::Heard(message, source) => {
-                format!(
-                    "S{} {}",
-                    if is_mixed(view, *connection, message, source) { "&" } else { "" },
-                    shown(message)
-                )
+            Event::Heard(message, _) => {
+                format!("S{} {}", if is_mixed(view, *connection, message) { "&" } else { "" }, shown(message))
             }
             Event::Closed(_) => "S <close>".to_owned(),
             Event::Silent(what) => format!("# {what}"),
@@ -68,11 +64,13 @@ fn write_view(text: &mut String, view: &View) {
     }
 }
 
-/// Whether deliveries of other queues came on the same channel.
-fn is_mixed(view: &View, connection: u32, message: &Message, source: &str) -> bool {
+/// Whether deliveries to other consumers came on the same channel.
+fn is_mixed(view: &View, connection: u32, message: &Message) -> bool {
     let is_other = |event: &Event| match event {
-        Event::Heard(other, from) => {
-            other.method.name == "basic.deliver" && other.channel == message.channel && from != source
+        Event::Heard(other, _) => {
+            other.method.name == "basic.deliver"
+                && other.channel == message.channel
+                && text_of(other, "consumer-tag") != text_of(message, "consumer-tag")
         }
         _ => false,
     };

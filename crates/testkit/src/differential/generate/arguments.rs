@@ -49,7 +49,7 @@ impl Generator {
         }
         let wants_limits = matches!(self.theme.matter, Matter::Limits | Matter::Policies);
         let often = if wants_limits { 450 } else { 120 };
-        let drops = self.limits(often, is_quorum, &mut arguments);
+        self.limits(often, is_quorum, &mut arguments);
         if self.random.chance(often) {
             let time = if is_quorum { self.life_of_some_time() } else { self.life() };
             arguments.push(format!("x-message-ttl:int32:{time}"));
@@ -66,16 +66,20 @@ impl Generator {
                 arguments.push(format!("x-dead-letter-routing-key:str:{key}"));
             }
         }
-        // Which message leaves a full queue with priorities is otherwise on purpose: docs/compatibility.md.
-        if !drops && !is_quorum && !name.starts_with("@p") && self.random.chance(100) {
+        if !is_quorum && self.random.chance(100) {
             let levels = self.one_of(&["0", "1", "3", "10", "255"]);
             arguments.push(format!("x-max-priority:int32:{levels}"));
+        }
+        // Which message leaves a full queue with priorities is otherwise on purpose: docs/compatibility.md.
+        let has = |text: &str| arguments.iter().any(|argument| argument.starts_with(text));
+        if name.starts_with("@p") || has("x-max-length") && !has("x-overflow:str:reject") {
+            arguments.retain(|argument| !argument.starts_with("x-max-priority"));
         }
         arguments
     }
 
-    /// Limits of length; true when messages are dropped because of them.
-    fn limits(&mut self, often: u64, is_quorum: bool, arguments: &mut Vec<String>) -> bool {
+    /// Limits of length.
+    fn limits(&mut self, often: u64, is_quorum: bool, arguments: &mut Vec<String>) {
         let before = arguments.len();
         if self.random.chance(often) {
             arguments.push(format!("x-max-length:int32:{}", self.random.below(4)));
@@ -84,16 +88,11 @@ impl Generator {
             let octets = self.one_of(&["0", "1", "2", "4", "5", "7", "9000"]);
             arguments.push(format!("x-max-length-bytes:int32:{octets}"));
         }
-        if arguments.len() == before {
-            return false;
-        }
         // A quorum queue of RabbitMQ tells its publishers some time after it is full, so a few more come in.
-        if is_quorum || !self.random.chance(550) {
-            return true;
+        if arguments.len() > before && !is_quorum && self.random.chance(550) {
+            let overflow = self.one_of(&["drop-head", "reject-publish", "reject-publish-dlx"]);
+            arguments.push(format!("x-overflow:str:{overflow}"));
         }
-        let overflow = self.one_of(&["drop-head", "reject-publish", "reject-publish-dlx"]);
-        arguments.push(format!("x-overflow:str:{overflow}"));
-        overflow == "drop-head"
     }
 
     /// An argument that is wrong, unknown or of an unusual type.

@@ -48,9 +48,8 @@ impl Generator {
         let place = self.place();
         let count = self.one_of(&["0", "1", "1", "2", "3", "10"]);
         let size = if self.random.chance(15) { "1" } else { "0" };
-        // Who gets what under a prefetch of the channel differs in ways that docs/compatibility.md lists: such scripts have one
-        // consumer's prefetch alone.
-        self.say(place, &format!("basic.qos {{}} prefetch-size={size} prefetch-count={count}"));
+        let global = self.perhaps(120, " global=true");
+        self.say(place, &format!("basic.qos {{}} prefetch-size={size} prefetch-count={count}{global}"));
     }
 
     pub(super) fn get(&mut self) {
