@@ -51,7 +51,8 @@ fn put(value: RawValue<'_>, out: &mut Form) {
 fn put_table(table: RawTable<'_>, out: &mut Form) {
     let mut entries: Vec<_> = table.entries().collect();
     entries.sort_by_key(|(key, _)| *key);
-    out.push(b'm');
+    // Nothing is the same list to RabbitMQ, whichever kind it is of.
+    out.push(if entries.is_empty() { b'a' } else { b'm' });
     for (key, value) in entries {
         // A key is a short string, so its length takes one octet; the 1 tells it from the end.
         out.push(1);

@@ -192,6 +192,7 @@ pub(super) fn type_name(arguments: &FieldTable) -> &str {
         Some(AMQPValue::LongString(name)) if is_named(arguments) => {
             std::str::from_utf8(name.as_bytes()).unwrap_or("invalid")
         }
-        _ => "classic",
+        Some(AMQPValue::LongString(_)) | None => "classic",
+        Some(_) => "invalid",
     }
 }

@@ -36,6 +36,7 @@ pub(crate) fn compare(reference: &Played, judged: &Played, known: Option<&Script
         let reason = match known {
             _ if is_of_queues && !reference.left_at_once.is_empty() => Some(LEFT_AT_ONCE),
             Some(script) => known::parting(&left, &right)
+                .or_else(|| known::parting_of_turns(script, &only))
                 .or_else(|| is_of_queues.then(|| known::parting_of_queues(script)).flatten()),
             None => None,
         };

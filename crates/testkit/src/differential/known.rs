@@ -103,7 +103,7 @@ struct KnownOfQueues {
     may_be: fn(&Script) -> bool,
 }
 
-const PARTINGS_OF_QUEUES: [KnownOfQueues; 5] = [
+const PARTINGS_OF_QUEUES: [KnownOfQueues; 6] = [
     KnownOfQueues {
         name: "what expires in a queue with priorities: all releases keep it behind more urgent messages, with WarrenMQ each priority has a head (on purpose)",
         may_be: |script| {
@@ -112,7 +112,10 @@ const PARTINGS_OF_QUEUES: [KnownOfQueues; 5] = [
     },
     KnownOfQueues {
         name: "a dead letter that keeps its keys: all releases route it by those of BCC too, WarrenMQ has forgotten them",
-        may_be: |script| script.says("BCC:") && script.says("x-dead-letter-exchange:"),
+        may_be: |script| {
+            // Some policies have a dead-letter exchange.
+            script.says("BCC:") && (script.says("x-dead-letter-exchange:") || script.says("queue=\"@p"))
+        },
     },
     KnownOfQueues {
         name: "a direct reply in a transaction: at once before 4.2, at the commit since",
@@ -121,6 +124,12 @@ const PARTINGS_OF_QUEUES: [KnownOfQueues; 5] = [
     KnownOfQueues {
         name: "whose turn it is among consumers that share a prefetch (not mended)",
         may_be: |script| script.says(" global=true"),
+    },
+    KnownOfQueues {
+        name: "what basic.get says is left in a quorum queue: all releases count what has expired next, WarrenMQ does not (on purpose)",
+        may_be: |script| {
+            script.has_quorum_queues() && (script.says(" expiration=") || script.says("x-message-ttl:"))
+        },
     },
     KnownOfQueues {
         name: "what x-recent-history has kept comes to an exchange newest first in all releases, oldest first with WarrenMQ (on purpose)",
@@ -165,7 +174,10 @@ impl Equaliser {
         let is_zero = |key: &[u8], value: &Value| key == b"x-delivery-count" && *value == Value::Number(0);
         if is_any(messages_of(reference), |message| remove_headers(message, is_zero)) {
             // With it the order of the other headers is lost: RabbitMQ sorts them then.
-            messages_of(reference).chain(messages_of(judged)).for_each(sort_headers);
+            messages_of(reference).chain(messages_of(judged)).for_each(|message| {
+                sort_headers(message);
+                remove_headers(message, |_, _| false);
+            });
             met.push(
                 "x-delivery-count of 0 of what never came back to its quorum queue: 3.10, not since 3.13",
             );
@@ -211,6 +223,28 @@ fn forget_consumers(message: &mut Message) -> bool {
     std::mem::replace(count, Value::Number(0)) != Value::Number(0)
 }
 
+/// What explains that others get the same messages.
+const TURNS: &str = "whose turn it is after a prefetch was used up: RabbitMQ notices when its turn comes, WarrenMQ at once (not mended)";
+
+/// The entry that explains why consumers have got each other's messages, when nothing but that differs.
+pub(crate) fn parting_of_turns(script: &Script, only: &[Vec<String>; 2]) -> Option<&'static str> {
+    // Without who got it: connection, channel, consumer and tag.
+    let what = |line: &String| {
+        let (_, delivery) = line.split_once(": S basic.deliver ")?;
+        let words = delivery.split(' ').skip(1);
+        let of_whom = |word: &&str| !word.starts_with("consumer-tag=") && !word.starts_with("delivery-tag=");
+        Some(words.filter(of_whom).collect::<Vec<_>>().join(" "))
+    };
+    let all = |lines: &[String]| {
+        let deliveries = lines.iter().filter(|line| !line.contains(": deliveries to "));
+        let mut all = deliveries.map(what).collect::<Option<Vec<_>>>()?;
+        all.sort();
+        Some(all)
+    };
+    let [left, right] = [all(&only[0])?, all(&only[1])?];
+    (left == right && script.says(" prefetch-count=")).then_some(TURNS)
+}
+
 /// Changes all messages; true when one of them was changed.
 fn is_any<'a>(
     messages: impl Iterator<Item = &'a mut Message>,
@@ -235,7 +269,8 @@ fn remove_headers(message: &mut Message, is_one: impl Fn(&[u8], &Value) -> bool)
         let before = headers.len();
         headers.retain(|(key, typed): &(Vec<u8>, Typed)| !is_one(key, &typed.value));
         removed |= headers.len() < before;
-        if headers.is_empty() && before > 0 {
+        // It may have had others that clients do not see.
+        if headers.is_empty() {
             *property = None;
         }
     }
@@ -246,6 +281,23 @@ fn remove_headers(message: &mut Message, is_one: impl Fn(&[u8], &Value) -> bool)
 mod tests {
     use super::super::script::{Action, Step, method};
     use super::*;
+
+    #[test]
+    fn others_may_get_the_same_messages_where_there_is_a_prefetch() {
+        let script = |line: &str| Script {
+            seed: 1,
+            steps: vec![Step { connection: 1, action: Action::Say(method(line)) }],
+        };
+        let got = |tag: &str, number: u32, body: &str| {
+            vec![format!("1: S basic.deliver 1 consumer-tag={tag} delivery-tag={number} | | body={body}")]
+        };
+        let qos = script("basic.qos 1 prefetch-count=1");
+        assert!(parting_of_turns(&qos, &[got("a", 1, "x"), got("b", 2, "x")]).is_some());
+        assert!(parting_of_turns(&qos, &[got("a", 1, "x"), got("b", 1, "y")]).is_none(), "another message");
+        assert!(parting_of_turns(&qos, &[got("a", 1, "x"), vec![]]).is_none(), "nobody gets it");
+        let none = script("tx.select 1");
+        assert!(parting_of_turns(&none, &[got("a", 1, "x"), got("b", 2, "x")]).is_none());
+    }
 
     #[test]
     fn what_queues_hold_is_explained_by_what_the_script_says() {
