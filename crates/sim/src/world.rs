@@ -20,8 +20,9 @@ const IDLE_MS: u64 = 250;
 const IDLE_TURNS: usize = 6;
 /// Files of a journal in which nothing lives. What is told again of each queue may take several of the smallest files.
 const LOGS_MAX: usize = 4;
-/// A delayed message that is due has come after so long without work.
-const LATE_MS: u64 = 10;
+/// A delayed message that is due has come after so long without work, though its exchange may hold one message in memory and looks again
+/// only every few milliseconds while the disk is behind.
+const LATE_MS: u64 = 100;
 /// More rounds than this without rest are a busy loop.
 const ROUNDS_MAX: usize = 20_000;
 /// Deadlines that are further away are looks at what may be late.
