@@ -31,6 +31,9 @@ impl Oracle {
                 Ok(())
             }
             Said::Close(PRECONDITION_FAILED, text) if text.contains("timed out") => self.timed_out(at, text),
+            Said::Close(PRECONDITION_FAILED, text) if text.contains("partial tx completion") => {
+                self.half_committed(at)
+            }
             Said::Close(code, text) => Err(format!("channel {at:?} is closed: {code} {text}")),
             Said::Reply(id, count) => self.answered(at, *id, *count),
         }
@@ -296,14 +299,33 @@ impl Oracle {
             Some(Asked::Get { queue, .. }) if id == ids::BASIC_GET_EMPTY => return self.found_empty(queue),
             Some(Asked::Get { .. }) => return Err(format!("{id:?} in answer to a get")),
             Some(Asked::Missing) => return Err(format!("{id:?} of a queue that is not there")),
-            Some(Asked::Commit(group)) => self.committed(group),
+            Some(Asked::Commit(group)) => return self.committed(group),
             Some(Asked::Anything) | None => {}
         }
         Ok(())
     }
 
-    fn committed(&mut self, group: usize) {
+    /// A queue has refused a message of a commit; all else of it has happened, and is not promised to be on disk.
+    fn half_committed(&mut self, at: (LinkId, Number)) -> Ruling {
+        let Some(Asked::Commit(group)) = self.asked(at) else {
+            return Err(format!("channel {at:?} has asked for no commit, and hears that it has failed"));
+        };
+        let (taken, refused): (Vec<CopyId>, Vec<CopyId>) =
+            self.groups[group].publishes.iter().partition(|id| self.copies[**id].entry == Entry::Taken);
+        if refused.is_empty() {
+            return Err(format!("channel {at:?}: all was taken, but the commit has failed"));
+        }
+        self.groups[group].publishes = taken;
+        self.shut(at);
+        Ok(())
+    }
+
+    fn committed(&mut self, group: usize) -> Ruling {
         let group = &mut self.groups[group];
+        if let Some(id) = group.publishes.iter().find(|id| self.copies[**id].entry == Entry::Refused) {
+            let id = *id;
+            return Err(format!("{} was refused, but its commit is ok", self.describe(id)));
+        }
         group.fate = Fate::Decided;
         let (call, publishes, settles) = (group.call, group.publishes.clone(), group.settles.clone());
         let journalled = publishes.iter().any(|id| {
@@ -321,6 +343,7 @@ impl Oracle {
                 *durable = true;
             }
         }
+        Ok(())
     }
 
     /// Nothing is ready: what was not certain is not there, unless somebody else has it on its way.
