@@ -3,7 +3,7 @@
 //! Invariant: settlements are gathered per read and reach each queue under one lock; within a channel they keep their order.
 
 use warrenmq_protocol::{Exception, Piece, UnknownTag};
-use warrenmq_queue::{Back, Effects, Queue};
+use warrenmq_queue::Back;
 use warrenmq_wire::basic::{self, Ack, Nack, Reject};
 use warrenmq_wire::frame;
 
@@ -73,20 +73,6 @@ pub(super) struct Settlement {
     pub(super) verdict: Verdict,
 }
 
-impl Settlement {
-    #[inline]
-    fn apply(&self, queue: &mut Queue, effects: &mut Effects) {
-        let piece = &self.piece;
-        let (first, last) = (piece.first_position, piece.first_position + piece.count - 1);
-        match self.verdict {
-            Verdict::Settle => queue.settle(first, last, effects),
-            Verdict::SettleSome(mask) => queue.settle_some(first, mask, effects),
-            Verdict::Discard => queue.discard(first, last, effects),
-            Verdict::Requeue(back) => queue.requeue(first, last, back, effects),
-        }
-    }
-}
-
 impl Session {
     #[inline]
     pub(super) fn ack(&mut self, number: u16, ack: Ack) {
@@ -106,23 +92,47 @@ impl Session {
 
     #[inline]
     fn settle(&mut self, number: u16, tag: u64, multiple: bool, verdict: Verdict, method: u16) {
+        if multiple && verdict != Verdict::Settle {
+            return self.settle_in_order(number, tag, verdict, method);
+        }
+        let Some(channel) = self.channels.get_mut(number) else { return };
+        let settlements = &mut self.settlements;
+        let taken = match &mut channel.mode {
+            Mode::Transaction(transaction) => channel.outstanding.take(tag, multiple, |piece| {
+                transaction.settlements().push(Settlement { piece, verdict });
+            }),
+            _ => channel.outstanding.take(tag, multiple, |piece| {
+                settlements.push(Settlement { piece, verdict });
+            }),
+        };
+        if let Err(unknown) = taken {
+            self.refuse_tag(number, unknown, method);
+        }
+    }
+
+    /// The same for all up to a tag, where it matters whose goes first.
+    #[cold]
+    fn settle_in_order(&mut self, number: u16, tag: u64, verdict: Verdict, method: u16) {
         let Some(channel) = self.channels.get_mut(number) else { return };
         let settlements = match &mut channel.mode {
             Mode::Transaction(transaction) => transaction.settlements(),
             _ => &mut self.settlements,
         };
         let before = settlements.len();
-        let taken = channel.outstanding.take(tag, multiple, |piece| {
+        let taken = channel.outstanding.take(tag, true, |piece| {
             settlements.push(Settlement { piece, verdict });
         });
-        if multiple && verdict != Verdict::Settle {
-            sort_by_consumer(&self.sources, &mut settlements[before..]);
+        sort_by_consumer(&self.sources, &mut settlements[before..]);
+        if let Err(unknown) = taken {
+            self.refuse_tag(number, unknown, method);
         }
-        if let Err(UnknownTag(tag)) = taken {
-            let exception = refusal::precondition(format!("unknown delivery tag {tag}"));
-            let fault = exception.at(basic::CLASS, method).on(number);
-            self.fail(&fault);
-        }
+    }
+
+    #[cold]
+    fn refuse_tag(&mut self, number: u16, UnknownTag(tag): UnknownTag, method: u16) {
+        let exception = refusal::precondition(format!("unknown delivery tag {tag}"));
+        let fault = exception.at(basic::CLASS, method).on(number);
+        self.fail(&fault);
     }
 
     /// Everything outstanding on the channel goes back to its queues.
@@ -152,7 +162,10 @@ impl Session {
         for group in settlements.chunk_by(|left, right| queue(left) == queue(right)) {
             let Some(source) = sources.get(group[0].piece.source) else { continue };
             source.queue.with(window, &mut self.scratch, |queue, effects| {
-                group.iter().for_each(|settlement| settlement.apply(queue, effects));
+                for Settlement { piece, .. } in group {
+                    let (first, last) = (piece.first_position, piece.first_position + piece.count - 1);
+                    queue.requeue(first, last, Back::Failed, effects);
+                }
             });
         }
         for Settlement { piece, .. } in settlements {
@@ -190,7 +203,15 @@ impl Session {
             self.acks.limit(u64::from(source.prefetch));
         }
         source.queue.with(window, &mut self.scratch, |queue, effects| {
-            group.iter().for_each(|settlement| settlement.apply(queue, effects));
+            for Settlement { piece, verdict } in group {
+                let (first, last) = (piece.first_position, piece.first_position + piece.count - 1);
+                match verdict {
+                    Verdict::Settle => queue.settle(first, last, effects),
+                    Verdict::SettleSome(mask) => queue.settle_some(first, *mask, effects),
+                    Verdict::Discard => queue.discard(first, last, effects),
+                    Verdict::Requeue(back) => queue.requeue(first, last, *back, effects),
+                }
+            }
             if let Some(slot) = credit {
                 queue.credit(slot, u32::try_from(count).unwrap_or(u32::MAX), 0, effects);
             }
