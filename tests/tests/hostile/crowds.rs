@@ -98,6 +98,7 @@ fn more_connections_than_the_configuration_allows() {
     refused.say("S connection.close 0 530 \"NOT_ALLOWED - connection refused: node connection limit (10) is reached\" by=connection.open\nC connection.close-ok 0\nS <close>");
     clients.pop();
     wait_until("there is room again", || Client::connect(broker.address()).try_say("open").is_ok());
-    clients.pop();
+    // The broker sees some of them go before the next one comes, however busy the machine.
+    drop(clients);
     broker.check("a connection too many");
 }
