@@ -197,13 +197,10 @@ impl Session {
 
     /// An unknown tag is no error, as in RabbitMQ.
     fn cancel(&mut self, number: u16, tag: &str) {
-        let Some(channel) = self.channels.get_mut(number) else { return };
-        let Some(key) = channel.consumers.remove(tag) else { return };
-        let source = self.sources.get(key);
-        if source.is_some_and(|source| channel.direct_reply.as_ref() == Some(&source.queue.info.name)) {
-            channel.direct_reply = None;
+        let key = self.channels.get_mut(number).and_then(|channel| channel.consumers.remove(tag));
+        if let Some(key) = key {
+            self.end_consumer(key);
         }
-        self.end_consumer(key);
     }
 
     fn get(&mut self, number: u16, name: &str, no_ack: bool) -> Result<(), Exception> {
