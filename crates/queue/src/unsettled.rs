@@ -6,7 +6,7 @@ use crate::delivery::{Dead, Effects, Reason};
 use crate::kept::Kept;
 use crate::level::{Head, Level, Slice};
 use crate::queue::Queue;
-use crate::settings::{Kind, Overflow, Settings};
+use crate::settings::{Kind, Overflow};
 use crate::{Millis, Position};
 
 impl Queue {
@@ -64,8 +64,8 @@ impl Queue {
         }
     }
 
-    /// A full queue loses what came back first, as RabbitMQ's does, then its oldest messages of the lowest priority. Dead letters that
-    /// are on disk stay until they are loaded.
+    /// A full queue loses what came back first, as RabbitMQ's does, then its oldest messages of the lowest priority. What is on disk
+    /// stays until it is loaded if it is to be a dead letter, or if its size, known as an average alone, is what has to go.
     pub(crate) fn drop_overflow(&mut self, effects: &mut Effects) {
         if self.settings.overflow != Overflow::DropHead {
             return;
@@ -81,7 +81,7 @@ impl Queue {
             };
             match head {
                 Some(Head::Here(slice)) => self.drop_one(lowest, &slice, Reason::Maxlen, effects),
-                Some(Head::Stored(block)) if self.settings.dead_letters => {
+                Some(Head::Stored(block)) if self.settings.dead_letters || !self.is_too_long(0) => {
                     return self.want(lowest, block, effects);
                 }
                 _ => {
@@ -97,9 +97,14 @@ impl Queue {
 
     /// Whether with so many messages more, and so many octets of bodies, more would be ready than may be.
     pub(crate) fn is_above_limit(&self, messages: u64, octets: u64) -> bool {
-        let Settings { max_length, max_length_bytes, .. } = self.settings;
-        max_length.is_some_and(|max| self.ledger.ready + self.waiting() + self.kept() + messages > max)
-            || max_length_bytes.is_some_and(|max| self.ledger.ready_bodies() + octets > max)
+        let max = self.settings.max_length_bytes;
+        self.is_too_long(messages) || max.is_some_and(|max| self.ledger.ready_bodies() + octets > max)
+    }
+
+    /// Whether with so many messages more there would be too many, whatever their size.
+    fn is_too_long(&self, messages: u64) -> bool {
+        let count = || self.ledger.ready + self.waiting() + self.kept() + messages;
+        self.settings.max_length.is_some_and(|max| count() > max)
     }
 
     /// What is doomed in a level and in memory becomes dead letters.
@@ -137,5 +142,51 @@ impl Queue {
         level.lose(slice.first, slice.first, told, &mut self.ledger, effects);
         self.redelivered.forget(slice.first, slice.first);
         self.shorten_order(slice.first, slice.first);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Page, Place, Record, Run, RunBuilder, Settings};
+
+    fn run(bodies: &[&[u8]]) -> Run {
+        let mut builder = RunBuilder::new();
+        for body in bodies {
+            let (route, header) = (&[0, 0][..], &[0; 14][..]);
+            let (persistent, priority, ttl, dead, due) = (true, None, None, false, None);
+            builder.push(Record { route, header, body, persistent, priority, ttl, dead, due });
+        }
+        builder.finish().unwrap()
+    }
+
+    /// Answers each load from the pages that were written.
+    fn load(queue: &mut Queue, pages: &[(Place, Page)], effects: &mut Effects) -> usize {
+        let mut count = 0;
+        while let Some((id, place)) = effects.loads.pop() {
+            let (_, page) = pages.iter().find(|(at, _)| *at == place).expect("it was written there");
+            assert!(queue.loaded(id, place, &page.ranges, page.pieces.concat().into(), effects));
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn what_is_on_disk_is_dropped_by_the_size_of_each_message() {
+        let settings = Settings { recorded: true, max_length_bytes: Some(600), ..Settings::default() };
+        let mut queue = Queue::new(settings);
+        let mut effects = Effects::new();
+        queue.publish(run(&[&[0; 10], &[0; 500], &[0; 30]]), &mut effects);
+        let mut pages = Vec::new();
+        for page in queue.page_out(0, usize::MAX) {
+            let place = Place(page.id.0, 1);
+            queue.paged(page.id, place, &mut effects);
+            pages.push((place, page));
+        }
+        assert!(queue.is_stored(0), "the body is on disk alone");
+        queue.publish(run(&[&[0; 90]]), &mut effects);
+        assert_eq!(queue.ready(), 4, "nothing leaves before its size is known");
+        assert_eq!(load(&mut queue, &pages, &mut effects), 1);
+        assert_eq!((queue.ready(), queue.ready_size()), (2, 30 + 90 + 2), "10 octets are not enough, 500 more are");
     }
 }

@@ -203,14 +203,22 @@ impl Session {
             self.acks.limit(u64::from(source.prefetch));
         }
         source.queue.with(window, &mut self.scratch, |queue, effects| {
+            let mut returned = false;
             for Settlement { piece, verdict } in group {
                 let (first, last) = (piece.first_position, piece.first_position + piece.count - 1);
                 match verdict {
                     Verdict::Settle => queue.settle(first, last, effects),
                     Verdict::SettleSome(mask) => queue.settle_some(first, *mask, effects),
                     Verdict::Discard => queue.discard(first, last, effects),
-                    Verdict::Requeue(back) => queue.requeue(first, last, *back, effects),
+                    Verdict::Requeue(back) => {
+                        queue.requeue(first, last, *back, effects);
+                        returned = true;
+                    }
                 }
+            }
+            if returned {
+                // Before the consumer, who has room again, can take what is too much.
+                queue.drop_returned(effects);
             }
             if let Some(slot) = credit {
                 queue.credit(slot, u32::try_from(count).unwrap_or(u32::MAX), 0, effects);

@@ -485,7 +485,8 @@ impl Model {
             let returned = self.ready.first().filter(|message| message.lined_up).map(|_| 0);
             let lowest = (0..=31).find_map(|priority| self.head(priority));
             let Some(lowest) = returned.or(lowest) else { break };
-            if dead_letters && self.stored.contains(&self.ready[lowest].position) {
+            let waits = dead_letters || !self.is_too_long(0);
+            if waits && self.stored.contains(&self.ready[lowest].position) {
                 break;
             }
             self.drop_at(lowest, Reason::Maxlen, caused);
@@ -494,12 +495,16 @@ impl Model {
 
     /// Whether with so many messages more, and so many octets of bodies, more would be ready than may be.
     fn is_above_limit(&self, messages: u64, octets: u64) -> bool {
-        let Settings { max_length, max_length_bytes, .. } = self.settings;
         let bodies: u64 = self.ready.iter().map(|message| message.body).sum();
+        let max = self.settings.max_length_bytes;
+        self.is_too_long(messages) || max.is_some_and(|max| bodies + octets > max)
+    }
+
+    /// Whether with so many messages more there would be too many, whatever their size.
+    fn is_too_long(&self, messages: u64) -> bool {
         let kept = if self.settings.keep_dead { self.doomed.len() } else { 0 };
         let count = (self.ready.len() + self.waiting.len() + kept) as u64;
-        max_length.is_some_and(|max| count + messages > max)
-            || max_length_bytes.is_some_and(|max| bodies + octets > max)
+        self.settings.max_length.is_some_and(|max| count + messages > max)
     }
 
     /// All that have expired, where the queue looks everywhere.

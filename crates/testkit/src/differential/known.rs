@@ -103,7 +103,7 @@ struct KnownOfQueues {
     may_be: fn(&Script) -> bool,
 }
 
-const PARTINGS_OF_QUEUES: [KnownOfQueues; 6] = [
+const PARTINGS_OF_QUEUES: [KnownOfQueues; 7] = [
     KnownOfQueues {
         name: "what expires in a queue with priorities: all releases keep it behind more urgent messages, with WarrenMQ each priority has a head (on purpose)",
         may_be: |script| {
@@ -124,6 +124,10 @@ const PARTINGS_OF_QUEUES: [KnownOfQueues; 6] = [
     KnownOfQueues {
         name: "whose turn it is among consumers that share a prefetch (not mended)",
         may_be: |script| script.says(" global=true"),
+    },
+    KnownOfQueues {
+        name: "the prefetch of who gives back what its delivery limit ends: 3.10 frees two places for it, one since 3.13",
+        may_be: |script| script.says("x-delivery-limit:") && script.says("prefetch-count="),
     },
     KnownOfQueues {
         name: "what basic.get says is left in a quorum queue: all releases count what has expired next, WarrenMQ does not (on purpose)",
