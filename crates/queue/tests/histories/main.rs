@@ -191,7 +191,7 @@ proptest! {
     #[test]
     fn random_histories_on_a_disk(settings in settings(), numbers in vec(any::<u16>(), 0..400)) {
         // What is on the disk alone weighs what can be guessed, so limits in octets are not exact there.
-        let settings = Settings { recorded: true, ..settings };
+        let settings = Settings { recorded: true, max_length_bytes: None, ..settings };
         let mut subject = Subject::new(settings);
         let mut numbers = numbers.into_iter();
         while numbers.len() > 0 {
