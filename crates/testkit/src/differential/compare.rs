@@ -35,7 +35,7 @@ pub(crate) fn compare(reference: &Played, judged: &Played, known: Option<&Script
         let is_of_queues = only.iter().flatten().all(|line| is_of_queue(line));
         let reason = match known {
             _ if is_of_queues && !reference.left_at_once.is_empty() => Some(LEFT_AT_ONCE),
-            Some(script) => known::parting(&left, &right)
+            Some(script) => known::parting(&script.steps[step], &left, &right)
                 .or_else(|| known::parting_of_turns(script, &only))
                 .or_else(|| is_of_queues.then(|| known::parting_of_queues(script)).flatten()),
             None => None,
