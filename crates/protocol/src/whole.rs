@@ -9,10 +9,13 @@ use crate::channels::ChannelState;
 use crate::connection::Connection;
 use crate::event::Publish;
 
-/// Class and method of basic.publish in front of its arguments.
-const PUBLISH: [u8; 4] = [0, basic::CLASS as u8, 0, basic::PUBLISH as u8];
-
 impl Connection {
+    /// Whether a publish on this channel would be taken now.
+    #[inline]
+    pub fn takes_publish(&mut self, channel: u16) -> bool {
+        self.takes_contents() && matches!(self.channel_state(channel), Some(ChannelState::Open))
+    }
+
     /// The publish in front of `input`, which moves past it, if it is whole there, in one body frame at most, and in order.
     /// Otherwise the input stays as it is: [`Connection::next`] says what it holds.
     #[inline]
@@ -21,7 +24,7 @@ impl Connection {
         let Some(&[frame::METHOD, _, _, _, _, _, _, i0, i1, i2, i3]) = input.first_chunk() else {
             return None;
         };
-        if [i0, i1, i2, i3] != PUBLISH || !self.takes_contents() {
+        if [i0, i1, i2, i3] != basic::PUBLISH_ID || !self.takes_contents() {
             return None;
         }
         let payload_max = self.payload_max();

@@ -187,6 +187,10 @@ mod tests {
         queue.publish(run(&[&[0; 90]]), &mut effects);
         assert_eq!(queue.ready(), 4, "nothing leaves before its size is known");
         assert_eq!(load(&mut queue, &pages, &mut effects), 1);
-        assert_eq!((queue.ready(), queue.ready_size()), (2, 30 + 90 + 2), "10 octets are not enough, 500 more are");
+        assert_eq!(
+            (queue.ready(), queue.ready_size()),
+            (2, 30 + 90 + 2),
+            "10 octets are not enough, 500 more are"
+        );
     }
 }

@@ -13,6 +13,8 @@ pub use crate::DecodeError;
 pub const CLASS: u16 = 60;
 /// Method id of `basic.publish`.
 pub const PUBLISH: u16 = 40;
+/// Class and method of basic.publish as they stand in front of its arguments.
+pub const PUBLISH_ID: [u8; 4] = [0, CLASS as u8, 0, PUBLISH as u8];
 /// Method id of `basic.return`.
 pub const RETURN: u16 = 50;
 /// Method id of `basic.deliver`.

@@ -17,6 +17,8 @@ pub const BODY: u8 = 3;
 pub const HEARTBEAT: u8 = 8;
 /// The octet after every payload.
 pub const END: u8 = 0xCE;
+/// Octets of a frame in front of its payload.
+pub const HEAD: usize = 7;
 /// Octets of a frame besides its payload: seven before, one behind.
 pub const OVERHEAD: usize = 8;
 /// What a client says first, and what the server answers when a client says something else.

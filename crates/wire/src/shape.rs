@@ -7,38 +7,80 @@
 //! Invariant: octets that match a shape mean what the message meant from which the shape was taken, body aside: same channel,
 //! route, flags, properties and size.
 
-use crate::frame::END;
-use crate::same;
+use crate::{basic, frame, same};
 
-/// The frames of a publish without the octets of its body, taken from a message that was decoded.
+/// The frames of a publish without the octets of its body.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape<'a> {
     front: &'a [u8],
     body: usize,
 }
 
+/// Octets of a method frame in front of the route of basic.publish, and behind it: flags and end.
+const BEFORE_ROUTE: usize = 7 + 4 + 2;
+const BEHIND_ROUTE: usize = 2;
+
 impl<'a> Shape<'a> {
-    /// Of `message`: a publish, whole, whose body of `body` octets came in one frame, or in none when it is empty.
+    /// Of the publish in front of `input`, by its first octets and the lengths that its frames have in their heads. Nothing says that
+    /// it is in order: that has to be known of a message with the same front. `None` when there is no basic.publish, or less than its
+    /// front.
     #[inline]
-    pub fn of(message: &'a [u8], body: usize) -> Option<Shape<'a>> {
-        let front = message.len().checked_sub(body + 1)?;
-        Some(Shape { front: message.get(..front)?, body })
+    pub fn measure(input: &'a [u8]) -> Option<Shape<'a>> {
+        let &[frame::METHOD, _, _, s0, s1, s2, s3, i0, i1, i2, i3] = input.first_chunk()? else {
+            return None;
+        };
+        if [i0, i1, i2, i3] != basic::PUBLISH_ID {
+            return None;
+        }
+        let method = u32::from_be_bytes([s0, s1, s2, s3]) as usize + frame::OVERHEAD;
+        // Head and size of the header frame, class, weight, size of the body.
+        let &[_, _, _, s0, s1, s2, s3, _, _, _, _, b0, b1, b2, b3, b4, b5, b6, b7] =
+            input.get(method..)?.first_chunk()?;
+        let body = usize::try_from(u64::from_be_bytes([b0, b1, b2, b3, b4, b5, b6, b7])).ok()?;
+        let header = u32::from_be_bytes([s0, s1, s2, s3]) as usize + frame::OVERHEAD;
+        // An empty body has no frame: then the end of the header frame stands for the end.
+        let front = if body == 0 { method + header - 1 } else { method + header + frame::HEAD };
+        Some(Shape { front: input.get(..front)?, body })
+    }
+
+    /// Everything in front of the body.
+    #[inline]
+    pub fn front(&self) -> &'a [u8] {
+        self.front
+    }
+
+    /// Octets of the body.
+    #[inline]
+    pub fn body_len(&self) -> usize {
+        self.body
+    }
+
+    /// Route and payload of the header, which have these lengths, as is known of a message with the same front.
+    #[inline]
+    pub fn parts(&self, route: usize, header: usize) -> Option<(&'a [u8], &'a [u8])> {
+        let (route, rest) = self.front.get(BEFORE_ROUTE..)?.split_at_checked(route)?;
+        Some((route, rest.get(BEHIND_ROUTE + frame::HEAD..)?.get(..header)?))
+    }
+
+    /// The body of the message whose front is in front of `input`, if it lies there whole, and what follows it.
+    #[inline]
+    pub fn body<'b>(&self, input: &'b [u8]) -> Option<(&'b [u8], &'b [u8])> {
+        let (body, rest) = input.get(self.front.len()..)?.split_at_checked(self.body)?;
+        let (end, rest) = rest.split_first()?;
+        (*end == frame::END).then_some((body, rest))
     }
 
     /// The body of a message of this shape that lies whole in front of `input`, and what follows it.
     #[inline]
     pub fn next<'b>(&self, input: &'b [u8]) -> Option<(&'b [u8], &'b [u8])> {
-        let (front, rest) = input.split_at_checked(self.front.len())?;
-        let (body, rest) = rest.split_at_checked(self.body)?;
-        let (end, rest) = rest.split_first()?;
-        (*end == END && same(front, self.front)).then_some((body, rest))
+        let front = input.get(..self.front.len())?;
+        self.body(input).filter(|_| same(front, self.front))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::basic;
 
     fn message(key: &[u8], body: &[u8]) -> Vec<u8> {
         let (mut route, mut out) = (Vec::new(), Vec::new());
@@ -54,7 +96,9 @@ mod tests {
     #[test]
     fn another_body_matches_and_nothing_else() {
         let first = message(b"key", b"body");
-        let shape = Shape::of(&first, 4).unwrap();
+        let shape = Shape::measure(&first).unwrap();
+        let (route, header) = shape.parts(7, 14).unwrap();
+        assert_eq!((route, header[0], header[11]), (&b"\x02ex\x03key"[..], 0, 4));
         let cases: [(Vec<u8>, Option<&[u8]>); 6] = [
             (message(b"key", b"BODY"), Some(b"BODY")),
             (message(b"kez", b"body"), None),
@@ -74,7 +118,7 @@ mod tests {
         *bad_end.last_mut().unwrap() = 0;
         assert_eq!(shape.next(&bad_end), None);
         let empty = message(b"key", b"");
-        let shape = Shape::of(&empty, 0).unwrap();
+        let shape = Shape::measure(&empty).unwrap();
         assert_eq!(shape.next(&empty), Some((&b""[..], &b""[..])));
         assert_eq!(shape.next(&first), None);
     }

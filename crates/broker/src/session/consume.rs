@@ -124,6 +124,7 @@ impl Session {
 
     fn consume(&mut self, number: u16, consume: cold::Consume) -> Result<(), Exception> {
         let max = self.limits().consumer_max_per_channel as usize;
+        let name = self.queue_name(number, consume.queue.as_str())?;
         let Some(channel) = self.channels.get_mut(number) else { return Ok(()) };
         if channel.consumers.contains_key(consume.consumer_tag.as_str()) {
             return Err(not_allowed(format!("attempt to reuse consumer tag '{}'", consume.consumer_tag)));
@@ -132,7 +133,7 @@ impl Session {
             return Err(not_allowed(format!("reached maximum ({max}) of consumers per channel")));
         }
         let (prefetch, shared) = (u32::from(channel.prefetch), channel.shared.is_some());
-        let queue = match consume.queue.as_str() {
+        let queue = match name.as_str() {
             REPLY_TO => self.open_direct_reply(number, consume.no_ack)?,
             name => self.readable_queue(number, name)?,
         };

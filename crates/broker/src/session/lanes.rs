@@ -157,6 +157,18 @@ impl Lanes {
         }
     }
 
+    /// Adds a message if its lane has something already, has room, and may not refuse.
+    #[inline]
+    pub(super) fn push_again(&mut self, id: LaneId, record: &Record<'_>) -> bool {
+        let octets = record.header.len() + record.body.len();
+        let Some(lane) = self.lanes.get_mut(id as usize) else { return false };
+        let fits = lane.is_open && !lane.may_reject && lane.builder.has_room(octets);
+        if fits {
+            lane.builder.push(*record);
+        }
+        fits
+    }
+
     fn push_elsewhere(&mut self, id: LaneId, record: &Record<'_>) -> Pushed {
         let Some(lane) = self.lanes.get(id as usize) else { return Pushed::Nowhere };
         if lane.slots.is_empty() {

@@ -8,6 +8,7 @@
 //! may wait longer, for input that [`Session::expect_input`] has announced.
 
 mod ack_timeout;
+mod alike;
 mod blocked;
 mod channel;
 mod consume;
@@ -16,6 +17,7 @@ mod declare;
 mod delay;
 mod deliver;
 mod direct_reply;
+mod fronts;
 mod handshake;
 mod history;
 mod lanes;
@@ -24,7 +26,7 @@ mod out;
 mod promises;
 mod publish;
 mod publisher;
-mod routes;
+mod remembered;
 mod settle;
 mod transaction;
 

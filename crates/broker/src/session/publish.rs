@@ -8,17 +8,17 @@ use std::sync::Arc;
 use warrenmq_protocol::{Assembled, Exception, Publish};
 use warrenmq_queue::{Record, Run};
 use warrenmq_routing::{Dependence, Message};
+use warrenmq_wire::basic;
 use warrenmq_wire::content::{self, ContentHeader, flag};
 use warrenmq_wire::reply::ReplyCode;
 use warrenmq_wire::table::RawTable;
-use warrenmq_wire::{Shape, basic};
 
 use super::Session;
 use super::Wait;
 use super::channel::Mode;
 use super::lanes::{LaneId, Pushed};
 use super::promises::Promise;
-use super::routes::Known;
+use super::publisher::Known;
 use crate::access::{Access, Resource};
 use crate::delayed;
 use crate::properties::expires_after;
@@ -28,55 +28,15 @@ use crate::storage::Point;
 use crate::vhost::keep;
 
 /// Properties that need more than passing on.
-const LOOKED_AT: u16 = flag::HEADERS | flag::EXPIRATION | flag::USER_ID | flag::REPLY_TO;
+const LOOKED_AT: u16 = CHECKED | flag::USER_ID | flag::REPLY_TO;
+/// Those of them that mean the same when another message has the same.
+const CHECKED: u16 = flag::HEADERS | flag::EXPIRATION;
 
 /// Messages put together from several frames with bodies of so many octets are runs of their own and not copied into one; smaller
 /// ones are worth more together.
 const ADOPTED_OCTETS_MIN: usize = 32 * 1024;
 
 impl Session {
-    /// Publishes the message that lies whole in front of `input`, and those behind it that differ in nothing but the octets of
-    /// their bodies: for them a comparison stands for all that was found out about the first. `false` when there is none.
-    #[inline]
-    pub(super) fn publish_whole(&mut self, input: &mut &[u8]) -> bool {
-        let before = *input;
-        let Some(publish) = self.connection.next_publish(input) else { return false };
-        let Some(lane) = self.publish(publish) else { return true };
-        let message = before.get(..before.len() - input.len()).unwrap_or_default();
-        if let Some(shape) = Shape::of(message, publish.body.len())
-            && let Some(next) = shape.next(input)
-        {
-            self.publish_more(publish.channel, lane, shape, next, input);
-        }
-        true
-    }
-
-    /// Adds messages of one shape to the lane that the last one went into.
-    #[inline]
-    fn publish_more<'a>(
-        &mut self,
-        number: u16,
-        lane: LaneId,
-        shape: Shape<'_>,
-        first: (&'a [u8], &'a [u8]),
-        input: &mut &'a [u8],
-    ) {
-        let Some(builder) = self.publisher().and_then(|publisher| publisher.open_lane(lane)) else { return };
-        let (mut next, mut count) = (Some(first), 0);
-        while let Some((body, rest)) = next
-            && builder.push_like(body)
-        {
-            count += 1;
-            *input = rest;
-            next = shape.next(rest);
-        }
-        if let Some(channel) = self.channels.get_mut(number)
-            && let Mode::Confirm(confirms) = &mut channel.mode
-        {
-            confirms.publish_more(count);
-        }
-    }
-
     /// Publishes one message. `Some`: it went into this lane without further ado, and so may others that are like it.
     #[inline]
     pub(super) fn publish(&mut self, publish: Publish<'_>) -> Option<LaneId> {
@@ -100,7 +60,7 @@ impl Session {
         };
         match known {
             Known::Lane(lane) if header.flags & LOOKED_AT == 0 => self.enqueue(lane, publish, &header),
-            known => self.publish_with_care(known, publish, &header).map(|()| None),
+            known => self.publish_with_care(known, publish, &header),
         }
     }
 
@@ -234,17 +194,20 @@ impl Session {
         known: Known,
         publish: &Publish<'_>,
         header: &ContentHeader<'_>,
-    ) -> Result<(), Exception> {
+    ) -> Result<Option<LaneId>, Exception> {
         check_expiration(header)?;
         let headers = header.headers();
         let lane = self.lane_with_headers(known, publish.route, headers);
         let selected = if lane.is_some() { Selected::default() } else { sender_selected(headers)? };
         self.check_user_id(header)?;
         if let Some(header) = self.direct_reply_header(publish.channel, header)? {
-            return self.try_publish(&Publish { header: &header, ..*publish }).map(|_| ());
+            return self.try_publish(&Publish { header: &header, ..*publish }).map(|_| None);
         }
-        let Some(lane) = lane else { return self.publish_selected(known, publish, header, &selected) };
-        self.enqueue(lane, publish, header).map(|_| ())
+        let Some(lane) = lane else {
+            return self.publish_selected(known, publish, header, &selected).map(|()| None);
+        };
+        let open = self.enqueue(lane, publish, header)?;
+        Ok(open.filter(|_| header.flags & LOOKED_AT & !CHECKED == 0))
     }
 
     /// The lane of a message with these headers, if they do not have to be looked at.

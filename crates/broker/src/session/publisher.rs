@@ -12,8 +12,9 @@ use warrenmq_queue::{Record, Run, RunBuilder};
 use warrenmq_routing::QueueId;
 use warrenmq_wire::table::RawTable;
 
+use super::fronts::Fronts;
 use super::lanes::{LaneId, Lanes, Pushed};
-use super::routes::{Known, Routes};
+use super::remembered::Remembered;
 use crate::queue_cell::QueueCell;
 
 /// Headers beyond this, with their route, are not remembered.
@@ -25,11 +26,23 @@ const GATHERED_OCTETS_MAX: usize = 1024 * 1024;
 /// Runs are closed after this time.
 const GATHERED_MS: Millis = 3;
 
+/// What is known of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    Lane(LaneId),
+    /// Exchange and permission are fine, but it depends on the headers of a message where it goes.
+    ByHeaders,
+    /// The same, and nothing can be remembered: each message has to be routed by itself.
+    Each,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Publisher {
-    routes: Routes,
+    routes: Remembered<Known>,
     /// Where messages go that are routed by their headers: a route, followed by the octets of the headers.
-    by_headers: Routes,
+    by_headers: Remembered<Known>,
+    /// Messages like which there may be more.
+    pub(super) fronts: Fronts,
     key: Vec<u8>,
     lanes: Lanes,
     /// Input that was read since the first of the open runs was opened, and when that was.
@@ -124,6 +137,12 @@ impl Publisher {
     /// Adds a run that was not built here. Nothing may be open, and the caller closes next.
     pub(super) fn push_run(&mut self, lane: LaneId, run: &Run) -> Pushed {
         self.lanes.push_run(lane, run)
+    }
+
+    /// Adds a message like one that is in this lane already or was; `false` when it has to go the long way.
+    #[inline]
+    pub(super) fn push_again(&mut self, lane: LaneId, record: &Record<'_>) -> bool {
+        self.lanes.push_again(lane, record)
     }
 
     /// The run of a lane that has something.

@@ -37,6 +37,7 @@ pub(crate) fn compare(reference: &Played, judged: &Played, known: Option<&Script
             _ if is_of_queues && !reference.left_at_once.is_empty() => Some(LEFT_AT_ONCE),
             Some(script) => known::parting(&script.steps[step], &left, &right)
                 .or_else(|| known::parting_of_turns(script, &only))
+                .or_else(|| known::parting_of_commits(&left, &only))
                 .or_else(|| is_of_queues.then(|| known::parting_of_queues(script)).flatten()),
             None => None,
         };
@@ -54,8 +55,10 @@ const LEFT_AT_ONCE: &str = "a connection ends whose channels share a queue: whic
 
 /// Whether a line shows where a queue's messages are and nothing else.
 fn is_of_queue(line: &str) -> bool {
-    let answers = ["basic.deliver", "basic.get-ok", "basic.get-empty", "queue.declare-ok"];
-    answers.iter().any(|name| line.contains(&format!(": S {name} ")))
+    let gives = ["basic.deliver", "basic.get-ok", "basic.get-empty"];
+    let counts = ["queue.declare-ok", "queue.purge-ok", "queue.delete-ok"];
+    let mut answers = gives.iter().chain(&counts);
+    answers.any(|name| line.contains(&format!(": S {name} ")))
         || line.contains(": deliveries to ")
         || line.starts_with("queue ")
 }

@@ -125,7 +125,7 @@ struct KnownOfQueues {
     may_be: fn(&Script) -> bool,
 }
 
-const PARTINGS_OF_QUEUES: [KnownOfQueues; 7] = [
+const PARTINGS_OF_QUEUES: [KnownOfQueues; 8] = [
     KnownOfQueues {
         name: "what expires in a queue with priorities: all releases keep it behind more urgent messages, with WarrenMQ each priority has a head (on purpose)",
         may_be: |script| {
@@ -150,6 +150,10 @@ const PARTINGS_OF_QUEUES: [KnownOfQueues; 7] = [
     KnownOfQueues {
         name: "the prefetch of who gives back what its delivery limit ends: 3.10 frees two places for it, one since 3.13",
         may_be: |script| script.says("x-delivery-limit:") && script.says("prefetch-count="),
+    },
+    KnownOfQueues {
+        name: "a queue that is bound to x-consistent-hash with two weights: all releases take it out when one is unbound, WarrenMQ keeps the other (on purpose)",
+        may_be: |script| script.says(" exchange=\"@x1\"") && script.says("queue.unbind"),
     },
     KnownOfQueues {
         name: "what basic.get says is left in a quorum queue: all releases count what has expired next, WarrenMQ does not (on purpose)",
@@ -271,6 +275,19 @@ pub(crate) fn parting_of_turns(script: &Script, only: &[Vec<String>; 2]) -> Opti
     (left == right && script.says(" prefetch-count=")).then_some(TURNS)
 }
 
+/// What explains that a channel still gets what it has published itself.
+const LAST_WORDS: &str = "a commit that fails: all releases deliver to its own channel what went through, if that is faster than the refusal, WarrenMQ closes it at once (on purpose)";
+
+/// The entry that explains why more was delivered to a channel whose commit has failed, when nothing but that differs.
+pub(crate) fn parting_of_commits(lines: &[String], only: &[Vec<String>; 2]) -> Option<&'static str> {
+    let fails = |line: &&String| line.contains("PRECONDITION_FAILED - partial tx completion");
+    let channel = |line: &String| line.split(" S ").next().map(str::to_owned);
+    let failed = lines.iter().find(fails).and_then(channel)?;
+    let is_last =
+        |line: &String| line.contains(" S basic.deliver ") && channel(line).as_ref() == Some(&failed);
+    (only[1].is_empty() && only[0].iter().all(is_last)).then_some(LAST_WORDS)
+}
+
 /// Changes all messages; true when one of them was changed.
 fn is_any<'a>(
     messages: impl Iterator<Item = &'a mut Message>,
@@ -377,6 +394,19 @@ mod tests {
         let [mut reference, mut judged] = [heard(&before_4_2), heard(&since)];
         let met = Equaliser::default().equalise(&mut reference, &mut judged);
         assert_eq!((reference, met.len()), (judged, 1));
+    }
+
+    #[test]
+    fn a_commit_that_fails_explains_deliveries_of_its_connection_alone() {
+        let closed =
+            "2: S channel.close 1 reply-code=406 reply-text=\"PRECONDITION_FAILED - partial tx completion\"";
+        let delivered = |line: &str| [vec![line.to_owned()], Vec::new()];
+        let own = delivered("2: S basic.deliver 1 consumer-tag=t delivery-tag=1 | | body=m1");
+        let other = delivered("1: S basic.deliver 1 consumer-tag=t delivery-tag=1 | | body=m1");
+        let lines = [closed.to_owned()];
+        assert!(parting_of_commits(&lines, &own).is_some());
+        assert!(parting_of_commits(&lines, &other).is_none());
+        assert!(parting_of_commits(&[], &own).is_none());
     }
 
     #[test]
