@@ -8,7 +8,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,9 @@ pub(crate) struct Selection {
     /// The first seed.
     #[arg(long, default_value_t = 1, value_name = "S")]
     first: u64,
+    /// These seeds and no others.
+    #[arg(long, value_delimiter = ',', value_name = "S,S,…")]
+    only: Vec<u64>,
     /// How many scripts are played at once; most of them wait.
     #[arg(long, default_value_t = SCRIPTS_AT_ONCE, value_name = "N")]
     at_once: usize,
@@ -53,6 +56,8 @@ pub(crate) struct Selection {
 /// Scripts of the gate.
 const SCRIPTS_OF_GATE: u64 = 500;
 const SCRIPTS_AT_ONCE: usize = 48;
+/// So many times fewer are played at once when they are played again because they were not judged.
+const FEWER_AT_ONCE: usize = 8;
 /// More than that go no faster, but what is a matter of time goes more slowly.
 const STEPS_AT_ONCE: usize = 5;
 /// How long they may take there: what is left then is not played.
@@ -66,6 +71,8 @@ const PACKAGE: &str = "rabbitmq-server";
 #[derive(Debug, Default)]
 struct Summary {
     scripts: u64,
+    /// Scripts that are to be played again, because they were not judged.
+    again: Vec<u64>,
     steps: u64,
     /// Transcripts of differences, by seed.
     differences: BTreeMap<u64, PathBuf>,
@@ -87,6 +94,7 @@ pub(crate) fn gate(root: &Path) -> Tally {
         rabbitmq_3_10: true,
         seeds: SCRIPTS_OF_GATE,
         first: 1,
+        only: Vec::new(),
         at_once: SCRIPTS_AT_ONCE,
         steps_at_once: STEPS_AT_ONCE,
         judge: None,
@@ -98,7 +106,7 @@ pub(crate) fn gate(root: &Path) -> Tally {
 /// Plays the scripts and prints what differs; true when nothing does.
 pub(crate) fn run(root: &Path, selection: &Selection) -> bool {
     if selection.print {
-        for seed in selection.first..selection.first + selection.seeds {
+        for seed in selection.all() {
             println!("# Seed {seed}\n{}", script(seed));
         }
         return true;
@@ -162,32 +170,65 @@ fn play(
 ) -> io::Result<Summary> {
     let folder = root.join("target/differential");
     fs::create_dir_all(&folder)?;
-    let (next, end) = (AtomicU64::new(selection.first), selection.first + selection.seeds);
-    let (summary, started) = (Mutex::new(Summary::default()), Instant::now());
-    let shown = Mutex::new(started);
+    let (mut summary, started) = (Summary::default(), Instant::now());
     let is_over = || time_max.is_some_and(|time_max| started.elapsed() > time_max);
+    let mut shown = started;
+    let mut note = |summary: &Summary| {
+        if shown.elapsed() > PROGRESS_INTERVAL {
+            shown = Instant::now();
+            println!("[{:7.1} s] {}", started.elapsed().as_secs_f64(), summary.line());
+        }
+    };
+    let fewer = (selection.at_once / FEWER_AT_ONCE).max(1);
+    each(&selection.all(), selection.at_once, judge, &is_over, |seed, finding| {
+        match finding {
+            Ok(Finding::Unsteady { .. }) => summary.again.push(seed),
+            finding => summary.add(seed, finding, &folder),
+        }
+        note(&summary);
+    });
+    let again = std::mem::take(&mut summary.again);
+    let mut left = again.len() as u64;
+    each(&again, fewer, judge, &is_over, |seed, finding| {
+        left -= 1;
+        summary.add(seed, finding, &folder);
+        note(&summary);
+    });
+    if left > 0 {
+        summary.unsteady.insert("there was no time to play it once more", left);
+    }
+    Ok(summary)
+}
+
+/// Plays scripts, some at once, and tells of each, until it is over.
+fn each(
+    seeds: &[u64],
+    at_once: usize,
+    judge: &(dyn Fn() -> Judge + Sync),
+    is_over: &(dyn Fn() -> bool + Sync),
+    tell: impl FnMut(u64, Result<Finding, String>) + Send,
+) {
+    let (next, tell) = (AtomicUsize::new(0), Mutex::new(tell));
     thread::scope(|scope| {
-        for _ in 0..selection.at_once.max(1) {
+        for _ in 0..at_once.max(1) {
             scope.spawn(|| {
                 let mut judge = judge();
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end || is_over() {
-                        return;
-                    }
-                    let finding = judge.judge(seed);
-                    let mut summary = summary.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                    summary.add(seed, finding, &folder);
-                    let mut shown = shown.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                    if shown.elapsed() > PROGRESS_INTERVAL {
-                        *shown = Instant::now();
-                        println!("[{:7.1} s] {}", started.elapsed().as_secs_f64(), summary.line());
-                    }
+                while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed))
+                    && !is_over()
+                {
+                    let finding = judge.judge(*seed);
+                    tell.lock().unwrap_or_else(|poisoned| poisoned.into_inner())(*seed, finding);
                 }
             });
         }
     });
-    Ok(summary.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()))
+}
+
+impl Selection {
+    /// All seeds.
+    fn all(&self) -> Vec<u64> {
+        if self.only.is_empty() { (self.first..self.first + self.seeds).collect() } else { self.only.clone() }
+    }
 }
 
 impl Summary {
@@ -222,11 +263,16 @@ impl Summary {
     fn line(&self) -> String {
         let unsteady: u64 = self.unsteady.values().sum();
         format!(
-            "{} scripts, {} steps that are the same, {} differences, {unsteady} not judged, {} errors",
+            "{} scripts, {} steps that are the same, {} differences, {unsteady} not judged, {} errors{}",
             self.scripts,
             self.steps,
             self.differences.len(),
-            self.errors.len()
+            self.errors.len(),
+            if self.again.is_empty() {
+                String::new()
+            } else {
+                format!(", {} to be played again", self.again.len())
+            }
         )
     }
 

@@ -285,7 +285,12 @@ pub(crate) fn parting_of_commits(lines: &[String], only: &[Vec<String>; 2]) -> O
     let failed = lines.iter().find(fails).and_then(channel)?;
     let is_last =
         |line: &String| line.contains(" S basic.deliver ") && channel(line).as_ref() == Some(&failed);
-    (only[1].is_empty() && only[0].iter().all(is_last)).then_some(LAST_WORDS)
+    // Where it wants no acknowledgements its queue has them no more.
+    let is_count = |line: &String| line.starts_with("queue ");
+    let explains = only[0].iter().any(is_last)
+        && only[0].iter().all(|line| is_last(line) || is_count(line))
+        && only[1].iter().all(is_count);
+    explains.then_some(LAST_WORDS)
 }
 
 /// Changes all messages; true when one of them was changed.
@@ -407,6 +412,13 @@ mod tests {
         assert!(parting_of_commits(&lines, &own).is_some());
         assert!(parting_of_commits(&lines, &other).is_none());
         assert!(parting_of_commits(&[], &own).is_none());
+        let counts = |line: &str| vec![line.to_owned()];
+        assert!(
+            parting_of_commits(&lines, &[own[0].clone(), counts("queue q: 1 ready, 0 consumers")]).is_some()
+        );
+        assert!(
+            parting_of_commits(&lines, &[counts("queue q: 0 ready"), counts("queue q: 1 ready")]).is_none()
+        );
     }
 
     #[test]
