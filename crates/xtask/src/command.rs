@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -16,6 +17,12 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 pub(crate) fn is_available(command: &mut Command) -> bool {
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
+}
+
+/// What is checked out, with a mark when it was changed.
+pub(crate) fn commit(root: &Path) -> String {
+    let output = Command::new("git").current_dir(root).args(["describe", "--always", "--dirty"]).output();
+    output.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Runs a program to its end with its output shown; true when it exits with 0.

@@ -19,7 +19,6 @@ mod verdict;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
@@ -29,6 +28,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use warrenmq_testkit::process::{self, Profile};
 
+use crate::command;
 use contender::Contender;
 use figure::Figure;
 use machine::Machine;
@@ -156,7 +156,7 @@ fn prepare(root: &Path, selection: &Selection) -> io::Result<(PathBuf, Vec<Conte
         None
     };
     let pick = |given: &Option<PathBuf>| given.clone().or_else(|| built.clone()).unwrap_or_default();
-    let commit = if selection.binary.is_none() { commit(root) } else { String::new() };
+    let commit = if selection.binary.is_none() { command::commit(root) } else { String::new() };
     let mut contenders = vec![
         Contender::relay(process::build_binary(root, "warrenmq-relay", Profile::Release)?),
         Contender::warrenmq("WarrenMQ", pick(&selection.binary), &commit)?,
@@ -176,12 +176,6 @@ fn prepare(root: &Path, selection: &Selection) -> io::Result<(PathBuf, Vec<Conte
         contenders.push(Contender::running(text).map_err(io::Error::other)?);
     }
     Ok((pick(&selection.generator), contenders))
-}
-
-/// What is checked out, with a mark when it was changed.
-fn commit(root: &Path) -> String {
-    let output = Command::new("git").current_dir(root).args(["describe", "--always", "--dirty"]).output();
-    output.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// As many open files as the system lets us have: ten thousand connections need as many, at either end.

@@ -22,6 +22,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use warrenmq_testkit::process::{self, Profile};
 
 use crate::bench::machine::{self, Machine};
+use crate::command;
 use plan::Plan;
 use results::Results;
 use stage::Stage;
@@ -72,15 +73,15 @@ fn run_all(root: &Path, selection: &Selection, out: &Path) -> io::Result<Results
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
-    let binary = match &selection.binary {
-        Some(binary) => binary.clone(),
-        None => process::build(root, Profile::Release)?,
+    let (binary, commit) = match &selection.binary {
+        Some(binary) => (binary.clone(), String::new()),
+        None => (process::build(root, Profile::Release)?, command::commit(root)),
     };
     std::fs::create_dir_all(out.join("endurance"))?;
     let plan = Plan::new(selection.minutes);
     let mut results = Results {
         machine: Machine::look(),
-        version: version(&binary)?,
+        version: version(&binary, &commit)?,
         planned: plan.turns.len(),
         ..Results::default()
     };
@@ -106,8 +107,9 @@ fn run_all(root: &Path, selection: &Selection, out: &Path) -> io::Result<Results
     Ok(results)
 }
 
-/// What the binary says of itself.
-fn version(binary: &Path) -> io::Result<String> {
+/// What the binary says of itself, and the commit where that is known.
+fn version(binary: &Path, commit: &str) -> io::Result<String> {
     let output = Command::new(binary).arg("--version").output()?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    Ok(if commit.is_empty() { version } else { format!("{version} ({commit})") })
 }
