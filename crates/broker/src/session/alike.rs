@@ -84,6 +84,7 @@ impl Session {
     /// Remembers the front of a message that went into its lane without further ado and was not followed by one like it.
     fn remember(&mut self, shape: Shape<'_>, publish: &Publish<'_>, lane: LaneId) {
         if let Some(publisher) = self.publisher()
+            && publisher.fronts.are_looked_up()
             && let Ok(header) = content::parse_header(publish.header)
         {
             publisher.fronts.remember(shape, publish.channel, lane, &record_of(publish, &header));

@@ -9,10 +9,10 @@ use warrenmq_queue::Record;
 use warrenmq_wire::Shape;
 
 use super::lanes::LaneId;
-use super::remembered::{ENTRIES_MAX, Remembered};
+use super::remembered::Remembered;
 
 /// So many different messages in a row are never alike.
-const MISSES_MAX: u32 = ENTRIES_MAX as u32;
+const MISSES_MAX: u32 = 2048;
 /// Then so many are not looked at.
 const PAUSE: u32 = 64 * 1024;
 /// Larger fronts are not remembered.
@@ -51,15 +51,21 @@ impl Fronts {
         }
         let found = self.fronts.find_another(shape.front());
         self.misses = if found.is_some() { 0 } else { self.misses + 1 };
+        if self.misses == MISSES_MAX {
+            self.fronts = Remembered::default();
+        }
         found
+    }
+
+    /// Whether messages are looked up at all, and worth remembering.
+    #[inline]
+    pub(super) fn are_looked_up(&self) -> bool {
+        self.misses < MISSES_MAX
     }
 
     /// Remembers a message of this shape that went into a lane without further ado.
     pub(super) fn remember(&mut self, shape: Shape<'_>, channel: u16, lane: LaneId, record: &Record<'_>) {
-        if self.misses == MISSES_MAX {
-            self.fronts = Remembered::default();
-        }
-        if self.misses >= MISSES_MAX || shape.front().len() > OCTETS_MAX {
+        if !self.are_looked_up() || shape.front().len() > OCTETS_MAX {
             return;
         }
         let Record { persistent, priority, ttl, route, header, .. } = *record;

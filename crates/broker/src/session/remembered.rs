@@ -9,7 +9,7 @@ use foldhash::fast::FixedState;
 use warrenmq_wire::same;
 
 /// Most entries.
-pub(super) const ENTRIES_MAX: usize = 4096;
+const ENTRIES_MAX: usize = 4096;
 /// Most octets of them.
 const OCTETS_MAX: usize = 128 * 1024;
 

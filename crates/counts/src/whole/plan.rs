@@ -38,7 +38,12 @@ enum Wiring {
     Topic,
     /// By a headers exchange with 100 bindings, with 100 different headers, each to one queue.
     Headers,
+    /// By the default exchange to one queue, each with another header: no message has the front of one before it.
+    Unlike,
 }
+
+/// More different messages than a connection remembers.
+const UNLIKE: u64 = 10_000;
 
 /// 16 octets from one publisher by one queue to one auto-ack consumer. Two thousand messages are about a read.
 const PAIR: Plan = Plan {
@@ -80,7 +85,7 @@ const STEPS: [Row; 3] = [
     ),
 ];
 
-const WAYS: [Row; 13] = [
+const WAYS: [Row; 14] = [
     ("auto-ack-16", "16 octets, auto-ack", 20_000, PAIR),
     ("auto-ack-1k", "1 KiB, auto-ack", 10_000, Plan { octets: 1024, batch: 240, ..PAIR }),
     ("auto-ack-1m", "1 MB, auto-ack", 40, Plan { octets: 1_000_000, batch: 2, ..PAIR }),
@@ -123,6 +128,12 @@ const WAYS: [Row; 13] = [
         "16 octets, 100 headers bindings, 100 headers in turn to 10 queues",
         10_000,
         Plan { queues: 10, wiring: Wiring::Headers, ..PAIR },
+    ),
+    (
+        "unlike",
+        "16 octets, auto-ack, each with a header of its own",
+        100_000,
+        Plan { wiring: Wiring::Unlike, ..PAIR },
     ),
 ];
 
@@ -177,7 +188,7 @@ impl Plan {
 
     fn bind(&self, admin: &mut Client) {
         match self.wiring {
-            Wiring::InTurn => {}
+            Wiring::InTurn | Wiring::Unlike => {}
             Wiring::Fanout => {
                 admin.declare_exchange(EXCHANGE, "fanout");
                 (0..self.queues).for_each(|queue| admin.bind(&wiring::queue(queue), EXCHANGE, "", &[]));
@@ -206,6 +217,9 @@ impl Plan {
         };
         match self.wiring {
             Wiring::InTurn => (0..self.queues).map(|queue| with("", &wiring::queue(queue), &[])).collect(),
+            Wiring::Unlike => {
+                (0..UNLIKE).map(|number| with("", &wiring::queue(0), &[("id", number.to_string())])).collect()
+            }
             Wiring::Fanout => vec![with(EXCHANGE, "", &[])],
             Wiring::Topic => (0..KEYS).map(|number| with(EXCHANGE, &wiring::key(number), &[])).collect(),
             Wiring::Headers => {
