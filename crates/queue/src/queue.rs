@@ -161,6 +161,7 @@ impl Queue {
     /// It is `now`: what has expired at the head leaves. To be told before any other verb, never going back.
     pub fn advance(&mut self, now: Millis, effects: &mut Effects) {
         self.now = self.now.max(now);
+        let waited = if self.returns.is_none() { 0 } else { self.waiting() };
         if !self.returns.is_none() {
             self.end_waiting();
             self.retry_dead(effects);
@@ -168,6 +169,10 @@ impl Queue {
         if self.expirable {
             self.drop_expired(effects);
             self.drop_expired_anywhere(effects);
+        }
+        if self.waiting() < waited {
+            // A message that alone is too much could not be dropped while it waited.
+            self.drop_returned(effects);
         }
     }
 

@@ -148,7 +148,8 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Page, Place, Record, Run, RunBuilder, Settings};
+    use crate::settings::{Retry, RetryWhen};
+    use crate::{Back, Get, Page, Place, Record, Run, RunBuilder, Settings};
 
     fn run(bodies: &[&[u8]]) -> Run {
         let mut builder = RunBuilder::new();
@@ -169,6 +170,24 @@ mod tests {
             count += 1;
         }
         count
+    }
+
+    #[test]
+    fn what_has_waited_is_dropped_if_there_is_no_room_for_it() {
+        let retry = Some(Retry { when: RetryWhen::All, min: 20, max: None });
+        for (max_length, max_length_bytes) in [(Some(0), None), (None, Some(9))] {
+            let mut queue = Queue::new(Settings { retry, ..Settings::default() });
+            let mut effects = Effects::new();
+            queue.publish(run(&[&[0; 10]]), &mut effects);
+            assert!(matches!(queue.get(true, &mut effects), Get::Message(_)));
+            queue.configure(Settings { max_length, max_length_bytes, ..queue.settings }, &mut effects);
+            queue.requeue(0, 0, Back::Failed, &mut effects);
+            queue.drop_returned(&mut effects);
+            assert_eq!((queue.ready(), queue.waiting()), (0, 1), "what waits stays");
+            queue.advance(20, &mut effects);
+            queue.check();
+            assert_eq!((queue.ready(), queue.waiting()), (0, 0), "{max_length:?} {max_length_bytes:?}");
+        }
     }
 
     #[test]

@@ -145,9 +145,13 @@ impl Model {
 
     pub(crate) fn advance(&mut self, now: u64, caused: &mut Caused) {
         self.now = now;
+        let waited = self.waiting.len();
         self.end_waiting();
         self.drop_expired(Position::MAX, caused);
         self.drop_expired_anywhere(caused);
+        if self.waiting.len() < waited {
+            self.drop_returned(caused);
+        }
     }
 
     /// Those that stand first in their priority, or anywhere, and may expire: position and time.
