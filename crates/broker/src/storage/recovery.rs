@@ -61,7 +61,10 @@ pub(crate) fn recover(
     }
     journal(&mut queues, broker, storage, scan, now)?;
     for (id, notes) in &scan.notes {
-        let Some(queue) = queues.get(id) else { continue };
+        let Some(queue) = queues.get_mut(id) else { continue };
+        // A transient message that came back is nowhere else: its place goes to no other, which would take the note for its own.
+        let behind = notes.iter().map(|note| note.last.saturating_add(1)).max();
+        queue.next = queue.next.max(behind.unwrap_or(0));
         storage.batch(broker, now, |scratch| {
             for note in notes {
                 queue.cell.restore_attempted(attempted(note, storage.epoch_ms), scratch);
