@@ -5,8 +5,9 @@ use warrenmq_broker::Limits;
 use crate::rng::Rng;
 
 /// Limits of this seed.
-pub fn limits(rng: &mut Rng) -> Limits {
+pub fn limits(rng: &mut Rng, more: &mut Rng) -> Limits {
     Limits {
+        consumer_window_octets: [2 * 1024, 2 * 1024, 16 * 1024][more.below(3)],
         message_memory_octets: rng.between(0, 4096),
         queue_memory_octets: rng.between(0, 2048),
         journal_file_octets: [1024, 2048, 4096, 16 * 1024][rng.below(4)],
@@ -23,6 +24,8 @@ pub fn limits(rng: &mut Rng) -> Limits {
 /// Limits for short histories.
 pub fn small() -> Limits {
     Limits {
+        // Time passes while clients say hello.
+        handshake_timeout_ms: 3_600_000,
         // Clients hold what they have as long as they like.
         consumer_timeout_ms: 0,
         outbox_octets_max: 8 * 1024,

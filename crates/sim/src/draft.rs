@@ -6,14 +6,19 @@ use warrenmq_broker::policy::{ApplyTo, PolicyKind};
 
 use crate::policy::{Policy, PolicyId};
 use crate::rng::Rng;
-use crate::rules::{Overflow, Rules};
-use crate::topology::{GRAVEYARD, Topology};
+use crate::rules::{Grave, Overflow, Rules};
+use crate::topology::{GRAVEYARD, Topology, retries};
 
 /// Policies of each kind at the same time.
 const NUMBERS: usize = 3;
 
 /// What an operator changes next: a policy that is set, or cleared.
-pub fn policy(rng: &mut Rng, topology: &Topology, set: &[PolicyId]) -> (PolicyId, Option<Policy>) {
+pub fn policy(
+    rng: &mut Rng,
+    more: &mut Rng,
+    topology: &Topology,
+    set: &[PolicyId],
+) -> (PolicyId, Option<Policy>) {
     if let Some(id) = rng.pick(set).copied().filter(|_| rng.chance(1, 3)) {
         return (id, None);
     }
@@ -31,6 +36,7 @@ pub fn policy(rng: &mut Rng, topology: &Topology, set: &[PolicyId]) -> (PolicyId
         _ => ApplyTo::All,
     };
     let rules = rules(rng, kind);
+    let rules = if more.chance(1, 6) { retries(rules, more) } else { rules };
     let alternate =
         (kind == PolicyKind::User && rng.chance(1, 4)).then(|| rng.below(topology.exchanges.len()));
     let priority = rng.between(0, 2).cast_signed() - 1;
@@ -45,7 +51,7 @@ fn rules(rng: &mut Rng, kind: PolicyKind) -> Rules {
         match rng.below(8) {
             0 => rules.ttl = Some([0, 30, 200, 5000][rng.below(4)]),
             1 => rules.expires = Some([40, 400, 4000][rng.below(3)]),
-            2 if is_user => rules.dead_letters = Some(GRAVEYARD),
+            2 if is_user => rules.dead_letters = Some(Grave::One(GRAVEYARD)),
             3 if is_user => rules.consumer_timeout = Some([30, 300][rng.below(2)]),
             4 => rules.delivery_limit = Some(rng.between(0, 3)),
             5 => rules.max_octets = Some(rng.between(0, 1500)),

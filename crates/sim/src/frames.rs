@@ -2,7 +2,7 @@
 //!
 //! Invariant: written apart from the broker's own codec, and strict, so it also judges what the broker sends.
 
-use crate::content::{Content, Reader, properties, put_properties};
+use crate::content::{Content, Death, Reader, properties, put_properties};
 use crate::message::Message;
 
 /// What a client sends first.
@@ -372,14 +372,23 @@ fn method(payload: &[u8]) -> Option<Said> {
     })
 }
 
+fn tell_death(f: &mut std::fmt::Formatter<'_>, content: &Content) -> std::fmt::Result {
+    match content.death {
+        Some(Death { queue, reason }) => write!(f, ", died in q{queue} ({reason:?})"),
+        None => Ok(()),
+    }
+}
+
 impl std::fmt::Display for Said {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Said::Deliver { consumer, tag, redelivered, content } => {
-                write!(f, "message {} for {consumer}, tag {tag}, redelivered {redelivered}", content.stamp)
+                write!(f, "message {} for {consumer}, tag {tag}, redelivered {redelivered}", content.stamp)?;
+                tell_death(f, content)
             }
             Said::GetOk { tag, redelivered, content } => {
-                write!(f, "message {} got, tag {tag}, redelivered {redelivered}", content.stamp)
+                write!(f, "message {} got, tag {tag}, redelivered {redelivered}", content.stamp)?;
+                tell_death(f, content)
             }
             Said::Ack(tag, multiple) => write!(f, "confirm of {tag}, multiple {multiple}"),
             Said::Nack(tag, multiple) => write!(f, "refusal of {tag}, multiple {multiple}"),

@@ -4,6 +4,7 @@
 use crate::frames::{Arguments, Table, ids, put_method, put_publish};
 use crate::message::Message;
 use crate::policy::DIRECT;
+use crate::rules::DYING;
 use crate::topology::{Name, Topology, exchange_name, queue_name};
 
 /// Number of a channel.
@@ -65,6 +66,8 @@ pub enum Ask {
         no_ack: bool,
         /// `x-consumer-timeout`, milliseconds.
         timeout: Option<u64>,
+        /// `x-priority`, left out when it is 0.
+        priority: i64,
     },
     /// basic.cancel.
     Cancel(u32),
@@ -112,6 +115,8 @@ pub enum Special {
     Delaying,
     /// `x-recent-history`: who is bound gets the last messages.
     Remembering,
+    /// `fanout`: leads dead letters to both queues that take them.
+    Dying,
     /// `direct`, perhaps with an alternate exchange.
     Direct,
 }
@@ -121,8 +126,10 @@ pub enum Special {
 pub enum Verdict {
     /// Done with.
     Ack,
-    /// Back to the queue.
+    /// Given back to the queue: nack.
     Requeue,
+    /// Back to the queue, as a failure: reject. One at a time.
+    Reject,
     /// Dropped, or dead-lettered.
     Discard,
 }
@@ -174,10 +181,15 @@ impl Op {
             Ask::Purge(name) => (ids::QUEUE_PURGE, none().short(0).shortstr(&queue_name(*name)).octet(0)),
             Ask::Delete(name) => (ids::QUEUE_DELETE, none().short(0).shortstr(&queue_name(*name)).octet(0)),
             Ask::Prefetch(count) => (ids::BASIC_QOS, none().long(0).short(*count).octet(0)),
-            Ask::Consume { name, consumer, no_ack, timeout } => {
+            Ask::Consume { name, consumer, no_ack, timeout, priority } => {
                 let names = none().short(0).shortstr(&queue_name(*name)).shortstr(&consumer.to_string());
-                let arguments = timeout.map(|timeout| Table::default().number("x-consumer-timeout", timeout));
-                let arguments = arguments.unwrap_or_default();
+                let mut arguments = Table::default();
+                if let Some(timeout) = timeout {
+                    arguments = arguments.number("x-consumer-timeout", *timeout);
+                }
+                if *priority != 0 {
+                    arguments = arguments.number("x-priority", priority.cast_unsigned());
+                }
                 (ids::BASIC_CONSUME, names.octet(u8::from(*no_ack) << 1).longstr(arguments.octets()))
             }
             Ask::Cancel(consumer) => (ids::BASIC_CANCEL, none().shortstr(&consumer.to_string()).octet(0)),
@@ -207,6 +219,7 @@ impl Special {
         match self {
             Special::Delaying => "delaying",
             Special::Remembering => "remembering",
+            Special::Dying => DYING,
             Special::Direct => DIRECT,
         }
     }
@@ -215,6 +228,7 @@ impl Special {
         match self {
             Special::Delaying => "x-delayed-message",
             Special::Remembering => "x-recent-history",
+            Special::Dying => "fanout",
             Special::Direct => "direct",
         }
     }
@@ -224,6 +238,7 @@ impl Special {
         match self {
             Special::Delaying => table.text("x-delayed-type", "direct"),
             Special::Remembering => table.number("x-recent-history-length", topology.history.unwrap_or(1)),
+            Special::Dying => table,
             Special::Direct => match topology.alternate {
                 Some(exchange) => table.text("alternate-exchange", &exchange_name(exchange)),
                 None => table,
@@ -236,8 +251,8 @@ fn settle(tag: u64, multiple: bool, verdict: Verdict) -> ((u16, u16), Arguments)
     let (tagged, bits) = (Arguments::new().longlong(tag), u8::from(multiple));
     match verdict {
         Verdict::Ack => (ids::BASIC_ACK, tagged.octet(bits)),
-        Verdict::Requeue if multiple => (ids::BASIC_NACK, tagged.octet(bits | 2)),
-        Verdict::Requeue => (ids::BASIC_REJECT, tagged.octet(1)),
+        Verdict::Requeue => (ids::BASIC_NACK, tagged.octet(bits | 2)),
+        Verdict::Reject => (ids::BASIC_REJECT, tagged.octet(1)),
         Verdict::Discard => (ids::BASIC_NACK, tagged.octet(bits)),
     }
 }

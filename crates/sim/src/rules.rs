@@ -17,6 +17,29 @@ pub enum Overflow {
     RejectDlx,
 }
 
+/// Where dead letters go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grave {
+    /// To the queue of this name, by the default exchange.
+    One(Name),
+    /// To these queues, by an exchange. They may be full.
+    Both(Name, Name),
+}
+
+/// The exchange that leads to both queues.
+pub const DYING: &str = "dying";
+
+/// What waits when it comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryWhen {
+    /// Everything.
+    All,
+    /// What was rejected, or whose channel has ended.
+    Failed,
+    /// What was given back.
+    Returned,
+}
+
 /// What somebody says about a queue; `None` is nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
@@ -28,14 +51,22 @@ pub struct Rules {
     pub max_octets: Option<u64>,
     /// `overflow`.
     pub overflow: Option<Overflow>,
-    /// Dead letters go to the queue of this name.
-    pub dead_letters: Option<Name>,
+    /// Where dead letters go.
+    pub dead_letters: Option<Grave>,
+    /// `dead-letter-strategy` is `at-least-once`.
+    pub at_least_once: bool,
     /// `expires`, milliseconds.
     pub expires: Option<u64>,
     /// `consumer-timeout`, milliseconds.
     pub consumer_timeout: Option<u64>,
     /// `delivery-limit`.
     pub delivery_limit: Option<u64>,
+    /// `delayed-retry-type`. Whoever says it says the shortest wait, too.
+    pub retry: Option<RetryWhen>,
+    /// `delayed-retry-min`, milliseconds.
+    pub retry_min: Option<u64>,
+    /// `delayed-retry-max`, milliseconds.
+    pub retry_max: Option<u64>,
 }
 
 /// A value of a policy or of an argument.
@@ -60,21 +91,51 @@ impl Overflow {
     }
 }
 
+impl Grave {
+    /// The names of its queues.
+    pub fn queues(self) -> Vec<Name> {
+        match self {
+            Grave::One(name) => vec![name],
+            Grave::Both(one, other) => vec![one, other],
+        }
+    }
+}
+
+impl RetryWhen {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            RetryWhen::All => "all",
+            RetryWhen::Failed => "failed",
+            RetryWhen::Returned => "returned",
+        }
+    }
+}
+
 impl Rules {
     /// Keys and values, as policies have them.
     pub fn entries(&self) -> impl Iterator<Item = (&'static str, Value)> {
         let number = |number: Option<u64>| number.map(Value::Number);
-        let exchange = self.dead_letters.map(|_| Value::Text(""));
+        let (exchange, key) = match self.dead_letters {
+            None => (None, None),
+            Some(Grave::One(name)) => (Some(Value::Text("")), Some(Value::Queue(name))),
+            Some(Grave::Both(..)) => (Some(Value::Text(DYING)), None),
+        };
+        let strategy = self.at_least_once.then_some(Value::Text("at-least-once"));
         let entries = [
             ("message-ttl", number(self.ttl)),
             ("max-length", number(self.max_length)),
             ("max-length-bytes", number(self.max_octets)),
             ("overflow", self.overflow.map(|overflow| Value::Text(overflow.name()))),
             ("dead-letter-exchange", exchange),
-            ("dead-letter-routing-key", self.dead_letters.map(Value::Queue)),
+            ("dead-letter-routing-key", key),
+            ("dead-letter-strategy", strategy),
             ("expires", number(self.expires)),
             ("consumer-timeout", number(self.consumer_timeout)),
             ("delivery-limit", number(self.delivery_limit)),
+            ("delayed-retry-type", self.retry.map(|when| Value::Text(when.name()))),
+            ("delayed-retry-min", number(self.retry_min)),
+            ("delayed-retry-max", number(self.retry_max)),
         ];
         entries.into_iter().filter_map(|(key, value)| Some((key, value?)))
     }
@@ -97,14 +158,17 @@ impl Rules {
     pub fn under(self, policy: Rules, quorum: bool) -> Rules {
         let overflow =
             if quorum { policy.overflow.or(self.overflow) } else { self.overflow.or(policy.overflow) };
-        let merged = Rules { overflow, dead_letters: self.dead_letters.or(policy.dead_letters), ..self };
-        merged.smaller(policy)
+        let dead_letters = self.dead_letters.or(policy.dead_letters);
+        let retry = policy.retry.or(self.retry);
+        Rules { overflow, dead_letters, retry, ..self }.smaller(policy)
     }
 
     /// What counts where a user policy and an operator policy say something.
     #[must_use]
     pub fn bounded(self, operator: Rules) -> Rules {
-        Rules { overflow: operator.overflow.or(self.overflow), ..self }.smaller(operator)
+        let retry_min = self.retry_min.max(operator.retry_min);
+        let (overflow, retry) = (operator.overflow.or(self.overflow), operator.retry.or(self.retry));
+        Rules { overflow, retry, retry_min, ..self.smaller(operator) }
     }
 
     /// Of each number the smaller one.
@@ -117,8 +181,21 @@ impl Rules {
             expires: min(self.expires, other.expires),
             consumer_timeout: min(self.consumer_timeout, other.consumer_timeout),
             delivery_limit: min(self.delivery_limit, other.delivery_limit),
+            retry_min: min(self.retry_min, other.retry_min),
+            retry_max: min(self.retry_max, other.retry_max),
             ..self
         }
+    }
+
+    /// How long a message waits that comes back, as a failure or not, after so many failures.
+    pub fn retry_delay(&self, is_failure: bool, failures: u64) -> Option<u64> {
+        let waits = match self.retry? {
+            RetryWhen::All => true,
+            RetryWhen::Failed => is_failure,
+            RetryWhen::Returned => !is_failure,
+        };
+        let min = self.retry_min?;
+        waits.then(|| (min * failures.max(1)).min(self.retry_max.unwrap_or(min)))
     }
 
     /// Whether a full queue takes no more.
@@ -129,6 +206,12 @@ impl Rules {
     /// Whether what it does not take is a dead letter.
     pub fn buries_refused(&self) -> bool {
         self.rejects() && self.overflow == Some(Overflow::RejectDlx) && self.dead_letters.is_some()
+    }
+
+    /// Whether its dead letters may have to stay until others take them.
+    pub fn may_keep(&self) -> bool {
+        let may_be_refused = matches!(self.dead_letters, Some(Grave::Both(..)));
+        self.at_least_once && may_be_refused && self.overflow == Some(Overflow::Reject)
     }
 
     /// Whether it loses messages when it is full.

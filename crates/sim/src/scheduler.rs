@@ -16,19 +16,32 @@ use crate::oracle::Ruling;
 use crate::rng::Rng;
 use crate::topology::{Kind, Name, Topology};
 use crate::trace::Trace;
-use crate::world::{ALL, World};
+use crate::world::{ALL, KEPT_MS, World};
 
 /// Clients at the same time.
 const CLIENTS_MAX: usize = 4;
 /// Consumers of a channel.
 const CONSUMERS_MAX: usize = 3;
 
+/// So many turns bring a client through its handshake, and a channel or two to it.
+const HELLO_TURNS: usize = 8;
+/// Seeds are multiplied by this for the second row of choices.
+const MORE: u64 = 0xd134_2543_de82_ef95;
+
 /// A run that is under way.
 #[derive(Debug)]
 pub struct Scheduler {
     world: World,
     rng: Rng,
+    /// Choices that were thought of later, so that the others stay as they were.
+    more: Rng,
     is_heavy: bool,
+    /// Half of what happens is about this queue.
+    focus: Option<Name>,
+    /// Clients say hello without delay.
+    is_brisk: bool,
+    /// Much comes back.
+    is_undecided: bool,
     /// The disk has a fault that the broker may not have met yet.
     has_trouble: bool,
 }
@@ -40,12 +53,23 @@ impl Scheduler {
     /// What went wrong.
     pub fn new(seed: u64, trace: Trace) -> Result<Scheduler, String> {
         let mut rng = Rng::new(seed);
-        let topology = Topology::of(&mut rng);
-        let limits = bounds::limits(&mut rng);
-        let world = World::new(topology, limits, trace)?;
+        let mut more = Rng::new(seed.wrapping_mul(MORE));
+        let mut topology = Topology::of(&mut rng, &mut more);
+        let limits = bounds::limits(&mut rng, &mut more);
         // What is read ahead is not small: now and then messages are large enough for a queue to go beyond it.
         let is_heavy = rng.chance(1, 6);
-        Ok(Scheduler { world, rng, is_heavy, has_trouble: false })
+        if is_heavy {
+            // A close that stands behind a large message is not heard in time, and what it gives back is.
+            topology.queues.iter_mut().for_each(|kind| kind.own.consumer_timeout = None);
+        }
+        let world = World::new(topology, limits, trace)?;
+        let special: Vec<Name> = world.topology.free().into_iter().filter(|name| *name > 1).collect();
+        let (is_brisk, is_undecided) = (more.chance(2, 3), more.chance(1, 3));
+        let retries = |name: &&Name| world.topology.queues[**name].own.retry.is_some();
+        let focus = more.pick(&special).copied().filter(|_| more.chance(2, 3));
+        let focus = special.iter().find(retries).copied().filter(|_| is_undecided).or(focus);
+        let has_trouble = false;
+        Ok(Scheduler { world, rng, more, is_heavy, focus, is_brisk, is_undecided, has_trouble })
     }
 
     /// What has happened so far.
@@ -58,7 +82,8 @@ impl Scheduler {
     /// # Errors
     /// What went wrong.
     pub fn run(&mut self) -> Ruling {
-        let actions = self.rng.between(20, 400);
+        let longer = if self.focus.is_some() { self.more.between(0, 300) } else { 0 };
+        let actions = self.rng.between(20, 400) + longer;
         for _ in 0..actions {
             self.act()?;
         }
@@ -83,8 +108,7 @@ impl Scheduler {
     fn act(&mut self) -> Ruling {
         let clients = self.world.clients.len();
         if clients == 0 || (clients < CLIENTS_MAX && self.rng.chance(1, 25)) {
-            self.connect();
-            return Ok(());
+            return self.connect();
         }
         let client = self.rng.below(clients);
         match self.rng.below(100) {
@@ -96,7 +120,15 @@ impl Scheduler {
             95..99 if self.has_unseen_use() => self.steps(),
             95..99 => {
                 let longest = [3, 30, 400][self.rng.below(3)];
-                let milliseconds = self.rng.between(1, longest);
+                let mut milliseconds = self.rng.between(1, longest);
+                if let Some(due) = self.world.oracle.next_wait()
+                    && self.more.chance(1, 2)
+                {
+                    milliseconds = due;
+                }
+                if self.world.oracle.awaits_burial() && self.more.chance(1, 3) {
+                    milliseconds += KEPT_MS;
+                }
                 self.world.advance(milliseconds);
                 Ok(())
             }
@@ -182,13 +214,22 @@ impl Scheduler {
         self.world.restart()
     }
 
-    fn connect(&mut self) {
+    fn connect(&mut self) -> Ruling {
         let client = self.world.connect();
         self.choose_mode(client, 1);
         if self.rng.chance(1, 3) {
             self.world.plan(client, 2, Ask::OpenChannel);
             self.choose_mode(client, 2);
         }
+        if self.is_brisk {
+            for _ in 0..HELLO_TURNS {
+                self.world.send(client);
+                self.world.carry(client, usize::MAX);
+                self.world.turn(client, ALL)?;
+                while self.world.read(client) {}
+            }
+        }
+        Ok(())
     }
 
     fn choose_mode(&mut self, client: usize, channel: Number) {
@@ -267,7 +308,9 @@ impl Scheduler {
     }
 
     fn any_queue(&mut self) -> Option<Name> {
-        self.rng.pick(&self.world.oracle.existing()).copied()
+        let any = self.rng.pick(&self.world.oracle.existing()).copied()?;
+        let focus = self.focus.filter(|name| self.world.oracle.rules(*name).is_some());
+        Some(focus.filter(|_| self.more.chance(1, 2)).unwrap_or(any))
     }
 
     fn kind(&self, name: Name) -> Kind {
@@ -298,7 +341,10 @@ impl Scheduler {
     }
 
     fn destination(&mut self) -> To {
-        let name = 1 + self.rng.below(self.world.topology.queues.len() - 1);
+        if let Some(focus) = self.focus.filter(|_| self.more.chance(1, 2)) {
+            return To::Queue(focus);
+        }
+        let name = 1 + self.rng.below(self.world.topology.addressed() - 1);
         match self.rng.below(9) {
             0..3 => To::Exchange(self.rng.below(self.world.topology.exchanges.len())),
             3 => To::Direct(name),
@@ -346,9 +392,15 @@ impl Scheduler {
 
     /// An operator changes a policy.
     fn policy(&mut self) -> Ruling {
-        let Scheduler { world, rng, .. } = self;
-        let (id, policy) = draft::policy(rng, &world.topology, &world.oracle.policies());
-        world.set_policy(id, policy)
+        let Scheduler { world, rng, more, .. } = self;
+        let (id, policy) = draft::policy(rng, more, &world.topology, &world.oracle.policies());
+        let policy = policy.map(|mut policy| {
+            if self.is_heavy && policy.rules.consumer_timeout.take().is_some() {
+                policy.rules.expires = Some(4000);
+            }
+            policy
+        });
+        self.world.set_policy(id, policy)
     }
 
     fn settle(&mut self, client: usize, channel: Number) {
@@ -360,18 +412,37 @@ impl Scheduler {
             _ => Verdict::Requeue,
         };
         let multiple = self.rng.chance(1, 2);
+        let verdict = match verdict {
+            Verdict::Ack if self.is_undecided && self.more.chance(3, 4) => Verdict::Requeue,
+            verdict => verdict,
+        };
+        let verdict = match verdict {
+            Verdict::Requeue if !multiple && self.more.chance(2, 3) => Verdict::Reject,
+            verdict => verdict,
+        };
         self.world.plan(client, channel, Ask::Settle { tag, multiple, verdict });
     }
 
     fn consume(&mut self, client: usize, channel: Number) {
         let Some(name) = self.any_queue() else { return };
+        // Consumers that meet have to share.
+        let name = match self.more.pick(&self.world.oracle.consumed()) {
+            Some(met) if self.more.chance(1, 2) => *met,
+            _ => name,
+        };
         if self.world.clients[client].channels[&channel].consumers.len() < CONSUMERS_MAX {
             let prefetch = [0, 1, 2, 3, 10][self.rng.below(5)];
             let (consumer, no_ack) = (self.world.new_consumer(), self.rng.chance(1, 4));
             let longest = [10, 100, 1000][self.rng.below(3)];
             let timeout = self.rng.chance(1, 6).then(|| self.rng.between(1, longest));
+            let timeout = timeout.filter(|_| !self.is_heavy);
+            let kind = self.kind(name);
+            // When a quorum queue lets another one take over depends on what is on its way.
+            let is_equal = (kind.quorum && kind.single_active) || self.more.chance(1, 2);
+            let priority = if is_equal { 0 } else { [-3, 1, 7][self.more.below(3)] };
             self.world.plan(client, channel, Ask::Prefetch(prefetch));
-            self.world.plan(client, channel, Ask::Consume { name, consumer, no_ack, timeout });
+            let ask = Ask::Consume { name, consumer, no_ack, timeout, priority };
+            self.world.plan(client, channel, ask);
         }
     }
 

@@ -3,13 +3,14 @@
 
 use crate::frames::Table;
 use crate::rng::Rng;
-use crate::rules::{Overflow, Rules};
+use crate::rules::{Grave, Overflow, RetryWhen, Rules};
 
 /// Number of a queue's name.
 pub type Name = usize;
 
 /// Where dead letters go.
 pub const GRAVEYARD: Name = 0;
+const GRAVE: Grave = Grave::One(GRAVEYARD);
 /// The fanout that is the alternate of the direct exchange, if one is declared with it.
 const ALTERNATE: usize = 0;
 
@@ -48,15 +49,18 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// Some queues of each kind, and one or two exchanges.
-    pub fn of(rng: &mut Rng) -> Topology {
+    /// Some queues of each kind, and one or two exchanges. What was thought of later is drawn from `more`, so that the rest stays.
+    pub fn of(rng: &mut Rng, more: &mut Rng) -> Topology {
         let plain = Kind { durable: true, ..Kind::default() };
         let mut queues = vec![Kind { takes_dead: true, ..plain }, plain];
         for _ in 0..rng.between(1, 4) {
-            queues.push(some_kind(rng));
+            queues.push(varied(some_kind(rng), more));
         }
         if rng.chance(1, 2) {
             queues.push(Kind { waits: true, ..plain });
+        }
+        if more.chance(1, 3) {
+            add_keeper(&mut queues, more);
         }
         let bindable: Vec<Name> = (0..queues.len()).filter(|name| queues[*name].is_free()).collect();
         let exchanges = (0..rng.between(1, 2)).map(|_| {
@@ -75,6 +79,17 @@ impl Topology {
     /// The queue that the exchange that delays leads to, if there is one.
     pub fn waits(&self) -> Option<Name> {
         self.queues.iter().position(|kind| kind.waits)
+    }
+
+    /// Messages are published to the queues with numbers from 1 to below this.
+    pub fn addressed(&self) -> usize {
+        let last = self.queues.last();
+        self.queues.len() - usize::from(last.is_some_and(|kind| kind.takes_dead))
+    }
+
+    /// The small queue that takes dead letters, too, if there is one.
+    pub fn small_grave(&self) -> Option<Name> {
+        (1..self.queues.len()).find(|name| self.queues[*name].takes_dead)
     }
 
     /// Queues that may be bound to anything, and that policies may be for.
@@ -98,7 +113,7 @@ fn some_kind(rng: &mut Rng) -> Kind {
     let plain = Kind { durable: true, ..Kind::default() };
     let with = |own: Rules| Kind { own, ..plain };
     let none = Rules::default();
-    let to_grave = Rules { dead_letters: Some(GRAVEYARD), ..none };
+    let to_grave = Rules { dead_letters: Some(GRAVE), ..none };
     match rng.below(17) {
         0..2 => plain,
         2 => Kind { single_active: true, quorum: rng.chance(1, 2), ..plain },
@@ -109,7 +124,7 @@ fn some_kind(rng: &mut Rng) -> Kind {
         }),
         5 => {
             let overflow = Some(if rng.chance(1, 2) { Overflow::Reject } else { Overflow::RejectDlx });
-            let dead_letters = rng.chance(2, 3).then_some(GRAVEYARD);
+            let dead_letters = rng.chance(2, 3).then_some(GRAVE);
             with(match rng.below(2) {
                 0 => Rules { max_length: Some(rng.between(1, 6)), overflow, dead_letters, ..none },
                 _ => Rules { max_octets: Some(rng.between(50, 2000)), overflow, dead_letters, ..none },
@@ -130,12 +145,56 @@ fn some_kind(rng: &mut Rng) -> Kind {
         12 => Kind { expire_anywhere: true, ..plain },
         13 => {
             let delivery_limit = Some(rng.between(0, 3));
-            let dead_letters = rng.chance(2, 3).then_some(GRAVEYARD);
+            let dead_letters = rng.chance(2, 3).then_some(GRAVE);
             Kind { quorum: true, ..with(Rules { delivery_limit, dead_letters, ..none }) }
         }
         // Nothing dies of coming back.
         _ => Kind { quorum: true, ..with(Rules { delivery_limit: Some(1_000_000), ..none }) },
     }
+}
+
+/// One of the queues keeps its dead letters until the graveyard and a small queue, which is the last one, take them.
+fn add_keeper(queues: &mut Vec<Kind>, more: &mut Rng) {
+    let small = queues.len();
+    let others: Vec<Name> = (2..small).filter(|name| queues[*name].is_free()).collect();
+    let Some(keeper) = more.pick(&others) else { return };
+    let own = Rules {
+        overflow: Some(Overflow::Reject),
+        dead_letters: Some(Grave::Both(GRAVEYARD, small)),
+        at_least_once: true,
+        max_length: more.chance(1, 3).then(|| more.between(2, 8)),
+        ttl: more.chance(1, 3).then(|| more.between(20, 300)),
+        delivery_limit: more.chance(1, 2).then(|| more.between(0, 2)),
+        ..Rules::default()
+    };
+    let own = if more.chance(1, 4) { retries(own, more) } else { own };
+    queues[*keeper] = Kind { durable: true, quorum: true, own, ..Kind::default() };
+    let room = Some(more.between(1, 3));
+    let own = Rules { max_length: room, overflow: Some(Overflow::Reject), ..Rules::default() };
+    queues.push(Kind { durable: true, takes_dead: true, own, ..Kind::default() });
+}
+
+/// Some kinds of queues have more.
+fn varied(kind: Kind, more: &mut Rng) -> Kind {
+    let own = kind.own;
+    match more.below(10) {
+        0..2 => Kind { own: retries(own, more), ..kind },
+        2..4 => Kind { single_active: true, ..kind },
+        4 if kind.quorum && own.overflow.is_none() => {
+            let overflow = Some(Overflow::Reject);
+            Kind { own: Rules { overflow, dead_letters: Some(GRAVE), at_least_once: true, ..own }, ..kind }
+        }
+        _ => kind,
+    }
+}
+
+/// What comes back waits.
+pub fn retries(rules: Rules, more: &mut Rng) -> Rules {
+    let when = [RetryWhen::All, RetryWhen::All, RetryWhen::Failed, RetryWhen::Returned][more.below(4)];
+    // The shortest is never longer than the longest, whichever of the two somebody else says.
+    let min = more.between(1, 60);
+    let max = more.chance(2, 3).then(|| more.between(60, 200));
+    Rules { retry: Some(when), retry_min: Some(min), retry_max: max, ..rules }
 }
 
 impl Kind {

@@ -12,7 +12,7 @@ use crate::node::{End, Node};
 use crate::op::{Ask, Number, Op, Special, Verdict};
 use crate::oracle::{Oracle, Ruling};
 use crate::policy::{self, Policy, PolicyId};
-use crate::topology::{Topology, queue_name};
+use crate::topology::{GRAVEYARD, Topology, queue_name};
 use crate::trace::Trace;
 
 /// Long enough for the journal to be emptied, and how often that is waited for.
@@ -29,6 +29,14 @@ const ROUNDS_MAX: usize = 20_000;
 const LOOKS_MS: u64 = 10_000;
 /// Whatever is awaited has happened by then: the longest time between two looks, and the longest timeout.
 const AWAITED_MS: u64 = 62_000;
+/// A dead letter that somebody has refused is offered again by then.
+pub const KEPT_MS: u64 = 11_001;
+/// Time until the last of what waits is due is cut into so many parts, where there are many deadlines.
+const WAITS_MAX: u64 = 2000;
+/// At most so often is that waited for.
+const KEPT_TURNS: usize = 300;
+/// The last of these turns are for what is kept for certain.
+const CERTAIN_TURNS: usize = 260;
 /// Octets that are encoded at a time when nothing is to be cut up.
 pub const ALL: usize = 1024;
 
@@ -58,7 +66,8 @@ impl World {
     /// # Errors
     /// What went wrong.
     pub fn new(topology: Topology, limits: Limits, trace: Trace) -> Result<World, String> {
-        let oracle = Oracle::new(topology.clone());
+        let mut oracle = Oracle::new(topology.clone());
+        oracle.set_window(u64::from(limits.consumer_window_octets));
         let node = Node::start(limits)?;
         let (clients, spare) = (Vec::new(), Vec::new());
         let mut world = World {
@@ -82,8 +91,15 @@ impl World {
         if world.topology.history.is_some() {
             world.plan(client, 1, Ask::Special(Special::Remembering));
         }
+        if world.topology.small_grave().is_some() {
+            world.plan(client, 1, Ask::Special(Special::Dying));
+        }
         for name in 0..world.topology.queues.len() {
             world.plan_declare(client, 1, name);
+        }
+        if let Some(name) = world.topology.small_grave() {
+            world.plan(client, 1, Ask::BindSpecial(Special::Dying, GRAVEYARD));
+            world.plan(client, 1, Ask::BindSpecial(Special::Dying, name));
         }
         if let Some(name) = world.topology.waits() {
             world.plan(client, 1, Ask::Special(Special::Delaying));
@@ -336,14 +352,18 @@ impl World {
     /// Time passes until all that waits is due, and has come.
     fn wait_for_delayed(&mut self) -> Ruling {
         let last = self.oracle.last_due();
+        // What is kept is offered again and again meanwhile, which is not to be waited for each time.
+        let step = (last.saturating_sub(self.node.unix()) / WAITS_MAX).max(1);
         for _ in 0..ROUNDS_MAX {
             self.rest()?;
             let Some(left) = last.checked_sub(self.node.unix()).filter(|left| *left > 0) else { break };
             let next = self.node.next_timer().map_or(left, |at| at.saturating_sub(self.node.now()));
-            self.advance(next.clamp(1, left));
+            let least = if self.topology.small_grave().is_some() { step.min(left) } else { 1 };
+            self.advance(next.clamp(least, left));
         }
         // What came within a millisecond is looked at together, and what the disk was behind with a little later.
-        for _ in 0..LATE_MS {
+        let late = if self.topology.waits().is_some() { LATE_MS } else { 0 };
+        for _ in 0..late {
             self.advance(1);
             self.rest()?;
         }
@@ -366,15 +386,29 @@ impl World {
         }
         for name in self.oracle.existing() {
             let consumer = self.new_consumer();
-            self.plan(client, 1, Ask::Consume { name, consumer, no_ack: no_ack(), timeout: None });
+            self.plan(
+                client,
+                1,
+                Ask::Consume { name, consumer, no_ack: no_ack(), timeout: None, priority: 0 },
+            );
         }
+        let mut turns = KEPT_TURNS;
         loop {
             // Without time: nobody is late.
             self.rest()?;
             let Some(view) = self.clients[client].channels.get(&1) else {
                 return Err("a reader has lost its channel".to_owned());
             };
-            let Some(tag) = view.unsettled.last().copied() else { break };
+            let Some(tag) = view.unsettled.last().copied() else {
+                // Now there is room for what was refused. What may be kept comes soon, or is not there.
+                let may_come = turns > CERTAIN_TURNS && self.topology.small_grave().is_some();
+                if turns == 0 || !(may_come || self.oracle.awaits_burial()) {
+                    break;
+                }
+                turns -= 1;
+                self.advance(KEPT_MS);
+                continue;
+            };
             self.plan(client, 1, Ask::Settle { tag, multiple: true, verdict: Verdict::Ack });
         }
         self.oracle.rests()?;

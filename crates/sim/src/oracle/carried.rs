@@ -12,7 +12,7 @@ use crate::op::{Ask, Number, Op, Special, To, Verdict};
 use crate::topology::Name;
 
 /// Bodies from here on are written from where they lie, behind what is written before them.
-const LARGE_OCTETS: usize = 32 * 1024;
+pub(super) const LARGE_OCTETS: usize = 32 * 1024;
 
 impl Oracle {
     /// The broker has used the last octet of an operation.
@@ -20,6 +20,12 @@ impl Oracle {
     /// # Errors
     /// What does not fit: a fault of the simulation.
     pub fn carried_out(&mut self, link: LinkId, op: &Op) -> Ruling {
+        self.carry_out(link, op)?;
+        self.look_at_room();
+        Ok(())
+    }
+
+    fn carry_out(&mut self, link: LinkId, op: &Op) -> Ruling {
         let at = (link, op.channel);
         if self.shut.contains(&at) {
             // Until the client has closed it, too, nothing on it is looked at.
@@ -70,15 +76,28 @@ impl Oracle {
                 }
             }
             Ask::BindSpecial(special, name) => return Ok(self.bind(special, name)),
-            Ask::Cancel(consumer) => self.leave_queue(consumer),
-            Ask::Consume { name, consumer, no_ack, timeout } => {
+            Ask::Cancel(consumer) => self.cancel(consumer),
+            Ask::Consume { name, consumer, no_ack, timeout, priority } => {
                 let Some(queue) = self.names[name] else { return Ok(Asked::Missing) };
                 let prefetch = self.channel(at)?.prefetch;
                 let ((link, channel), since, seat) = (at, self.moment(), self.seats);
-                let last = Default::default();
-                let known = Consumer { link, channel, queue, no_ack, prefetch, timeout, seat, since, last };
+                let (last, room) = Default::default();
+                let known = Consumer {
+                    link,
+                    channel,
+                    queue,
+                    no_ack,
+                    prefetch,
+                    timeout,
+                    priority,
+                    seat,
+                    since,
+                    last,
+                    room,
+                };
                 self.consumers.insert(consumer, known);
                 self.seats += 1;
+                self.queues[queue].active.get_or_insert(consumer);
                 self.queues[queue].was_read = true;
                 self.queues[queue].used = self.now;
             }
@@ -95,7 +114,8 @@ impl Oracle {
             }
             Ask::Purge(name) => {
                 let Some(queue) = self.names[name] else { return Ok(Asked::Missing) };
-                let counted = self.count(queue);
+                // What waits goes, too.
+                let counted = self.count_of(queue, self.present(queue));
                 self.purge(queue);
                 return Ok(counted);
             }
@@ -129,7 +149,10 @@ impl Oracle {
 
     /// How many of the queue's messages may be ready.
     fn count(&self, queue: QueueId) -> Asked {
-        let (certain, possible) = self.ready(queue);
+        self.count_of(queue, self.ready(queue))
+    }
+
+    fn count_of(&self, queue: QueueId, (certain, possible): (Vec<CopyId>, Vec<CopyId>)) -> Asked {
         let (low, high) = (certain.len() as u64, possible.len() as u64);
         let rules = &self.queues[queue].rules;
         // Letters that died unseen in other queues may be here already.
@@ -165,8 +188,9 @@ impl Oracle {
         if message.delay > 0 {
             self.dues[message.id as usize] = self.now + message.delay;
         }
+        let names = targets.iter().map(|queue| self.queues[*queue].name).collect();
         if let Mode::Tx(transaction) = &mut self.channel(at)?.mode {
-            transaction.publishes.push((message.id, targets));
+            transaction.publishes.push((message.id, names));
             return Ok(());
         }
         let call = self.call;
@@ -209,7 +233,8 @@ impl Oracle {
     fn settled(&mut self, hold: Hold, verdict: Verdict) {
         match verdict {
             Verdict::Ack => self.done(hold.copy),
-            Verdict::Requeue => self.give_back(hold.copy),
+            Verdict::Requeue => self.give_back(hold.copy, false),
+            Verdict::Reject => self.give_back(hold.copy, true),
             Verdict::Discard if self.queues[self.copies[hold.copy].queue].deleted => self.done(hold.copy),
             Verdict::Discard => {
                 self.die(hold.copy, Reason::Rejected);
@@ -224,18 +249,20 @@ impl Oracle {
         let Transaction { publishes, settles } = std::mem::take(transaction);
         let mut group =
             Group { call: self.call, publishes: Vec::new(), settles: Vec::new(), fate: Fate::Open };
-        for (message, targets) in publishes {
-            for queue in targets {
-                if !self.queues[queue].deleted {
-                    group.publishes.push(self.enter(message, queue));
-                }
+        for (message, names) in publishes {
+            // A queue may have gone since then, or gone and come again.
+            let queues: Vec<QueueId> = names.into_iter().filter_map(|name| self.names[name]).collect();
+            for queue in queues {
+                group.publishes.push(self.enter(message, queue));
             }
         }
         for (_, hold, verdict) in settles {
-            if verdict != Verdict::Requeue {
+            self.settled(hold, verdict);
+            // What is kept leaves when others have it, and what came back too often is dead.
+            let is_over = matches!(self.copies[hold.copy].place, Place::Gone { .. });
+            if is_over && matches!(verdict, Verdict::Ack | Verdict::Discard) {
                 group.settles.push(hold.copy);
             }
-            self.settled(hold, verdict);
         }
         self.groups.push(group);
         Ok(self.groups.len() - 1)
@@ -250,9 +277,9 @@ impl Oracle {
         Ok(Some(Asked::Anything))
     }
 
-    fn recover(&mut self, at: (LinkId, Number)) -> Result<Option<Asked>, String> {
+    pub(super) fn recover(&mut self, at: (LinkId, Number)) -> Result<Option<Asked>, String> {
         for hold in std::mem::take(&mut self.channel(at)?.holds).into_values() {
-            self.give_back(hold.copy);
+            self.give_back(hold.copy, false);
         }
         Ok(Some(Asked::Anything))
     }
@@ -269,6 +296,9 @@ impl Oracle {
             self.leave_queue(consumer);
         }
         let Some(channel) = self.channels.remove(&at) else { return };
+        if let Some(Asked::Get { queue, no_ack: false, .. }) = channel.asked {
+            self.doubt_large(queue, false);
+        }
         if let Some(Asked::Get { queue, no_ack: true, .. }) = channel.asked {
             // A large message may be on its way to who has got it, and is done with.
             for id in &self.queues[queue].copies {
@@ -277,12 +307,12 @@ impl Oracle {
             }
         }
         for hold in channel.holds.into_values() {
-            self.give_back(hold.copy);
+            self.give_back(hold.copy, true);
         }
         match channel.mode {
             Mode::Tx(transaction) => {
                 for (_, hold, _) in transaction.settles {
-                    self.give_back(hold.copy);
+                    self.give_back(hold.copy, true);
                 }
             }
             Mode::Confirm { waiting, .. } => {
@@ -302,22 +332,33 @@ impl Oracle {
         self.shut.retain(|(of, _)| *of != link);
     }
 
+    fn cancel(&mut self, consumer: u32) {
+        let known = self.consumers.get(&consumer).cloned();
+        self.cancelled.extend(known.map(|known| (consumer, known)));
+        self.leave_queue(consumer);
+    }
+
     /// A consumer goes.
     fn leave_queue(&mut self, consumer: u32) {
         let Some(Consumer { queue, no_ack, .. }) = self.consumers.remove(&consumer) else { return };
         self.queues[queue].used = self.now;
+        self.pass_on(queue, consumer);
         self.loosen(queue);
-        if no_ack {
-            self.doubt_large(queue);
-        }
+        self.doubt_large(queue, no_ack);
     }
 
-    /// A large message is seen when the last of it may be written. It may be on its way to who leaves, and is done with then.
-    fn doubt_large(&mut self, queue: QueueId) {
-        for id in &self.queues[queue].copies {
-            let copy = &mut self.copies[*id];
-            let is_large = self.messages[copy.message as usize].octets >= LARGE_OCTETS;
-            copy.sure &= copy.place != Place::Ready || !is_large;
+    /// A large message is seen when the last of it may be written. It may be on its way to who leaves: it is done with then, or comes back.
+    fn doubt_large(&mut self, queue: QueueId, no_ack: bool) {
+        for id in self.queues[queue].copies.clone() {
+            let is_large = self.messages[self.copies[id].message as usize].octets >= LARGE_OCTETS;
+            if self.copies[id].place != Place::Ready || !is_large {
+                continue;
+            }
+            if no_ack {
+                self.copies[id].sure = false;
+            } else {
+                self.may_come_back(id);
+            }
         }
     }
 

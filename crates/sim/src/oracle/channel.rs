@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::copy::{CopyId, Moment, QueueId};
 use crate::link::LinkId;
 use crate::op::{Number, Verdict};
+use crate::topology::Name;
 
 /// An open channel.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +46,8 @@ pub(super) struct Unconfirmed {
 /// What waits for a commit.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Transaction {
-    pub(super) publishes: Vec<(u32, Vec<QueueId>)>,
+    /// Messages, and the names of the queues that they were routed to when they were published.
+    pub(super) publishes: Vec<(u32, Vec<Name>)>,
     pub(super) settles: Vec<(u64, Hold, Verdict)>,
 }
 
@@ -85,11 +87,15 @@ pub(super) struct Consumer {
     pub(super) prefetch: u16,
     /// `x-consumer-timeout`.
     pub(super) timeout: Option<u64>,
+    /// `x-priority`.
+    pub(super) priority: i64,
     /// It is the so-manieth consumer of all.
     pub(super) seat: u64,
     pub(super) since: Moment,
     /// The last order that it got, by level.
     pub(super) last: BTreeMap<u8, u64>,
+    /// The call since whose end it has had room for one more message, for certain.
+    pub(super) room: Option<u64>,
 }
 
 impl Channel {

@@ -1,6 +1,7 @@
 //! A copy of a message in one queue, and what is known about it.
 
 use super::Oracle;
+use super::returns::Returns;
 use crate::content::{Death, Reason};
 use crate::link::LinkId;
 use crate::message::MessageId;
@@ -10,8 +11,6 @@ use crate::topology::{Kind, Name};
 
 /// Number of a copy.
 pub(super) type CopyId = usize;
-/// How often a message comes back to a quorum queue that says nothing else.
-const DELIVERY_LIMIT: u64 = 20;
 
 /// Number of a queue; one that is declared again is another.
 pub(super) type QueueId = usize;
@@ -28,6 +27,8 @@ pub(super) struct Copy {
     pub(super) entry: Entry,
     /// What it has died of before, if it is a dead letter.
     pub(super) death: Option<Death>,
+    /// The copy that it is a dead letter of.
+    pub(super) died_from: Option<CopyId>,
     pub(super) shown: Shown,
     /// When it is due, if it waits first; 0 if not.
     pub(super) due: u64,
@@ -43,7 +44,7 @@ pub(super) struct Copy {
     /// Its publish is on disk.
     pub(super) durable: bool,
     pub(super) persistent: bool,
-    /// How often it came back.
+    /// How often it came back, and how long it waits.
     pub(super) returns: Returns,
     /// When it came back last: the call and the time.
     pub(super) returned: Moment,
@@ -76,38 +77,6 @@ pub(super) enum Entry {
     Refused,
 }
 
-/// How often a copy came back: `least` to `most` times.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Returns {
-    pub(super) least: u64,
-    pub(super) most: u64,
-    /// The calls in which it came back since the last start.
-    calls: Vec<u64>,
-}
-
-impl Returns {
-    /// Once more.
-    pub(super) fn add(&mut self, call: u64) {
-        self.least += 1;
-        self.most += 1;
-        self.calls.push(call);
-    }
-
-    /// A crash: what is not on disk may be forgotten.
-    pub(super) fn survive(&mut self, durable: u64) {
-        let unwritten = self.calls.iter().filter(|call| **call >= durable).count() as u64;
-        self.least = self.least.saturating_sub(unwritten);
-        self.calls.clear();
-    }
-
-    /// The broker says how often; whether that can be.
-    pub(super) fn hear(&mut self, said: u64) -> bool {
-        let fits = (self.least..=self.most).contains(&said);
-        (self.least, self.most) = (said, said);
-        fits
-    }
-}
-
 /// Where a copy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -115,6 +84,8 @@ pub(super) enum Place {
     Ready,
     /// Delivered and not settled.
     Held(LinkId, Number),
+    /// It has died, and is in its queue until all others have its letters, or has left since.
+    Kept(Reason),
     /// Done with, in that call.
     Gone { call: u64, durable: bool },
     /// It turned out not to be there.
@@ -155,6 +126,10 @@ pub(super) struct Queue {
     pub(super) copies: Vec<CopyId>,
     /// Somebody has read it since the last start.
     pub(super) was_read: bool,
+    /// Dead letters have stayed here until all others had them, ever since it was declared.
+    pub(super) keeps_dead: bool,
+    /// The consumer that came first, or was next when the one before left: who is served where one is.
+    pub(super) active: Option<u32>,
 }
 
 /// A commit, until it is known to be on disk or not to have happened.
@@ -191,6 +166,7 @@ impl Oracle {
             sure: true,
             entry: Entry::Taken,
             death: None,
+            died_from: None,
             shown: Shown::Never,
             order: id as u64,
             level: kind.level(known.priority),
@@ -240,11 +216,12 @@ impl Oracle {
             return false;
         }
         let copy = &self.copies[id];
-        // What came back to a quorum queue goes first, then the oldest of the lowest priority.
+        // What came back to a quorum queue goes first, then the oldest of the lowest priority. What waits counts, and stays.
         let outlives = |other: &&CopyId| {
             let level = self.copies[**other].level;
             let is_behind = level > copy.level || (level == copy.level && **other > id);
-            **other != id && (is_behind || (queue.kind.quorum && copy.loose))
+            let has_waited = self.copies[**other].returns.wait.is_some();
+            **other != id && (is_behind || has_waited || (queue.kind.quorum && copy.loose))
         };
         let others = || queue.copies.iter().filter(outlives);
         let octets = |id: CopyId| self.messages[self.copies[id].message as usize].octets as u64;
@@ -258,27 +235,7 @@ impl Oracle {
 
     /// Whether the copy may still be on its way to its queue.
     pub(super) fn may_wait(&self, id: CopyId) -> bool {
-        self.copies[id].due > self.come
-    }
-
-    /// A copy that was delivered is back in its queue, if that did not happen too often.
-    pub(super) fn give_back(&mut self, id: CopyId) {
-        let now = self.moment();
-        let Queue { deleted, kind, rules, .. } = self.queues[self.copies[id].queue];
-        let copy = &mut self.copies[id];
-        copy.shown = Shown::Yes;
-        if deleted {
-            copy.place = Place::Absent;
-            return;
-        }
-        if kind.quorum && copy.returns.most >= rules.delivery_limit.unwrap_or(DELIVERY_LIMIT) {
-            self.die(id, Reason::DeliveryLimit);
-            return;
-        }
-        copy.loose = true;
-        copy.returns.add(now.call);
-        copy.returned = now;
-        copy.place = Place::Ready;
+        self.copies[id].due > self.come || self.copies[id].returns.may_wait(self.now)
     }
 
     /// It turns out not to be there. What was purged since the last start may still be on disk.
@@ -293,27 +250,5 @@ impl Oracle {
     /// Somebody is done with it.
     pub(super) fn done(&mut self, id: CopyId) {
         self.copies[id].place = Place::Gone { call: self.call, durable: false };
-    }
-
-    /// It dies: its dead letter is made. Returns that, if the queue has a place for it.
-    pub(super) fn die(&mut self, id: CopyId, reason: Reason) -> Option<CopyId> {
-        self.done(id);
-        let sure = self.copies[id].sure;
-        let letter = self.add_letter(id, reason, self.queues[self.copies[id].queue].rules.dead_letters?)?;
-        if sure && self.copies[letter].persistent {
-            self.deaths.push((id, letter));
-        }
-        Some(letter)
-    }
-
-    /// The dead letter of a copy.
-    pub(super) fn add_letter(&mut self, id: CopyId, reason: Reason, to: Name) -> Option<CopyId> {
-        let Copy { queue, message, .. } = self.copies[id];
-        let death = Death { queue: self.queues[queue].name, reason };
-        let letter = self.add_copy(message, self.names[to]?);
-        // It does not wait again.
-        let copy = &mut self.copies[letter];
-        (copy.death, copy.due) = (Some(death), 0);
-        Some(letter)
     }
 }

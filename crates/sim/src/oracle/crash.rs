@@ -2,6 +2,7 @@
 
 use super::copy::{CopyId, Entry, Fate, Place, Shown};
 use super::{Oracle, Ruling};
+use crate::content::Reason;
 use crate::link::LinkId;
 
 impl Oracle {
@@ -32,13 +33,14 @@ impl Oracle {
         self.incarnation += 1;
         self.come = 0;
         self.begin_call();
+        self.started = self.call;
         self.channels.clear();
         self.consumers.clear();
         self.shut.clear();
         self.history.clear();
         for queue in 0..self.queues.len() {
             let known = &mut self.queues[queue];
-            (known.was_read, known.used) = (false, self.now);
+            (known.was_read, known.used, known.active) = (false, self.now, None);
             if !known.kind.durable && !known.deleted {
                 known.deleted = true;
                 let name = known.name;
@@ -50,6 +52,7 @@ impl Oracle {
             self.copies.iter().map(|copy| copy.sure && copy.place.is_alive()).collect();
         // Somebody is done with the letter, or it was never certain: its loss is none.
         self.deaths.retain(|(_, letter)| sure_before[*letter]);
+        self.doubt_deaths();
         for id in 0..self.copies.len() {
             self.survive(id);
         }
@@ -69,22 +72,26 @@ impl Oracle {
         let dies = has_left && self.queues[self.copies[id].queue].rules.dead_letters.is_some();
         let outlives = self.messages[self.copies[id].message as usize].persistent;
         let copy = &mut self.copies[id];
-        copy.may_be_dead |= dies;
+        let is_kept = matches!(copy.place, Place::Kept(_));
+        copy.may_be_dead |= dies || is_kept;
         // A quorum queue keeps what its dead letter does not outlive.
         copy.may_be_gone |= copy.may_be_dead && !outlives;
-        copy.loose = copy.due > 0;
-        copy.returns.survive(self.durable);
+        copy.returns.survive(self.durable, copy.place == Place::Ready);
+        copy.loose = copy.due > 0 || copy.returns.may_wait(self.now);
         (copy.entry, copy.purged) = (Entry::Taken, false);
         if (self.queues[copy.queue].deleted && !copy.may_be_dead) || !copy.persistent {
             copy.place = Place::Absent;
             return;
         }
+        // Of a queue that is gone there is a dead letter at most.
+        copy.sure &= self.queues[copy.queue].kind.durable;
         let written = copy.durable || copy.published < self.durable;
         match copy.place {
-            Place::Ready | Place::Held(..) => {
+            Place::Ready | Place::Held(..) | Place::Kept(_) => {
                 copy.sure &= written;
                 copy.durable |= written && copy.sure;
-                if copy.shown == Shown::Never {
+                // What came back too often is not noted as delivered.
+                if copy.shown == Shown::Never || copy.place == Place::Kept(Reason::DeliveryLimit) {
                     copy.shown = Shown::Maybe;
                 }
                 copy.place = Place::Ready;
@@ -142,6 +149,6 @@ impl Oracle {
 
 impl Place {
     fn is_alive(self) -> bool {
-        matches!(self, Place::Ready | Place::Held(..))
+        matches!(self, Place::Ready | Place::Held(..) | Place::Kept(_))
     }
 }

@@ -42,6 +42,9 @@ impl Oracle {
             let copy = &self.copies[id];
             // What has died is a dead letter.
             let is_excused = copy.may_be_gone || (!dies && self.may_go(id));
+            if matches!(copy.place, Place::Kept(_)) && copy.sure && !copy.may_be_gone {
+                return Err(format!("{} has died, and others do not get it", self.describe(id)));
+            }
             if copy.place == Place::Ready && copy.sure && !is_excused {
                 return Err(format!("{} is lost", self.describe(id)));
             }
@@ -67,6 +70,9 @@ impl Oracle {
         }
         // What has not come is not there; if it went by a rule, a crash may still bring it back.
         for id in 0..self.copies.len() {
+            if matches!(self.copies[id].place, Place::Kept(_)) {
+                self.copies[id].place = Place::Absent;
+            }
             if self.copies[id].place == Place::Ready {
                 if self.may_vanish(id) {
                     self.done(id);

@@ -56,14 +56,23 @@ impl Oracle {
         if !rules.rejects() {
             return Entry::Taken;
         }
-        let octets = |message: MessageId| self.messages[message as usize].octets as u64;
-        let fits = |ready: &[CopyId]| {
-            let many = rules.max_length.is_none_or(|max| (ready.len() as u64) < max);
-            let all: u64 = ready.iter().map(|id| octets(self.copies[*id].message)).sum();
-            many && rules.max_octets.is_none_or(|max| all + octets(message) <= max)
+        let octets = |id: &CopyId| self.messages[self.copies[*id].message as usize].octets as u64;
+        let own = self.messages[message as usize].octets as u64;
+        let sizes = self.queues[queue].copies.iter().map(octets);
+        let largest = sizes.clone().max().unwrap_or(0).max(1);
+        // What is on disk alone counts as the average of its block, and after a restart as next to nothing until it is read.
+        let smallest = sizes.min().unwrap_or(0);
+        let smallest = if self.incarnation > 0 { smallest.min(1) } else { smallest };
+        // What waits or is kept counts, but not its octets.
+        let fits = |present: &[CopyId], ready: &[CopyId], each: u64| {
+            let many = rules.max_length.is_none_or(|max| (present.len() as u64) < max);
+            many && rules.max_octets.is_none_or(|max| ready.len() as u64 * each + own <= max)
         };
         let (certain, possible) = self.ready(queue);
-        match (fits(&certain), fits(&possible)) {
+        let (certainly_present, mut possibly_present) = self.present(queue);
+        let copies = self.queues[queue].copies.iter().copied();
+        possibly_present.extend(copies.filter(|id| matches!(self.copies[*id].place, Place::Kept(_))));
+        match (fits(&certainly_present, &certain, smallest), fits(&possibly_present, &possible, largest)) {
             (_, true) => Entry::Taken,
             (false, _) => Entry::Refused,
             _ => Entry::Open,
@@ -72,6 +81,14 @@ impl Oracle {
 
     /// Copies that are ready for certain, and those that may be.
     pub(super) fn ready(&self, queue: QueueId) -> (Vec<CopyId>, Vec<CopyId>) {
+        let (mut certain, mut possible) = self.present(queue);
+        certain.retain(|id| !self.copies[*id].returns.may_wait(self.now));
+        possible.retain(|id| !self.copies[*id].returns.must_wait(self.now));
+        (certain, possible)
+    }
+
+    /// The same with those that came back and wait.
+    pub(super) fn present(&self, queue: QueueId) -> (Vec<CopyId>, Vec<CopyId>) {
         let copies = self.queues[queue].copies.iter().copied();
         let possible: Vec<CopyId> = copies
             .filter(|id| self.copies[*id].place == Place::Ready && self.copies[*id].due <= self.now)
@@ -97,7 +114,8 @@ impl Oracle {
             return;
         }
         copy.place = Place::Absent;
-        if let Some(to) = rules.dead_letters.filter(|_| rules.buries_refused()) {
+        let graves = rules.dead_letters.filter(|_| rules.buries_refused()).map(|grave| grave.queues());
+        for to in graves.unwrap_or_default() {
             self.add_letter(id, Reason::Maxlen, to);
         }
     }

@@ -1,9 +1,10 @@
 //! What the broker says.
 
+use super::carried::LARGE_OCTETS;
 use super::channel::{Asked, Hold};
 use super::copy::{CopyId, Entry, Fate, Moment, Place, QueueId, Shown};
 use super::{Oracle, Ruling};
-use crate::content::{Content, Death, Reason};
+use crate::content::{Content, Death};
 use crate::frames::{Heard, Said, ids};
 use crate::link::LinkId;
 use crate::message::MessageId;
@@ -18,6 +19,12 @@ impl Oracle {
     /// # Errors
     /// What is wrong with it.
     pub fn heard(&mut self, link: LinkId, heard: &Heard) -> Ruling {
+        self.said(link, heard)?;
+        self.look_at_room();
+        Ok(())
+    }
+
+    fn said(&mut self, link: LinkId, heard: &Heard) -> Ruling {
         let at = (link, heard.channel);
         match &heard.said {
             Said::Deliver { consumer, tag, redelivered, content } => {
@@ -51,7 +58,10 @@ impl Oracle {
         content: &Content,
         redelivered: bool,
     ) -> Ruling {
-        let known = self.consumers.get(&consumer).filter(|known| (known.link, known.channel) == at);
+        let is_large = content.body.len() >= LARGE_OCTETS;
+        let cancelled = self.cancelled.get(&consumer).filter(|_| is_large);
+        let known = self.consumers.get(&consumer).or(cancelled);
+        let known = known.filter(|known| (known.link, known.channel) == at);
         let Some(known) = known else {
             return Err(format!("a delivery for consumer {consumer}, which is not there"));
         };
@@ -59,6 +69,7 @@ impl Oracle {
         let timeout = known.timeout;
         self.check_active(queue, consumer)?;
         let copy = self.taken(queue, content, redelivered, since)?;
+        self.check_turn(consumer, copy)?;
         let (level, order) = (self.copies[copy].level, self.copies[copy].order);
         if self.is_ordered(copy) {
             let last = self.consumers.get_mut(&consumer).and_then(|known| known.last.insert(level, order));
@@ -94,21 +105,8 @@ impl Oracle {
     /// When a copy has left for somebody who asked then.
     fn has_left(&self, id: CopyId, since: Moment) -> (u64, u64) {
         let copy = &self.copies[id];
-        (since.time.max(copy.returned.time).max(copy.arrived), self.now)
-    }
-
-    /// Where one consumer is active, it is the one that came first of those that are there.
-    fn check_active(&self, queue: QueueId, consumer: u32) -> Ruling {
-        if !self.queues[queue].kind.single_active {
-            return Ok(());
-        }
-        let mine = self.consumers.iter().filter(|(_, known)| known.queue == queue);
-        match mine.min_by_key(|(_, known)| known.seat) {
-            Some((first, _)) if *first != consumer => {
-                Err(format!("consumer {consumer} gets a message while {first} is active"))
-            }
-            _ => Ok(()),
-        }
+        let ready = copy.returns.wait.map_or(copy.arrived, |(from, _)| from);
+        (since.time.max(copy.returned.time).max(copy.arrived).max(ready), self.now)
     }
 
     fn is_ordered(&self, copy: CopyId) -> bool {
@@ -157,6 +155,9 @@ impl Oracle {
         if self.copies[id].due > self.now {
             return Err(format!("{} comes before it is due", self.describe(id)));
         }
+        if self.copies[id].returns.must_wait(self.now) {
+            return Err(format!("{} has come back and has to wait", self.describe(id)));
+        }
         if self.had_expired(id, since) {
             return Err(format!("{} had expired", self.describe(id)));
         }
@@ -175,11 +176,9 @@ impl Oracle {
         same_rules && was_there && self.expiry(id).is_some_and(|at| at <= soonest.time)
     }
 
-    /// A quorum queue says how often it came back.
+    /// A queue that counts it says how often it came back.
     fn check_returns(&mut self, id: CopyId, said: Option<u64>) -> Ruling {
-        let kind = self.queues[self.copies[id].queue].kind;
         let fits = match said {
-            _ if !kind.quorum => said.is_none(),
             Some(0) => false,
             said => self.copies[id].returns.hear(said.unwrap_or(0)),
         };
@@ -199,7 +198,11 @@ impl Oracle {
         let is_ready = |id: &&CopyId| self.copies[**id].place == Place::Ready;
         let likeness = |id: &&CopyId| (self.copies[**id].shown.agrees(redelivered), self.copies[**id].sure);
         let best = copies.iter().filter(mine).filter(is_ready).max_by_key(likeness).copied();
-        if let Some(id) = best.filter(|id| self.copies[*id].shown.agrees(redelivered)) {
+        let fits = |id: &CopyId| {
+            let copy = &self.copies[*id];
+            copy.shown.agrees(redelivered) && (copy.sure || !self.is_kept(message, death))
+        };
+        if let Some(id) = best.filter(fits) {
             return Ok(id);
         }
         let earlier = match copies.iter().find(mine) {
@@ -212,43 +215,9 @@ impl Oracle {
         self.died_unseen(queue, message, death).or(best).ok_or(earlier)
     }
 
-    /// A dead letter whose death was not seen: where it had expired, was one too many or was refused.
-    fn died_unseen(&mut self, queue: QueueId, message: MessageId, death: Option<Death>) -> Option<CopyId> {
-        let to = self.queues[queue].name;
-        let death = death?;
-        let died = self.copies_of[message as usize].iter().copied().find(|id| {
-            let copy = &self.copies[*id];
-            let from = &self.queues[copy.queue];
-            let leads_here = from.rules.dead_letters == Some(to);
-            let now = !from.deleted && leads_here && self.may_die(*id, death.reason);
-            copy.place == Place::Ready && from.name == death.queue && (copy.may_be_dead || now)
-        });
-        let died = died?;
-        self.done(died);
-        let letter = self.add_letter(died, death.reason, to)?;
-        if self.copies[died].sure && self.copies[letter].persistent {
-            self.deaths.push((died, letter));
-        }
-        if self.incarnation > 0 {
-            // It may have died before a crash.
-            self.copies[letter].shown = Shown::Maybe;
-        }
-        Some(letter)
-    }
-
-    /// Whether it may die unseen by the rules that count now.
-    fn may_die(&self, id: CopyId, reason: Reason) -> bool {
-        let is_refused = self.copies[id].entry == Entry::Open;
-        match reason {
-            Reason::Expired => self.expiry(id).is_some_and(|at| at <= self.now),
-            Reason::Maxlen if is_refused => self.queues[self.copies[id].queue].rules.buries_refused(),
-            Reason::Maxlen => self.may_be_too_much(id),
-            Reason::Rejected | Reason::DeliveryLimit => false,
-        }
-    }
-
     /// A copy was seen: so it is there, and so is all that came with it.
     fn is_there(&mut self, id: CopyId) {
+        self.has_not_died(id);
         let copy = &mut self.copies[id];
         (copy.sure, copy.may_be_dead, copy.may_be_gone) = (true, false, false);
         if copy.incarnation < self.incarnation {
@@ -262,7 +231,7 @@ impl Oracle {
         }
     }
 
-    fn decide(&mut self, group: usize, happened: bool) {
+    pub(super) fn decide(&mut self, group: usize, happened: bool) {
         if self.groups[group].fate == Fate::Decided {
             return;
         }
@@ -288,6 +257,10 @@ impl Oracle {
     }
 
     fn answered(&mut self, at: (LinkId, Number), id: (u16, u16), count: u32) -> Ruling {
+        if id == ids::BASIC_RECOVER_OK && self.channels.contains_key(&at) {
+            // What was delivered before it in the same call has come back as well.
+            self.recover(at)?;
+        }
         let Some(channel) = self.channels.get_mut(&at) else { return Ok(()) };
         match channel.asked.take() {
             Some(Asked::Count { queue, low, high }) => {

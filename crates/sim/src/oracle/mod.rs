@@ -21,20 +21,26 @@
 //!    the disk and is on it.
 //! 8. **A commit** without its commit-ok at a crash has happened or not, as a whole: the first of its publishes or settlements that is
 //!    seen decides for the rest.
-//! 9. **A dead letter** whose death was not on disk at a crash is in the queue that it died in, or in the one it went to, or in both.
+//! 9. **A dead letter** whose death was not on disk at a crash is in the queue that it died in, or in the one it went to, never in both. What a
+//!    queue keeps until all others take it is in none of these before, and in all of them after.
 //! 10. **A delayed message** is not seen before it is due, and is there after that when nothing is under way any more; the rest holds for
 //!     it as for any other, but for its order.
 //! 11. **A clean stop** is a crash before which everything was on disk.
+//! 12. **Consumers** of a higher priority that have room get what others do not. Where one is active nobody else gets anything.
+//! 13. **What came back** and has to wait is not seen before its time, and counts among the messages that are ready when that has come.
 
 mod carried;
 mod channel;
 mod copy;
 mod crash;
+mod dead;
 mod end;
 mod entry;
 mod heard;
 mod late;
+mod returns;
 mod ruled;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -60,6 +66,8 @@ pub struct Oracle {
     call: u64,
     /// What was carried out in calls before this one is on disk.
     durable: u64,
+    /// The call in which it was started last.
+    started: u64,
     /// How often the broker was started.
     incarnation: u32,
     messages: Vec<Message>,
@@ -78,6 +86,10 @@ pub struct Oracle {
     policies: Policies,
     channels: BTreeMap<(LinkId, Number), Channel>,
     consumers: BTreeMap<u32, Consumer>,
+    /// Those that were cancelled: the rest of a large message may still come.
+    cancelled: BTreeMap<u32, Consumer>,
+    /// Octets that may be on their way to each.
+    window: u64,
     /// How many consumers there were.
     seats: u64,
     /// Channels that the broker has closed and the client has not.
@@ -134,7 +146,7 @@ impl Oracle {
 
     /// When the last message is due that waits.
     pub fn last_due(&self) -> u64 {
-        self.dues.iter().copied().max().unwrap_or(0)
+        self.dues.iter().copied().max().unwrap_or(0).max(self.last_wait())
     }
 
     /// What is due has come to its queue.

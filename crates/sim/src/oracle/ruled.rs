@@ -26,6 +26,7 @@ impl Oracle {
             if known.rules.expires != rules.expires {
                 known.used = self.now;
             }
+            known.keeps_dead &= rules.may_keep();
             (known.rules, known.ruled) = (rules, self.call);
         }
     }
@@ -63,6 +64,8 @@ impl Oracle {
             deleted: false,
             copies: Vec::new(),
             was_read: false,
+            keeps_dead: self.policies.rules(name, &kind).may_keep(),
+            active: None,
         });
     }
 
@@ -103,6 +106,7 @@ impl Oracle {
         self.names[name] = None;
         self.queues[queue].deleted = true;
         self.purge(queue);
+        self.doubt_letters(queue);
         self.unbind(name);
     }
 
