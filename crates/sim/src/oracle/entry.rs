@@ -97,6 +97,8 @@ impl Oracle {
             let copy = &self.copies[*id];
             // Dead letters arrive at the end of the call in which they die.
             let has_come = copy.death.is_none() || copy.published < self.call;
+            // What one read settles and publishes reaches the queue in the order that suits the broker.
+            let has_come = has_come && (copy.returned.call < self.call || copy.shown == Shown::Never);
             // When all that has waited has come is known when it has been read.
             copy.sure && !copy.purged && has_come && copy.due == 0 && !self.may_vanish(*id)
         };
