@@ -158,7 +158,8 @@ impl Oracle {
         // Letters that died unseen in other queues may be here already.
         let high = if self.queues[queue].kind.takes_dead { u64::MAX } else { high };
         // What is to be a dead letter may have to be read from disk first.
-        let max = rules.max_length.filter(|_| rules.drops() && rules.dead_letters.is_none());
+        let waits = self.queues[queue].copies.iter().any(|id| self.copies[*id].returns.wait.is_some());
+        let max = rules.max_length.filter(|_| rules.drops() && rules.dead_letters.is_none() && !waits);
         Asked::Count { queue, low, high: high.min(max.unwrap_or(u64::MAX)) }
     }
 
