@@ -3,9 +3,8 @@
 use warrenmq_broker::Limits;
 use warrenmq_sim::bounds;
 use warrenmq_sim::message::Message;
-use warrenmq_sim::node::End;
-use warrenmq_sim::op::{Ask, To, Verdict};
-use warrenmq_sim::rules::{RetryWhen, Rules};
+use warrenmq_sim::op::{Ask, To};
+use warrenmq_sim::rules::Rules;
 use warrenmq_sim::topology::{Kind, Topology};
 use warrenmq_sim::trace::Trace;
 use warrenmq_sim::world::{ALL, World};
@@ -28,12 +27,8 @@ fn count(world: &mut World) {
 }
 
 fn publish(world: &mut World, count: usize) {
-    publish_as(world, true, count);
-}
-
-fn publish_as(world: &mut World, persistent: bool, count: usize) {
     for _ in 0..count {
-        let draft = Message { octets: 300, persistent, ..Message::default() };
+        let draft = Message { octets: 300, persistent: true, ..Message::default() };
         let message = world.new_message(draft);
         world.plan(0, 1, Ask::Publish(message, To::Queue(QUEUE)));
     }
@@ -78,31 +73,6 @@ fn a_get_that_waits_for_the_disk_takes_nothing_when_its_channel_is_closed() {
     world.rest().expect("the channel is closed, and its deliveries are back");
     assert!(!world.clients[0].waits_for_get());
     count(&mut world);
-    world.drain(0, &mut || false).expect("all messages are there");
-    world.oracle.drained().expect("all messages are there");
-}
-
-#[test]
-fn what_came_back_and_is_lost_leaves_no_count_to_another() {
-    let rules = Rules { retry: Some(RetryWhen::All), retry_min: Some(1000), ..Rules::default() };
-    let mut world = world(rules, bounds::small());
-    publish_as(&mut world, false, 1);
-    world.plan(0, 1, Ask::Get { name: QUEUE, no_ack: false });
-    world.rest().expect("a message");
-    world.plan(0, 1, Ask::Settle { tag: 1, multiple: false, verdict: Verdict::Reject });
-    world.rest().expect("it is back, and that is on disk");
-    for _ in 0..2 {
-        world.end(End::Kill).expect("an end");
-        world.restart().expect("a start");
-        world.connect();
-        publish(&mut world, 1);
-    }
-    // Nothing is said of these messages: neither that they came back nor that they have to wait.
-    count(&mut world);
-    world.plan(0, 1, Ask::Get { name: QUEUE, no_ack: true });
-    world.rest().expect("the first message");
-    world.cut(0).expect("the end of a client");
-    world.cut(0).expect("the end of another");
     world.drain(0, &mut || false).expect("all messages are there");
     world.oracle.drained().expect("all messages are there");
 }
