@@ -63,9 +63,10 @@ impl Fronts {
         self.misses < MISSES_MAX
     }
 
-    /// Remembers a message of this shape that went into a lane without further ado.
+    /// Remembers a message of this shape, which was just looked for, and went into a lane without further ado. If it was found its lane
+    /// was not open.
     pub(super) fn remember(&mut self, shape: Shape<'_>, channel: u16, lane: LaneId, record: &Record<'_>) {
-        if !self.are_looked_up() || shape.front().len() > OCTETS_MAX {
+        if !self.are_looked_up() || shape.front().len() > OCTETS_MAX || self.fronts.is_last(shape.front()) {
             return;
         }
         let Record { persistent, priority, ttl, route, header, .. } = *record;
@@ -105,20 +106,19 @@ mod tests {
         let message = message(number);
         let shape = Shape::measure(&message).unwrap();
         let found = fronts.find(shape);
-        if found.is_none() {
-            let (route, header) = shape.parts(message.len() - 49, 14).unwrap();
-            let record = Record {
-                route,
-                header,
-                body: b"body",
-                persistent: true,
-                priority: None,
-                ttl: Some(7),
-                dead: false,
-                due: None,
-            };
-            fronts.remember(shape, 3, number, &record);
-        }
+        // Also when it is there: its lane may have been closed.
+        let (route, header) = shape.parts(message.len() - 49, 14).unwrap();
+        let record = Record {
+            route,
+            header,
+            body: b"body",
+            persistent: true,
+            priority: None,
+            ttl: Some(7),
+            dead: false,
+            due: None,
+        };
+        fronts.remember(shape, 3, number, &record);
         found.map(|front| {
             let record = front.record(shape, b"body").unwrap();
             assert_eq!((front.channel, record.persistent, record.ttl), (3, true, Some(7)));
@@ -137,6 +137,7 @@ mod tests {
         for number in [1, 2, 3, 1, 2, 3, 2, 2, 1, 3] {
             assert_eq!(look(&mut fronts, number), Some(number));
         }
+        assert_eq!(fronts.fronts.count(), 3, "each is there once");
     }
 
     /// Messages that are never alike: nothing is kept of them, and hardly one is looked at.

@@ -67,6 +67,11 @@ impl<V: Copy> Remembered<V> {
         self.find_in_table(octets)
     }
 
+    /// Whether these are the octets that were found last.
+    pub(super) fn is_last(&self, octets: &[u8]) -> bool {
+        self.get(self.last, octets).is_some()
+    }
+
     /// Remembers octets that are not there, as the last that were found.
     pub(super) fn remember(&mut self, octets: &[u8], value: V) {
         if self.list.len() >= ENTRIES_MAX || self.octets.len() + octets.len() > OCTETS_MAX {
@@ -80,6 +85,11 @@ impl<V: Copy> Remembered<V> {
         self.last = self.list.len();
         self.list.push(Entry { start, len: octets.len() as u32, value });
         self.enter(octets, self.list.len());
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.list.len()
     }
 
     fn forget(&mut self) {
