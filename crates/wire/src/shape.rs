@@ -17,7 +17,7 @@ pub struct Shape<'a> {
 }
 
 /// Octets of a method frame in front of the route of basic.publish, and behind it: flags and end.
-const BEFORE_ROUTE: usize = 7 + 4 + 2;
+const BEFORE_ROUTE: usize = frame::HEAD + basic::PUBLISH_ID.len() + 2;
 const BEHIND_ROUTE: usize = 2;
 
 impl<'a> Shape<'a> {
