@@ -27,6 +27,8 @@ const CONSUMERS_MAX: usize = 3;
 const HELLO_TURNS: usize = 8;
 /// Seeds are multiplied by this for the second row of choices.
 const MORE: u64 = 0xd134_2543_de82_ef95;
+/// And by this for the third.
+const LATEST: u64 = 0xaf25_1af3_b0f0_25b5;
 
 /// A run that is under way.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct Scheduler {
     rng: Rng,
     /// Choices that were thought of later, so that the others stay as they were.
     more: Rng,
+    /// Those that were thought of last, in half of the runs: the other half stays as it was.
+    latest: Rng,
     is_heavy: bool,
     /// Half of what happens is about this queue.
     focus: Option<Name>,
@@ -54,7 +58,8 @@ impl Scheduler {
     pub fn new(seed: u64, trace: Trace) -> Result<Scheduler, String> {
         let mut rng = Rng::new(seed);
         let mut more = Rng::new(seed.wrapping_mul(MORE));
-        let mut topology = Topology::of(&mut rng, &mut more);
+        let mut latest = Rng::new(seed.wrapping_mul(LATEST));
+        let mut topology = Topology::of(&mut rng, &mut more, &mut latest);
         let limits = bounds::limits(&mut rng, &mut more);
         // What is read ahead is not small: now and then messages are large enough for a queue to go beyond it.
         let is_heavy = rng.chance(1, 6);
@@ -69,7 +74,7 @@ impl Scheduler {
         let focus = more.pick(&special).copied().filter(|_| more.chance(2, 3));
         let focus = special.iter().find(retries).copied().filter(|_| is_undecided).or(focus);
         let has_trouble = false;
-        Ok(Scheduler { world, rng, more, is_heavy, focus, is_brisk, is_undecided, has_trouble })
+        Ok(Scheduler { world, rng, more, latest, is_heavy, focus, is_brisk, is_undecided, has_trouble })
     }
 
     /// What has happened so far.

@@ -46,11 +46,14 @@ pub struct Topology {
     pub alternate: Option<usize>,
     /// How much the exchange keeps that keeps the last messages, if there is one.
     pub history: Option<u64>,
+    /// The run has what was thought of last.
+    pub is_late: bool,
 }
 
 impl Topology {
-    /// Some queues of each kind, and one or two exchanges. What was thought of later is drawn from `more`, so that the rest stays.
-    pub fn of(rng: &mut Rng, more: &mut Rng) -> Topology {
+    /// Some queues of each kind, and one or two exchanges. What was thought of later is drawn from `more`, so that the rest stays, and
+    /// what was thought of last from `latest`, in half of the runs.
+    pub fn of(rng: &mut Rng, more: &mut Rng, latest: &mut Rng) -> Topology {
         let plain = Kind { durable: true, ..Kind::default() };
         let mut queues = vec![Kind { takes_dead: true, ..plain }, plain];
         for _ in 0..rng.between(1, 4) {
@@ -73,7 +76,8 @@ impl Topology {
         let exchanges = exchanges.collect();
         let alternate = rng.chance(1, 3).then_some(ALTERNATE);
         let history = rng.chance(1, 3).then(|| rng.between(1, 4));
-        Topology { queues, exchanges, alternate, history }
+        let is_late = latest.chance(1, 2);
+        Topology { queues, exchanges, alternate, history, is_late }
     }
 
     /// The queue that the exchange that delays leads to, if there is one.
