@@ -684,14 +684,19 @@ impl State {
 }
 
 fn peer_of(client_properties: &FieldTable) -> Peer {
-    let Some(AMQPValue::FieldTable(capabilities)) = client_properties.inner().get("capabilities") else {
-        return Peer::default();
+    let property = |name: &str| client_properties.inner().get(name);
+    let has = |name: &str| match property("capabilities") {
+        Some(AMQPValue::FieldTable(capabilities)) => {
+            matches!(capabilities.inner().get(name), Some(AMQPValue::Boolean(true)))
+        }
+        _ => false,
     };
-    let has = |name: &str| matches!(capabilities.inner().get(name), Some(AMQPValue::Boolean(true)));
+    let is_product = |name: &str| matches!(property("product"), Some(AMQPValue::LongString(product)) if product.as_bytes() == name.as_bytes());
     Peer {
         authentication_failure_close: has("authentication_failure_close"),
         consumer_cancel_notify: has("consumer_cancel_notify"),
         connection_blocked: has("connection.blocked"),
+        close_ok_later: is_product("aiormq"),
     }
 }
 

@@ -34,6 +34,8 @@ const PIECES_PER_WRITE: usize = 64;
 const SMALL_REST_OCTETS: usize = 4096;
 /// How long a connection that we closed is read on, so that the peer sees our last octets and no reset.
 const LINGER_MS: u64 = 2_000;
+/// How long the answer to connection.close waits for a client that is [not ready for it](Session::holds_close_ok).
+const CLOSE_OK_MS: u64 = 2;
 /// How long a peer that said connection.close may take to close its socket (RabbitMQ: 12 s and more).
 const AWAIT_END_MS: u64 = 15_000;
 
@@ -51,6 +53,8 @@ pub(crate) struct Driver {
     sleep: Option<Pin<Box<Sleep>>>,
     /// What `sleep` is set to.
     armed: u64,
+    /// From when on connection.close is answered, once it has come.
+    answers_close: Option<u64>,
     lingering: Option<u64>,
     low_water: LowWater,
 }
@@ -76,6 +80,7 @@ impl Driver {
             stopped_early: false,
             sleep: None,
             armed: u64::MAX,
+            answers_close: None,
             lingering: None,
             low_water: LowWater::new(),
         }
@@ -102,7 +107,8 @@ impl Driver {
             Some(Expired::Heartbeat) if self.session.wants_input() && self.has_unread() => true,
             Some(_) => return Turn::Over,
         };
-        let Some(write_more) = self.write(cx, now) else { return Turn::Over };
+        let written = if self.holds_answer(now) { Some(false) } else { self.write(cx, now) };
+        let Some(write_more) = written else { return Turn::Over };
         // What was written has made room for input, and nobody has asked the socket for it yet.
         let read_more = read_more || (refused_input && self.session.wants_input());
         if self.session.is_finished() && self.session.transmit().is_empty() {
@@ -228,6 +234,11 @@ impl Driver {
         self.stopped_early = !self.rest.is_empty() && !self.session.wants_input();
     }
 
+    /// Whether the answer to connection.close is still held back.
+    fn holds_answer(&mut self, now: u64) -> bool {
+        self.session.holds_close_ok() && now < *self.answers_close.get_or_insert(now + CLOSE_OK_MS)
+    }
+
     /// Says whether there is more to write at once; `None` when the peer is gone.
     fn write(&mut self, cx: &mut Context<'_>, now: u64) -> Option<bool> {
         for _ in 0..WRITES_PER_TURN {
@@ -280,7 +291,8 @@ impl Driver {
     /// When there is something to do without input.
     fn deadline(&self) -> Option<u64> {
         let read = self.low_water.deadline().filter(|_| self.session.wants_input());
-        [self.session.timeout(), read].into_iter().flatten().min()
+        let answer = self.answers_close.filter(|at| *at > self.clock.now());
+        [self.session.timeout(), read, answer].into_iter().flatten().min()
     }
 
     /// Sets the timer if the deadline came closer; one that moved away is set again when the timer goes off.

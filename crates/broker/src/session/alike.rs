@@ -45,12 +45,7 @@ impl Session {
         {
             return None;
         }
-        if let Mode::Confirm(confirms) = &mut channel.mode {
-            confirms.publish();
-            channel.unconfirmed = true;
-            self.unconfirmed = true;
-            channel.on_disk |= publisher.is_recorded(front.lane, front.persistent);
-        }
+        self.unconfirmed |= channel.note_publish(|| publisher.is_recorded(front.lane, front.persistent));
         *input = rest;
         Some((front.channel, front.lane))
     }

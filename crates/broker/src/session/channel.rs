@@ -73,6 +73,16 @@ impl Channel {
             _place: place,
         }
     }
+
+    /// Notes a publish in confirm mode, and whether it goes to the disk; says whether there is anything to confirm.
+    #[inline]
+    pub(super) fn note_publish(&mut self, is_recorded: impl FnOnce() -> bool) -> bool {
+        let Mode::Confirm(confirms) = &mut self.mode else { return false };
+        confirms.publish();
+        self.unconfirmed = true;
+        self.on_disk |= is_recorded();
+        true
+    }
 }
 
 /// Sorted by number; the one used last is found first.

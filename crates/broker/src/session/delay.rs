@@ -82,25 +82,19 @@ impl Session {
         parts: &[(LaneId, Record<'_>)],
     ) -> Result<(), Exception> {
         let Some(channel) = self.channels.get_mut(publish.channel) else { return Ok(()) };
-        match &mut channel.mode {
-            Mode::Plain => {}
-            Mode::Confirm(confirms) => {
-                confirms.publish();
-                channel.unconfirmed = true;
-                self.unconfirmed = true;
-                let publisher = self.home.as_ref().and_then(|home| home.publisher.as_ref());
-                channel.on_disk |= parts.iter().any(|(lane, record)| {
-                    publisher.is_some_and(|publisher| publisher.is_recorded(*lane, record.persistent))
-                });
-            }
-            Mode::Transaction(_) => {
-                // It is returned no more than it would be outside of one.
-                let publish = Publish { mandatory: false, ..*publish };
-                return parts
-                    .iter()
-                    .try_for_each(|(lane, record)| self.publish_in_transaction(*lane, &publish, *record));
-            }
+        if matches!(channel.mode, Mode::Transaction(_)) {
+            // It is returned no more than it would be outside of one.
+            let publish = Publish { mandatory: false, ..*publish };
+            return parts
+                .iter()
+                .try_for_each(|(lane, record)| self.publish_in_transaction(*lane, &publish, *record));
         }
+        let publisher = self.home.as_ref().and_then(|home| home.publisher.as_ref());
+        self.unconfirmed |= channel.note_publish(|| {
+            parts.iter().any(|(lane, record)| {
+                publisher.is_some_and(|publisher| publisher.is_recorded(*lane, record.persistent))
+            })
+        });
         for (lane, record) in parts {
             self.push_or_publish_alone(*lane, record, publish.channel);
         }

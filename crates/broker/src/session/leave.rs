@@ -10,7 +10,6 @@ use warrenmq_queue::{Back, Delivery, Picks};
 use super::channel::Mode;
 use super::consumers::Sources;
 use super::deliver::Pending;
-use super::settle::{Settlement, Verdict};
 use super::{Session, Wait};
 use crate::inbox::{ConsumerKey, Notice};
 use crate::queue_cell::{Left, QueueCell};
@@ -71,10 +70,9 @@ impl Session {
         if let Mode::Transaction(transaction) = channel.mode {
             transaction.unsettled().for_each(|piece| channel.outstanding.restore(piece));
         }
-        let mut settlements = Vec::new();
-        let verdict = Verdict::Requeue(Back::Failed);
-        channel.outstanding.take_all(|piece| settlements.push(Settlement { piece, verdict }));
-        self.return_all(settlements);
+        let mut pieces = Vec::new();
+        channel.outstanding.take_all(|piece| pieces.push(piece));
+        self.return_all(pieces);
     }
 
     /// Lets go of everything the connection holds. Safe to call twice.

@@ -78,6 +78,8 @@ pub struct Session {
     /// Deliveries that are not encoded yet.
     pending: VecDeque<Pending>,
     settlements: Vec<Settlement>,
+    /// Some of them give messages back: they come before what is published next.
+    gives_back: bool,
     /// Of the last input.
     acks: Acks,
     /// See [`Session::octets_at_once`].
@@ -171,6 +173,7 @@ impl Session {
             sources: Sources::default(),
             pending: VecDeque::new(),
             settlements: Vec::new(),
+            gives_back: false,
             acks: Acks::default(),
             octets_at_once: 0,
             scratch: Scratch { now, ..Scratch::default() },
@@ -356,6 +359,12 @@ impl Session {
     /// Whether the peer closes the socket: after its connection.close RabbitMQ leaves that to it.
     pub fn awaits_end_of_input(&self) -> bool {
         self.closed_by_peer
+    }
+
+    /// Whether the peer has said connection.close and had better not be answered in the same moment: see
+    /// [`Peer::close_ok_later`](warrenmq_protocol::Peer::close_ok_later).
+    pub fn holds_close_ok(&self) -> bool {
+        self.closed_by_peer && self.connection.peer().close_ok_later
     }
 
     /// Begins a batch, which ends when what is returned is dropped, after [`Broker::finish`].

@@ -74,20 +74,13 @@ impl Session {
     ) -> Result<Option<LaneId>, Exception> {
         let record = record_of(publish, header);
         let Some(channel) = self.channels.get_mut(publish.channel) else { return Ok(None) };
-        match &mut channel.mode {
-            Mode::Plain => {}
-            Mode::Confirm(confirms) => {
-                confirms.publish();
-                channel.unconfirmed = true;
-                self.unconfirmed = true;
-                let publisher = self.home.as_ref().and_then(|home| home.publisher.as_ref());
-                channel.on_disk |=
-                    publisher.is_some_and(|publisher| publisher.is_recorded(lane, record.persistent));
-            }
-            Mode::Transaction(_) => {
-                return self.publish_in_transaction(lane, publish, record).map(|()| None);
-            }
+        if matches!(channel.mode, Mode::Transaction(_)) {
+            return self.publish_in_transaction(lane, publish, record).map(|()| None);
         }
+        let publisher = self.home.as_ref().and_then(|home| home.publisher.as_ref());
+        self.unconfirmed |= channel.note_publish(|| {
+            publisher.is_some_and(|publisher| publisher.is_recorded(lane, record.persistent))
+        });
         if self.publisher().is_some_and(|publisher| publisher.may_reject(lane)) {
             self.publish_alone(lane, &record, publish.channel);
             return Ok(None);
@@ -100,6 +93,9 @@ impl Session {
     /// refused it already.
     #[inline]
     pub(super) fn push(&mut self, lane: LaneId, record: &Record<'_>, return_to: Option<u16>) -> bool {
+        if self.gives_back {
+            self.flush_settlements();
+        }
         if record.body.len() >= ADOPTED_OCTETS_MIN
             && let Some(run) = self.adopted.take_if(|run| is_in(record, run))
         {

@@ -1,6 +1,7 @@
 //! ack, nack, reject and recover.
 //!
-//! Invariant: settlements are gathered per read and reach each queue under one lock; within a channel they keep their order.
+//! Invariant: settlements are gathered per read and reach each queue under one lock; within a channel they keep their order. What is
+//! given back keeps its place between publishes, too: a queue may be full with one and not with the other.
 
 use warrenmq_protocol::{Exception, Piece, UnknownTag};
 use warrenmq_queue::Back;
@@ -92,6 +93,10 @@ impl Session {
 
     #[inline]
     fn settle(&mut self, number: u16, tag: u64, multiple: bool, verdict: Verdict, method: u16) {
+        if matches!(verdict, Verdict::Requeue(_)) {
+            self.flush_lanes();
+            self.gives_back = true;
+        }
         if multiple && verdict != Verdict::Settle {
             return self.settle_in_order(number, tag, verdict, method);
         }
@@ -122,7 +127,7 @@ impl Session {
         let taken = channel.outstanding.take(tag, true, |piece| {
             settlements.push(Settlement { piece, verdict });
         });
-        sort_by_consumer(&self.sources, &mut settlements[before..]);
+        sort_by_consumer(&self.sources, &mut settlements[before..], |settlement| settlement.piece.source);
         if let Err(unknown) = taken {
             self.refuse_tag(number, unknown, method);
         }
@@ -146,29 +151,30 @@ impl Session {
             let verdict = Verdict::Requeue(Back::Returned);
             channel.outstanding.take_all(|piece| settlements.push(Settlement { piece, verdict }));
         }
-        sort_by_consumer(&self.sources, &mut self.settlements[before..]);
+        sort_by_consumer(&self.sources, &mut self.settlements[before..], |settlement| {
+            settlement.piece.source
+        });
         self.flush_settlements();
         Ok(())
     }
 
     /// What was outstanding on a channel that has ended goes back to each queue at once.
-    pub(super) fn return_all(&mut self, mut settlements: Vec<Settlement>) {
+    pub(super) fn return_all(&mut self, mut pieces: Vec<Piece<ConsumerKey>>) {
         let window = self.window();
         let sources = &self.sources;
-        sort_by_consumer(sources, &mut settlements);
+        sort_by_consumer(sources, &mut pieces, |piece| piece.source);
         // Not by name: a queue may have been deleted and declared again.
-        let queue =
-            |settlement: &Settlement| sources.get(settlement.piece.source).map(|source| source.queue.info.id);
-        for group in settlements.chunk_by(|left, right| queue(left) == queue(right)) {
-            let Some(source) = sources.get(group[0].piece.source) else { continue };
+        let queue = |piece: &Piece<ConsumerKey>| sources.get(piece.source).map(|source| source.queue.info.id);
+        for group in pieces.chunk_by(|left, right| queue(left) == queue(right)) {
+            let Some(source) = sources.get(group[0].source) else { continue };
             source.queue.with(window, &mut self.scratch, |queue, effects| {
-                for Settlement { piece, .. } in group {
+                for piece in group {
                     let (first, last) = (piece.first_position, piece.first_position + piece.count - 1);
                     queue.requeue(first, last, Back::Failed, effects);
                 }
             });
         }
-        for Settlement { piece, .. } in settlements {
+        for piece in pieces {
             if let Some(source) = self.sources.get_mut(piece.source) {
                 source.unacked -= piece.count;
             }
@@ -177,6 +183,7 @@ impl Session {
 
     #[inline]
     pub(super) fn flush_settlements(&mut self) {
+        self.gives_back = false;
         if !self.settlements.is_empty() {
             let mut settlements = std::mem::take(&mut self.settlements);
             for group in settlements.chunk_by(|a, b| a.piece.source == b.piece.source) {
@@ -237,14 +244,13 @@ impl Session {
 
 /// What one method gives back of several consumers goes back consumer by consumer, by queue and then by tag
 /// (`rabbit_channel:foreach_per_queue/3`); what each has goes back at once.
-fn sort_by_consumer(sources: &Sources, settlements: &mut [Settlement]) {
-    let of_one = |pair: &[Settlement]| pair[0].piece.source == pair[1].piece.source;
-    if settlements.windows(2).all(of_one) {
+fn sort_by_consumer<T>(sources: &Sources, given_back: &mut [T], source_of: impl Fn(&T) -> ConsumerKey) {
+    if given_back.windows(2).all(|pair| source_of(&pair[0]) == source_of(&pair[1])) {
         return;
     }
-    let consumer = |settlement: &Settlement| {
-        let source = sources.get(settlement.piece.source)?;
+    let consumer = |one: &T| {
+        let source = sources.get(source_of(one))?;
         Some((&source.queue.info.name, source.queue.info.id, &source.tag))
     };
-    settlements.sort_by(|left, right| consumer(left).cmp(&consumer(right)));
+    given_back.sort_by(|left, right| consumer(left).cmp(&consumer(right)));
 }
