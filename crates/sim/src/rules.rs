@@ -156,8 +156,13 @@ impl Rules {
     /// What counts where an argument and a policy say something.
     #[must_use]
     pub fn under(self, policy: Rules, quorum: bool) -> Rules {
-        let overflow =
-            if quorum { policy.overflow.or(self.overflow) } else { self.overflow.or(policy.overflow) };
+        let overflow = if quorum {
+            // Quorum queues cannot bury what they refuse, and take that word of a policy for the default.
+            let asked = policy.overflow.or(self.overflow);
+            asked.map(|overflow| if overflow == Overflow::RejectDlx { Overflow::DropHead } else { overflow })
+        } else {
+            self.overflow.or(policy.overflow)
+        };
         let dead_letters = self.dead_letters.or(policy.dead_letters);
         let retry = policy.retry.or(self.retry);
         Rules { overflow, dead_letters, retry, ..self }.smaller(policy)
