@@ -37,6 +37,10 @@ pub struct View {
     pub in_transaction: Vec<u64>,
     /// Consumers, and whether they acknowledge when a message is sent.
     pub consumers: BTreeMap<u32, bool>,
+    /// They share a prefetch.
+    pub shares: bool,
+    /// The one that gets replies.
+    pub gets_replies: Option<u32>,
 }
 
 /// What a channel does.
@@ -86,16 +90,15 @@ impl Client {
     }
 
     /// Sends what may be sent; says what.
-    pub fn send(&mut self, topology: &Topology) -> Option<Op> {
+    pub fn send(&mut self, topology: &Topology, addresses: &[String]) -> Option<Op> {
         if !self.is_open || self.waiting.is_some() {
             return None;
         }
         let op = self.todo.pop_front()?;
-        if let (Ask::Settle { tag, multiple, .. }, Some(view)) = (&op.ask, self.channels.get_mut(&op.channel))
-        {
-            view.settle(*tag, *multiple);
+        if let Some(view) = self.channels.get_mut(&op.channel) {
+            view.asks(&op.ask);
         }
-        self.link.ask(op.clone(), |op, out| op.write(topology, out));
+        self.link.ask(op.clone(), |op, out| op.write(topology, addresses, out));
         if op.is_call() {
             self.waiting = Some(op.clone());
         }
@@ -121,7 +124,7 @@ impl Client {
                     view.unsettled.push(*tag);
                 }
             }
-            Said::Ack(..) | Said::Nack(..) => {}
+            Said::Return { .. } | Said::Ack(..) | Said::Nack(..) => {}
             Said::Close(..) => self.closed(heard.channel),
             Said::Reply(id, _) if !self.is_open => self.shake_hands(*id),
             Said::Reply(..) => {
@@ -138,12 +141,9 @@ impl Client {
         self.channels.remove(&channel);
         self.todo.retain(|op| op.channel != channel);
         match self.waiting.as_ref().map(|op| (op.channel, &op.ask)) {
-            // Its own close has met the broker's, and will be answered.
+            // Its own close has met the broker's, and will be answered, which does not answer that.
             Some((_, Ask::CloseConnection)) => return,
-            Some((on, Ask::CloseChannel)) if on == channel => {
-                self.todo.push_front(Op { channel, ask: Ask::OpenChannel });
-                return;
-            }
+            Some((on, Ask::CloseChannel)) if on == channel => {}
             Some((on, _)) if on == channel => self.waiting = None,
             _ => {}
         }
@@ -189,6 +189,7 @@ impl Client {
             (Ask::Recover, Some(view)) => view.unsettled.clear(),
             (Ask::Cancel(consumer), Some(view)) => {
                 view.consumers.remove(consumer);
+                view.gets_replies.take_if(|replies| replies == consumer);
             }
             _ => {}
         }
@@ -196,6 +197,23 @@ impl Client {
 }
 
 impl View {
+    /// What is asked for now.
+    fn asks(&mut self, ask: &Ask) {
+        match ask {
+            Ask::Settle { tag, multiple, .. } => self.settle(*tag, *multiple),
+            Ask::Consume { consumer, no_ack, .. } => {
+                self.consumers.insert(*consumer, *no_ack);
+            }
+            Ask::ConsumeReplies(consumer) => {
+                self.consumers.insert(*consumer, true);
+                self.gets_replies = Some(*consumer);
+            }
+            Ask::Prefetch(_) => self.shares = false,
+            Ask::Share(_) => self.shares = true,
+            _ => {}
+        }
+    }
+
     fn settle(&mut self, tag: u64, multiple: bool) {
         let is_meant = |other: &u64| *other == tag || (multiple && *other < tag);
         if self.mode == Mode::Tx {

@@ -6,6 +6,9 @@ use crate::frames::Arguments;
 use crate::message::Message;
 use crate::topology::Name;
 
+/// The pseudo-queue of replies.
+pub const REPLIES: &str = "amq.rabbitmq.reply-to";
+
 /// A message as it came.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Content {
@@ -13,8 +16,12 @@ pub struct Content {
     pub stamp: u64,
     /// `delivery-mode` 2.
     pub persistent: bool,
+    /// `reply-to`.
+    pub reply_to: Option<String>,
     /// `expiration`.
     pub expiration: Option<u64>,
+    /// `user-id`.
+    pub user: Option<String>,
     /// Where and why it died.
     pub death: Option<Death>,
     /// `x-delivery-count`.
@@ -84,6 +91,10 @@ impl<'a> Reader<'a> {
         self.octets(count.into())
     }
 
+    pub(crate) fn text(&mut self) -> Option<String> {
+        String::from_utf8(self.shortstr()?.to_vec()).ok()
+    }
+
     fn longstr(&mut self) -> Option<&'a [u8]> {
         let count = self.long()?;
         self.octets(count as usize)
@@ -106,25 +117,38 @@ mod flag {
     pub(super) const HEADERS: u16 = 1 << 13;
     pub(super) const DELIVERY_MODE: u16 = 1 << 12;
     pub(super) const PRIORITY: u16 = 1 << 11;
+    pub(super) const REPLY_TO: u16 = 1 << 9;
     pub(super) const EXPIRATION: u16 = 1 << 8;
     pub(super) const TIMESTAMP: u16 = 1 << 6;
+    pub(super) const USER_ID: u16 = 1 << 4;
     pub(super) const ALWAYS: u16 = DELIVERY_MODE | PRIORITY | TIMESTAMP;
+    pub(super) const SOMETIMES: u16 = HEADERS | REPLY_TO | EXPIRATION | USER_ID;
 }
 
 /// The content header of a message that is published.
 pub(crate) fn put_properties(message: &Message) -> Vec<u8> {
     let has = |is: bool, flag: u16| if is { flag } else { 0 };
-    let headers = has(message.has_headers(), flag::HEADERS);
-    let flags = headers | has(message.expiration.is_some(), flag::EXPIRATION) | flag::ALWAYS;
+    let flags = flag::ALWAYS
+        | has(message.has_headers(), flag::HEADERS)
+        | has(message.asks, flag::REPLY_TO)
+        | has(message.expiration.is_some(), flag::EXPIRATION)
+        | has(message.user.is_some(), flag::USER_ID);
     let mut out = Arguments::new().short(60).short(0).longlong(message.octets as u64).short(flags);
     if message.has_headers() {
         out = out.longstr(message.headers().octets());
     }
     out = out.octet(1 + u8::from(message.persistent)).octet(message.priority);
+    if message.asks {
+        out = out.shortstr(REPLIES);
+    }
     if let Some(expiration) = message.expiration {
         out = out.shortstr(&expiration.to_string());
     }
-    out.longlong(message.id.into()).into_octets()
+    out = out.longlong(message.id.into());
+    if let Some(user) = message.user {
+        out = out.shortstr(user.name());
+    }
+    out.into_octets()
 }
 
 /// Size of the body, and the properties.
@@ -132,7 +156,7 @@ pub(crate) fn properties(payload: &[u8]) -> Option<(u64, Content)> {
     let mut reader = Reader(payload);
     let (class, _weight, size, flags) =
         (reader.short()?, reader.short()?, reader.longlong()?, reader.short()?);
-    if class != 60 || flags & !(flag::HEADERS | flag::EXPIRATION) != flag::ALWAYS {
+    if class != 60 || flags & !flag::SOMETIMES != flag::ALWAYS {
         return None;
     }
     let mut content = Content::default();
@@ -142,10 +166,16 @@ pub(crate) fn properties(payload: &[u8]) -> Option<(u64, Content)> {
     }
     content.persistent = reader.octet()? == 2;
     let _priority = reader.octet()?;
+    if flags & flag::REPLY_TO != 0 {
+        content.reply_to = Some(reader.text()?);
+    }
     if flags & flag::EXPIRATION != 0 {
-        content.expiration = Some(std::str::from_utf8(reader.shortstr()?).ok()?.parse().ok()?);
+        content.expiration = Some(reader.text()?.parse().ok()?);
     }
     content.stamp = reader.longlong()?;
+    if flags & flag::USER_ID != 0 {
+        content.user = Some(reader.text()?);
+    }
     reader.0.is_empty().then_some((size, content))
 }
 

@@ -50,6 +50,7 @@ pub mod ids {
     pub const BASIC_CANCEL: (u16, u16) = (60, 30);
     pub const BASIC_CANCEL_OK: (u16, u16) = (60, 31);
     pub const BASIC_PUBLISH: (u16, u16) = (60, 40);
+    pub const BASIC_RETURN: (u16, u16) = (60, 50);
     pub const BASIC_DELIVER: (u16, u16) = (60, 60);
     pub const BASIC_GET: (u16, u16) = (60, 70);
     pub const BASIC_GET_OK: (u16, u16) = (60, 71);
@@ -195,8 +196,8 @@ pub fn put_method(out: &mut Vec<u8>, channel: u16, (class, method): (u16, u16), 
 
 /// Appends a publish with its content.
 pub fn put_publish(out: &mut Vec<u8>, channel: u16, exchange: &str, key: &str, message: &Message) {
-    let arguments = Arguments::new().short(0).shortstr(exchange).shortstr(key).octet(0);
-    put_method(out, channel, ids::BASIC_PUBLISH, &arguments);
+    let arguments = Arguments::new().short(0).shortstr(exchange).shortstr(key);
+    put_method(out, channel, ids::BASIC_PUBLISH, &arguments.octet(message.mandatory.into()));
     put_frame(out, HEADER, channel, &put_properties(message));
     for part in message.body().chunks(PAYLOAD_MAX) {
         put_frame(out, BODY, channel, part);
@@ -242,6 +243,15 @@ pub enum Said {
         tag: u64,
         /// The flag.
         redelivered: bool,
+        /// The message.
+        content: Content,
+    },
+    /// basic.return.
+    Return {
+        /// The code and the text that say why.
+        why: (u16, String),
+        /// The exchange and the routing key that it was published with.
+        route: (String, String),
         /// The message.
         content: Content,
     },
@@ -305,7 +315,7 @@ impl Decoder {
             (METHOD, None) => {
                 let said = method(payload).ok_or_else(|| format!("a malformed method {payload:?}"))?;
                 let heard = Heard { channel, octets, said };
-                if matches!(heard.said, Said::Deliver { .. } | Said::GetOk { .. }) {
+                if matches!(heard.said, Said::Deliver { .. } | Said::GetOk { .. } | Said::Return { .. }) {
                     self.open = Some((heard, u64::MAX));
                     return Ok(None);
                 }
@@ -339,7 +349,9 @@ impl Decoder {
 impl Heard {
     fn content(&mut self) -> &mut Content {
         match &mut self.said {
-            Said::Deliver { content, .. } | Said::GetOk { content, .. } => content,
+            Said::Deliver { content, .. } | Said::GetOk { content, .. } | Said::Return { content, .. } => {
+                content
+            }
             _ => unreachable!("invariant: only these are kept open"),
         }
     }
@@ -357,6 +369,10 @@ fn method(payload: &[u8]) -> Option<Said> {
         ids::BASIC_GET_OK => {
             let (tag, bits) = (reader.longlong()?, reader.octet()?);
             Said::GetOk { tag, redelivered: bits & 1 != 0, content: Content::default() }
+        }
+        ids::BASIC_RETURN => {
+            let why = (reader.short()?, reader.text()?);
+            Said::Return { why, route: (reader.text()?, reader.text()?), content: Content::default() }
         }
         ids::BASIC_ACK => Said::Ack(reader.longlong()?, reader.octet()? & 1 != 0),
         ids::BASIC_NACK => Said::Nack(reader.longlong()?, reader.octet()? & 1 != 0),
@@ -390,6 +406,7 @@ impl std::fmt::Display for Said {
                 write!(f, "message {} got, tag {tag}, redelivered {redelivered}", content.stamp)?;
                 tell_death(f, content)
             }
+            Said::Return { content, .. } => write!(f, "message {} comes back", content.stamp),
             Said::Ack(tag, multiple) => write!(f, "confirm of {tag}, multiple {multiple}"),
             Said::Nack(tag, multiple) => write!(f, "refusal of {tag}, multiple {multiple}"),
             Said::Close(code, text) => write!(f, "close: {code} {text}"),

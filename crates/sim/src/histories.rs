@@ -147,7 +147,7 @@ fn play(history: &[Letter], end: Option<(u64, End)>, trace: Trace) -> Result<u64
 fn judge(world: &mut World, end: End) -> Ruling {
     world.end(end)?;
     world.restart()?;
-    world.drain(0, &mut || false)?;
+    world.drain(0, None, &mut || false)?;
     world.oracle.drained()
 }
 

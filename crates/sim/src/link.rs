@@ -193,22 +193,33 @@ impl Link {
         if self.arrived.len() % 2 == 1 {
             // In two parts, as by a driver that knows of more input than it has read.
             session.expect_input(true);
-            used += session.handle_input(now, &self.arrived[..self.arrived.len() / 2]);
+            used = session.handle_input(now, &self.arrived[..self.arrived.len() / 2]);
             session.expect_input(false);
+            // What it has encoded by now was said before the rest was carried out.
+            self.count_used(used, oracle)?;
+            self.look(oracle)?;
         }
+        let Some(session) = &mut self.session else { return Ok(true) };
+        let mut more = 0;
         if session.wants_input() && !session.is_finished() {
-            used += session.handle_input(now, &self.arrived[used..]);
+            more = session.handle_input(now, &self.arrived[used..]);
         } else {
             session.end_input(now);
         }
-        self.arrived.drain(..used);
+        self.arrived.drain(..used + more);
         self.offer = !self.arrived.is_empty() && !session.wants_input();
-        self.used += used as u64;
+        self.count_used(more, oracle)?;
+        self.tap(limit, oracle)?;
+        Ok(true)
+    }
+
+    /// The session has used so many octets, and carried out the operations that end there.
+    fn count_used(&mut self, octets: usize, oracle: &mut Oracle) -> Ruling {
+        self.used += octets as u64;
         while let Some((_, op)) = self.ops.pop_front_if(|(end, _)| *end <= self.used) {
             oracle.carried_out(self.id, &op)?;
         }
-        self.tap(limit, oracle)?;
-        Ok(true)
+        Ok(())
     }
 
     /// Lets the session encode, and looks at what it says.

@@ -1,6 +1,7 @@
 //! Bodies that can be recognised. Invariant: a body is a function of its message's number and length, so that torn, mixed or
 //! invented content differs from it.
 
+use crate::content::Content;
 use crate::frames::Table;
 use crate::rng::Rng;
 use crate::topology::{Name, queue_name};
@@ -29,6 +30,31 @@ pub struct Message {
     pub bcc: Option<Name>,
     /// The header `x-recent-history-no-store` is true.
     pub no_store: bool,
+    /// It comes back where no queue gets it.
+    pub mandatory: bool,
+    /// `user-id`.
+    pub user: Option<User>,
+    /// It is a request: its `reply-to` is the pseudo-queue of replies.
+    pub asks: bool,
+}
+
+/// Who is said to have published a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// The one who does.
+    Own,
+    /// Somebody else.
+    Other,
+}
+
+impl User {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            User::Own => "guest",
+            User::Other => "other",
+        }
+    }
 }
 
 impl Message {
@@ -41,6 +67,23 @@ impl Message {
         }
         body.truncate(self.octets);
         body
+    }
+
+    /// Whether this is it, as somebody gets it who is not told of deaths or returns. What headers follow its own, and the name that replies
+    /// go to, are for others to judge.
+    pub fn is_in(&self, content: &Content) -> bool {
+        content.body == self.body()
+            && content.persistent == self.persistent
+            && content.expiration == self.expiration.filter(|_| content.death.is_none())
+            && content.user.as_deref() == self.user.map(User::name)
+            && content.reply_to.is_some() == self.asks
+            && content.headers.starts_with(self.headers_delivered().octets())
+    }
+
+    /// Whether this is it, as nobody has changed it on its way.
+    pub fn is_whole_in(&self, content: &Content) -> bool {
+        let is_plain = content.death.is_none() && content.returns.is_none();
+        is_plain && self.is_in(content) && content.headers == self.headers_delivered().octets()
     }
 
     /// Whether it is published with headers.

@@ -14,6 +14,8 @@ use warrenmq_testkit::disk::{Crash, SimDisk};
 
 /// Unix time at the start of a run, milliseconds.
 const EPOCH_MS: u64 = 1_700_000_000_000;
+/// What the first start is told to make names from.
+const FIRST_SEED: u8 = 7;
 
 /// How a broker ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct Node {
     definitions: MemoryDefinitions,
     limits: Limits,
     failed: Arc<AtomicBool>,
+    /// Each start is told another one, so that no name is made up twice.
+    seed: u8,
     /// Milliseconds since the start of the run.
     now: u64,
 }
@@ -49,8 +53,8 @@ impl Node {
     pub fn start(limits: Limits) -> Result<Node, String> {
         let (definitions, disk) = (MemoryDefinitions::new(), SimDisk::new());
         let failed = Arc::new(AtomicBool::new(false));
-        let broker = open(&definitions, &disk, &limits, &failed, 0)?;
-        Ok(Node { broker, disk, definitions, limits, failed, now: 0 })
+        let broker = open(&definitions, &disk, &limits, &failed, (FIRST_SEED, 0))?;
+        Ok(Node { broker, disk, definitions, limits, failed, seed: FIRST_SEED, now: 0 })
     }
 
     /// Milliseconds since the start of the run: the broker's time.
@@ -145,7 +149,9 @@ impl Node {
     /// What the broker says; then it may be tried again, on what is left of the disk.
     pub fn restart(&mut self) -> Result<(), String> {
         self.failed = Arc::new(AtomicBool::new(false));
-        self.broker = open(&self.definitions, &self.disk, &self.limits, &self.failed, self.now)?;
+        self.seed = self.seed.wrapping_add(1);
+        let begin = (self.seed, self.now);
+        self.broker = open(&self.definitions, &self.disk, &self.limits, &self.failed, begin)?;
         Ok(())
     }
 }
@@ -155,16 +161,16 @@ fn open(
     disk: &SimDisk,
     limits: &Limits,
     failed: &Arc<AtomicBool>,
-    now: u64,
+    (seed, now): (u8, u64),
 ) -> Result<Arc<Broker>, String> {
     let failed = Arc::clone(failed);
     let on_failure = Arc::new(move |_| failed.store(true, Ordering::Relaxed));
     let store = Box::new(definitions.clone());
-    Broker::open(options(limits, now), store, Arc::new(disk.clone()), Commits::Stepped, on_failure)
+    Broker::open(options(limits, seed, now), store, Arc::new(disk.clone()), Commits::Stepped, on_failure)
         .map_err(|error| error.to_string())
 }
 
-fn options(limits: &Limits, now: u64) -> Options {
+fn options(limits: &Limits, seed: u8, now: u64) -> Options {
     Options {
         limits: limits.clone(),
         loopback_users: vec!["guest".to_owned()],
@@ -174,7 +180,7 @@ fn options(limits: &Limits, now: u64) -> Options {
         cluster_name: "sim".to_owned(),
         product: "RabbitMQ".to_owned(),
         version: "3.13.7".to_owned(),
-        seed: [7; 32],
+        seed: [seed; 32],
         epoch_ms: EPOCH_MS,
         now,
         durability: Durability::Fsync,

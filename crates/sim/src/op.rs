@@ -1,6 +1,7 @@
 //! What a client asks for. Invariant: the oracle learns of an operation when the broker has used the last of its octets, and
 //! then it has been carried out.
 
+use crate::content::REPLIES;
 use crate::frames::{Arguments, Table, ids, put_method, put_publish};
 use crate::message::Message;
 use crate::policy::DIRECT;
@@ -54,8 +55,10 @@ pub enum Ask {
     Purge(Name),
     /// queue.delete.
     Delete(Name),
-    /// basic.qos for consumers to come.
+    /// basic.qos for consumers to come. It ends what they share.
     Prefetch(u16),
+    /// basic.qos with `global`: all consumers of the channel share this.
+    Share(u16),
     /// basic.consume with this number as the consumer's tag.
     Consume {
         /// The queue.
@@ -69,6 +72,8 @@ pub enum Ask {
         /// `x-priority`, left out when it is 0.
         priority: i64,
     },
+    /// basic.consume of the pseudo-queue of replies, with this number as the consumer's tag.
+    ConsumeReplies(u32),
     /// basic.cancel.
     Cancel(u32),
     /// basic.get.
@@ -106,6 +111,22 @@ pub enum To {
     Remembering,
     /// The direct exchange, to one queue or to its alternate.
     Direct(Name),
+    /// The default exchange, to the so-manieth consumer of replies.
+    Reply(usize),
+}
+
+impl To {
+    /// Exchange and routing key, where replies go to these names.
+    pub fn route(self, addresses: &[String]) -> (String, String) {
+        match self {
+            To::Queue(name) => (String::new(), queue_name(name)),
+            To::Exchange(exchange) => (exchange_name(exchange), String::new()),
+            To::Delaying(name) => (Special::Delaying.name().to_owned(), queue_name(name)),
+            To::Remembering => (Special::Remembering.name().to_owned(), String::new()),
+            To::Direct(name) => (Special::Direct.name().to_owned(), queue_name(name)),
+            To::Reply(requester) => (String::new(), addresses.get(requester).cloned().unwrap_or_default()),
+        }
+    }
 }
 
 /// Exchanges of which there is one.
@@ -140,8 +161,8 @@ impl Op {
         !matches!(self.ask, Ask::Publish(..) | Ask::Settle { .. } | Ask::CloseOk)
     }
 
-    /// Appends its frames.
-    pub fn write(&self, topology: &Topology, out: &mut Vec<u8>) {
+    /// Appends its frames. Replies go to these addresses.
+    pub fn write(&self, topology: &Topology, addresses: &[String], out: &mut Vec<u8>) {
         let none = Arguments::new;
         let (id, arguments) = match &self.ask {
             Ask::CloseConnection => (ids::CONNECTION_CLOSE, none().short(200).shortstr("").short(0).short(0)),
@@ -181,17 +202,11 @@ impl Op {
             Ask::Purge(name) => (ids::QUEUE_PURGE, none().short(0).shortstr(&queue_name(*name)).octet(0)),
             Ask::Delete(name) => (ids::QUEUE_DELETE, none().short(0).shortstr(&queue_name(*name)).octet(0)),
             Ask::Prefetch(count) => (ids::BASIC_QOS, none().long(0).short(*count).octet(0)),
+            Ask::Share(count) => (ids::BASIC_QOS, none().long(0).short(*count).octet(1)),
             Ask::Consume { name, consumer, no_ack, timeout, priority } => {
-                let names = none().short(0).shortstr(&queue_name(*name)).shortstr(&consumer.to_string());
-                let mut arguments = Table::default();
-                if let Some(timeout) = timeout {
-                    arguments = arguments.number("x-consumer-timeout", *timeout);
-                }
-                if *priority != 0 {
-                    arguments = arguments.number("x-priority", priority.cast_unsigned());
-                }
-                (ids::BASIC_CONSUME, names.octet(u8::from(*no_ack) << 1).longstr(arguments.octets()))
+                consume(&queue_name(*name), *consumer, *no_ack, &consumer_arguments(*timeout, *priority))
             }
+            Ask::ConsumeReplies(consumer) => consume(REPLIES, *consumer, true, &Table::default()),
             Ask::Cancel(consumer) => (ids::BASIC_CANCEL, none().shortstr(&consumer.to_string()).octet(0)),
             Ask::Get { name, no_ack } => {
                 (ids::BASIC_GET, none().short(0).shortstr(&queue_name(*name)).octet(u8::from(*no_ack)))
@@ -199,13 +214,7 @@ impl Op {
             Ask::Recover => (ids::BASIC_RECOVER, none().octet(1)),
             Ask::Settle { tag, multiple, verdict } => settle(*tag, *multiple, *verdict),
             Ask::Publish(message, to) => {
-                let (exchange, key) = match to {
-                    To::Queue(name) => (String::new(), queue_name(*name)),
-                    To::Exchange(exchange) => (exchange_name(*exchange), String::new()),
-                    To::Delaying(name) => (Special::Delaying.name().to_owned(), queue_name(*name)),
-                    To::Remembering => (Special::Remembering.name().to_owned(), String::new()),
-                    To::Direct(name) => (Special::Direct.name().to_owned(), queue_name(*name)),
-                };
+                let (exchange, key) = to.route(addresses);
                 put_publish(out, self.channel, &exchange, &key, message);
                 return;
             }
@@ -245,6 +254,22 @@ impl Special {
             },
         }
     }
+}
+
+fn consume(queue: &str, consumer: u32, no_ack: bool, arguments: &Table) -> ((u16, u16), Arguments) {
+    let names = Arguments::new().short(0).shortstr(queue).shortstr(&consumer.to_string());
+    (ids::BASIC_CONSUME, names.octet(u8::from(no_ack) << 1).longstr(arguments.octets()))
+}
+
+fn consumer_arguments(timeout: Option<u64>, priority: i64) -> Table {
+    let mut arguments = Table::default();
+    if let Some(timeout) = timeout {
+        arguments = arguments.number("x-consumer-timeout", timeout);
+    }
+    if priority != 0 {
+        arguments = arguments.number("x-priority", priority.cast_unsigned());
+    }
+    arguments
 }
 
 fn settle(tag: u64, multiple: bool, verdict: Verdict) -> ((u16, u16), Arguments) {

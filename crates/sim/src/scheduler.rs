@@ -1,7 +1,7 @@
 //! What happens next, chosen from the seed.
 //!
-//! Invariant: clients only ask for what is allowed, so an error that the broker reports is a finding; the one exception is a
-//! queue that another client has deleted.
+//! Invariant: clients only ask for what is allowed, so an error that the broker reports is a finding; the exceptions are a queue that
+//! another client has deleted, and messages that the broker has to refuse.
 
 use warrenmq_broker::Worker;
 use warrenmq_testkit::disk::Operation;
@@ -9,7 +9,7 @@ use warrenmq_testkit::disk::Operation;
 use crate::bounds;
 use crate::client::{Client, Mode};
 use crate::draft;
-use crate::message::Message;
+use crate::message::{Message, User};
 use crate::node::End;
 use crate::op::{Ask, Number, Special, To, Verdict};
 use crate::oracle::Ruling;
@@ -281,6 +281,11 @@ impl Scheduler {
         let Some(channel) = self.rng.pick(&channels).copied().filter(|_| free) else {
             return self.network(client);
         };
+        if self.world.topology.is_late && self.latest.chance(1, 10) {
+            self.converse(client, channel);
+            while self.world.clients[client].has_todo() && self.world.send(client) {}
+            return Ok(());
+        }
         match self.rng.below(100) {
             0..41 => self.publish(client, channel),
             41 => self.bind(client, channel),
@@ -340,12 +345,59 @@ impl Scheduler {
             };
             let draft = Message { octets: octets as usize, priority: self.rng.below(5) as u8, ..draft };
             let draft = self.with_headers(draft, to);
-            let message = self.world.new_message(draft);
-            self.world.plan(client, channel, Ask::Publish(message, to));
+            self.publish_one(client, channel, draft, to);
+        }
+    }
+
+    /// In some runs messages say who has published them, ask for replies, or have to come back where nobody gets them.
+    fn publish_one(&mut self, client: usize, channel: Number, mut draft: Message, to: To) {
+        if self.world.topology.is_late {
+            let (latest, may_refuse) = (&mut self.latest, !self.is_heavy);
+            draft.user = match latest.below(300) {
+                0 if may_refuse => Some(User::Other),
+                0..40 => Some(User::Own),
+                _ => None,
+            };
+            draft.asks = match self.world.clients[client].channels[&channel].gets_replies {
+                Some(_) => latest.chance(1, 2),
+                // A close that stands behind a large message is not heard in time.
+                None => may_refuse && latest.chance(1, 600),
+            };
+            draft.mandatory = latest.chance(1, 3);
+        }
+        let message = self.world.new_message(draft);
+        self.world.plan(client, channel, Ask::Publish(message, to));
+    }
+
+    /// A client begins to get replies, or replies to what somebody has asked.
+    fn converse(&mut self, client: usize, channel: Number) {
+        let view = &self.world.clients[client].channels[&channel];
+        let may_begin = view.gets_replies.is_none() && view.consumers.len() < CONSUMERS_MAX;
+        let (here, gone) = self.world.oracle.requesters();
+        let requester =
+            if self.latest.chance(5, 6) { self.latest.pick(&here) } else { self.latest.pick(&gone) };
+        match requester.copied() {
+            Some(requester) if !may_begin || self.latest.chance(3, 4) => {
+                for _ in 0..=self.latest.below(4) {
+                    let longest = [0, 60, 600, 9000][self.latest.below(4)];
+                    let octets = self.latest.between(0, longest) as usize;
+                    let draft =
+                        Message { octets, persistent: self.latest.chance(1, 2), ..Message::default() };
+                    self.publish_one(client, channel, draft, To::Reply(requester));
+                }
+            }
+            _ if may_begin => {
+                let consumer = self.world.new_consumer();
+                self.world.plan(client, channel, Ask::ConsumeReplies(consumer));
+            }
+            _ => {}
         }
     }
 
     fn destination(&mut self) -> To {
+        if self.world.topology.is_late && self.latest.chance(1, 10) {
+            return To::Direct(1 + self.latest.below(self.world.topology.addressed() - 1));
+        }
         if let Some(focus) = self.focus.filter(|_| self.more.chance(1, 2)) {
             return To::Queue(focus);
         }
@@ -376,9 +428,8 @@ impl Scheduler {
         let longest = [5, 50, 1000, 200_000, 20_000_000, 2_000_000_000][self.rng.below(6)];
         for _ in 0..=self.rng.below(6) {
             let (octets, delay) = (self.rng.between(0, 300) as usize, self.rng.between(1, longest));
-            let message =
-                self.world.new_message(Message { octets, delay, persistent: true, ..Message::default() });
-            self.world.plan(client, channel, Ask::Publish(message, To::Delaying(name)));
+            let draft = Message { octets, delay, persistent: true, ..Message::default() };
+            self.publish_one(client, channel, draft, To::Delaying(name));
         }
     }
 
@@ -445,10 +496,30 @@ impl Scheduler {
             // When a quorum queue lets another one take over depends on what is on its way.
             let is_equal = (kind.quorum && kind.single_active) || self.more.chance(1, 2);
             let priority = if is_equal { 0 } else { [-3, 1, 7][self.more.below(3)] };
-            self.world.plan(client, channel, Ask::Prefetch(prefetch));
-            let ask = Ask::Consume { name, consumer, no_ack, timeout, priority };
-            self.world.plan(client, channel, ask);
+            if self.set_prefetch(client, channel, kind, prefetch) {
+                let ask = Ask::Consume { name, consumer, no_ack, timeout, priority };
+                self.world.plan(client, channel, ask);
+            }
         }
+    }
+
+    /// Before a queue is consumed: the prefetch of its consumer. In some runs the consumers of some channels share one, too, as long as
+    /// nobody says another one. `false`: this queue does not know that.
+    fn set_prefetch(&mut self, client: usize, channel: Number, kind: Kind, prefetch: u16) -> bool {
+        let view = &self.world.clients[client].channels[&channel];
+        let is_first = view.consumers.keys().all(|consumer| view.gets_replies == Some(*consumer));
+        if view.shares && kind.quorum {
+            return false;
+        }
+        if !view.shares || self.latest.chance(1, 8) {
+            self.world.plan(client, channel, Ask::Prefetch(prefetch));
+        }
+        let may_begin = self.world.topology.is_late && is_first && !kind.quorum;
+        if may_begin && self.latest.chance(1, 3) {
+            let shared = [1, 2, 3, 5][self.latest.below(4)];
+            self.world.plan(client, channel, Ask::Share(shared));
+        }
+        true
     }
 
     fn cancel(&mut self, client: usize, channel: Number) {
@@ -507,8 +578,10 @@ impl Scheduler {
     /// Reads every queue until nothing comes.
     fn drain(&mut self) -> Ruling {
         let prefetch = [0, 1, 7][self.rng.below(3)];
-        let Scheduler { world, rng, .. } = self;
-        world.drain(prefetch, &mut || rng.chance(1, 5))
+        let Scheduler { world, rng, latest, .. } = self;
+        let shares = world.topology.is_late && latest.chance(1, 3);
+        let shared = shares.then(|| [1, 3, 20][latest.below(3)]);
+        world.drain(prefetch, shared, &mut || rng.chance(1, 5))
     }
 
     /// All queues are empty.

@@ -5,7 +5,7 @@
 use warrenmq_broker::policy::PolicyKind;
 use warrenmq_broker::{Limits, Worker};
 
-use crate::client::Client;
+use crate::client::{Client, View};
 use crate::link::Link;
 use crate::message::Message;
 use crate::node::{End, Node};
@@ -37,6 +37,8 @@ const WAITS_MAX: u64 = 2000;
 const KEPT_TURNS: usize = 300;
 /// The last of these turns are for what is kept for certain.
 const CERTAIN_TURNS: usize = 260;
+/// Who reads quorum queues beside others that share a prefetch does it on this channel.
+const APART: Number = 2;
 /// Octets that are encoded at a time when nothing is to be cut up.
 pub const ALL: usize = 1024;
 
@@ -148,14 +150,8 @@ impl World {
 
     /// The client sends one operation that was planned.
     pub fn send(&mut self, client: usize) -> bool {
-        let topology = &self.topology;
         let known = &mut self.clients[client];
-        let Some(op) = known.send(topology) else { return false };
-        if let (Ask::Consume { consumer, no_ack, .. }, Some(view)) =
-            (&op.ask, known.channels.get_mut(&op.channel))
-        {
-            view.consumers.insert(*consumer, *no_ack);
-        }
+        let Some(op) = known.send(&self.topology, self.oracle.addresses()) else { return false };
         let id = known.link.id();
         self.trace.add(|| format!("client {id} on {}: {:?}", op.channel, op.ask));
         true
@@ -371,35 +367,42 @@ impl World {
         Ok(())
     }
 
-    /// Reads every queue until nothing comes. Nobody else is connected.
+    /// Reads every queue until nothing comes. Nobody else is connected. All consumers may share a prefetch, but those of quorum queues,
+    /// which do not know that.
     ///
     /// # Errors
     /// What the oracle says.
-    pub fn drain(&mut self, prefetch: u16, no_ack: &mut dyn FnMut() -> bool) -> Ruling {
+    pub fn drain(&mut self, prefetch: u16, shared: Option<u16>, no_ack: &mut dyn FnMut() -> bool) -> Ruling {
         self.wait_for_delayed()?;
         self.oracle.all_is_back();
         self.trace.add(|| "all queues are read".to_owned());
         let client = self.connect();
         self.plan(client, 1, Ask::Prefetch(prefetch));
+        if let Some(shared) = shared {
+            self.plan(client, 1, Ask::Share(shared));
+            self.plan(client, APART, Ask::OpenChannel);
+            self.plan(client, APART, Ask::Prefetch(prefetch));
+        }
         for name in self.oracle.existing() {
             self.plan(client, 1, Ask::Count(name));
         }
         for name in self.oracle.existing() {
             let consumer = self.new_consumer();
-            self.plan(
-                client,
-                1,
-                Ask::Consume { name, consumer, no_ack: no_ack(), timeout: None, priority: 0 },
-            );
+            let is_apart = shared.is_some() && self.topology.queues[name].quorum;
+            let ask = Ask::Consume { name, consumer, no_ack: no_ack(), timeout: None, priority: 0 };
+            self.plan(client, if is_apart { APART } else { 1 }, ask);
         }
         let mut turns = KEPT_TURNS;
         loop {
             // Without time: nobody is late.
             self.rest()?;
-            let Some(view) = self.clients[client].channels.get(&1) else {
+            let channels = &self.clients[client].channels;
+            if channels.len() != 1 + usize::from(shared.is_some()) {
                 return Err("a reader has lost its channel".to_owned());
-            };
-            let Some(tag) = view.unsettled.last().copied() else {
+            }
+            let last = |(number, view): (&Number, &View)| Some((*number, *view.unsettled.last()?));
+            let held: Vec<(Number, u64)> = channels.iter().filter_map(last).collect();
+            if held.is_empty() {
                 // Now there is room for what was refused. What may be kept comes soon, or is not there.
                 let may_come = turns > CERTAIN_TURNS && self.topology.small_grave().is_some();
                 if turns == 0 || !(may_come || self.oracle.awaits_burial()) {
@@ -407,9 +410,10 @@ impl World {
                 }
                 turns -= 1;
                 self.advance(KEPT_MS);
-                continue;
-            };
-            self.plan(client, 1, Ask::Settle { tag, multiple: true, verdict: Verdict::Ack });
+            }
+            for (number, tag) in held {
+                self.plan(client, number, Ask::Settle { tag, multiple: true, verdict: Verdict::Ack });
+            }
         }
         self.oracle.rests()?;
         self.cut(client)

@@ -73,6 +73,6 @@ fn a_get_that_waits_for_the_disk_takes_nothing_when_its_channel_is_closed() {
     world.rest().expect("the channel is closed, and its deliveries are back");
     assert!(!world.clients[0].waits_for_get());
     count(&mut world);
-    world.drain(0, &mut || false).expect("all messages are there");
+    world.drain(0, None, &mut || false).expect("all messages are there");
     world.oracle.drained().expect("all messages are there");
 }

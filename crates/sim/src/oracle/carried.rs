@@ -1,8 +1,8 @@
 //! Operations that the broker has carried out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::channel::{Asked, Channel, Consumer, Hold, Mode, Transaction, Unconfirmed};
+use super::channel::{Asked, Channel, Consumer, Hold, Mode, Publication, Transaction, Unconfirmed};
 use super::copy::{CopyId, Fate, Group, Place, Queue, QueueId};
 use super::{Oracle, Ruling};
 use crate::content::Reason;
@@ -65,7 +65,12 @@ impl Oracle {
         match *ask {
             Ask::Confirm => self.channel(at)?.mode = Mode::Confirm { published: 0, waiting: VecDeque::new() },
             Ask::Tx => self.channel(at)?.mode = Mode::Tx(Transaction::default()),
-            Ask::Prefetch(count) => self.channel(at)?.prefetch = count,
+            Ask::Prefetch(count) => {
+                let channel = self.channel(at)?;
+                (channel.prefetch, channel.shared) = (count, None);
+            }
+            Ask::Share(count) => self.channel(at)?.shared = Some(count),
+            Ask::ConsumeReplies(consumer) => self.replies.begin(at, consumer),
             Ask::Declare(name) => self.declare(name),
             Ask::Bind(exchange, name) => {
                 if self.names[name].is_none() {
@@ -79,27 +84,24 @@ impl Oracle {
             Ask::Cancel(consumer) => self.cancel(consumer),
             Ask::Consume { name, consumer, no_ack, timeout, priority } => {
                 let Some(queue) = self.names[name] else { return Ok(Asked::Missing) };
-                let prefetch = self.channel(at)?.prefetch;
-                let ((link, channel), since, seat) = (at, self.moment(), self.seats);
-                let (last, room) = Default::default();
-                let known = Consumer {
-                    link,
-                    channel,
-                    queue,
-                    no_ack,
-                    prefetch,
-                    timeout,
-                    priority,
-                    seat,
-                    since,
-                    last,
-                    room,
-                };
-                self.consumers.insert(consumer, known);
-                self.seats += 1;
-                self.queues[queue].active.get_or_insert(consumer);
-                self.queues[queue].was_read = true;
-                self.queues[queue].used = self.now;
+                let (prefetch, (link, channel)) = (self.channel(at)?.prefetch, at);
+                let (since, seat, last, room) = (self.moment(), self.seats, BTreeMap::new(), None);
+                self.consume(
+                    consumer,
+                    Consumer {
+                        link,
+                        channel,
+                        queue,
+                        no_ack,
+                        prefetch,
+                        timeout,
+                        priority,
+                        seat,
+                        since,
+                        last,
+                        room,
+                    },
+                );
             }
             Ask::Get { name, no_ack } => {
                 let Some(queue) = self.names[name] else { return Ok(Asked::Missing) };
@@ -130,6 +132,14 @@ impl Oracle {
             _ => {}
         }
         Ok(Asked::Anything)
+    }
+
+    fn consume(&mut self, consumer: u32, known: Consumer) {
+        let queue = &mut self.queues[known.queue];
+        queue.active.get_or_insert(consumer);
+        (queue.was_read, queue.used) = (true, self.now);
+        self.seats += 1;
+        self.consumers.insert(consumer, known);
     }
 
     fn bind(&mut self, special: Special, name: Name) -> Asked {
@@ -181,6 +191,11 @@ impl Oracle {
     }
 
     fn publish(&mut self, at: (LinkId, Number), message: &Message, to: To) -> Ruling {
+        if let Some(why) = self.refusal(at, message) {
+            self.refuse(at, why);
+            return Ok(());
+        }
+        self.replies.asks(at, message);
         if to == To::Remembering {
             // That happens at once, also in a transaction.
             self.remember(message);
@@ -190,16 +205,22 @@ impl Oracle {
             self.dues[message.id as usize] = self.now + message.delay;
         }
         let names = targets.iter().map(|queue| self.queues[*queue].name).collect();
+        let publication = Publication { message: message.id, to, names, requester: self.replies.asker(to) };
         if let Mode::Tx(transaction) = &mut self.channel(at)?.mode {
-            transaction.publishes.push((message.id, names));
+            transaction.publishes.push(publication);
             return Ok(());
         }
-        let call = self.call;
-        let journalled = self.is_journalled(message, &targets);
-        let copies: Vec<CopyId> = targets.into_iter().map(|queue| self.enter(message.id, queue)).collect();
-        if let Mode::Confirm { published, waiting } = &mut self.channel(at)?.mode {
-            *published += 1;
-            waiting.push_back(Unconfirmed { number: *published, call, copies, journalled });
+        let number = match &mut self.channel(at)?.mode {
+            Mode::Confirm { published, .. } => {
+                *published += 1;
+                *published
+            }
+            _ => 0,
+        };
+        let (call, journalled) = (self.call, self.is_journalled(message, &targets));
+        let copies = self.arrive(at, publication, number);
+        if let Mode::Confirm { waiting, .. } = &mut self.channel(at)?.mode {
+            waiting.push_back(Unconfirmed { number, call, copies, journalled });
         }
         Ok(())
     }
@@ -250,12 +271,8 @@ impl Oracle {
         let Transaction { publishes, settles } = std::mem::take(transaction);
         let mut group =
             Group { call: self.call, publishes: Vec::new(), settles: Vec::new(), fate: Fate::Open };
-        for (message, names) in publishes {
-            // A queue may have gone since then, or gone and come again.
-            let queues: Vec<QueueId> = names.into_iter().filter_map(|name| self.names[name]).collect();
-            for queue in queues {
-                group.publishes.push(self.enter(message, queue));
-            }
+        for publication in publishes {
+            group.publishes.extend(self.arrive(at, publication, 0));
         }
         for (_, hold, verdict) in settles {
             self.settled(hold, verdict);
@@ -291,6 +308,7 @@ impl Oracle {
 
     /// A channel ends: its consumers leave, what it holds comes back.
     pub(super) fn leave_channel(&mut self, at: (LinkId, Number)) {
+        self.replies.leave_channel(at, self.call);
         let mine: Vec<u32> =
             self.consumers.iter().filter(|(_, c)| (c.link, c.channel) == at).map(|(tag, _)| *tag).collect();
         for consumer in mine {
@@ -334,6 +352,7 @@ impl Oracle {
     }
 
     fn cancel(&mut self, consumer: u32) {
+        self.replies.cancel(consumer, self.call);
         let known = self.consumers.get(&consumer).cloned();
         self.cancelled.extend(known.map(|known| (consumer, known)));
         self.leave_queue(consumer);

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::copy::{CopyId, Moment, QueueId};
 use crate::link::LinkId;
-use crate::op::{Number, Verdict};
+use crate::message::MessageId;
+use crate::op::{Number, To, Verdict};
 use crate::topology::Name;
 
 /// An open channel.
@@ -12,6 +13,8 @@ use crate::topology::Name;
 pub(super) struct Channel {
     pub(super) mode: Mode,
     pub(super) prefetch: u16,
+    /// What all consumers share.
+    pub(super) shared: Option<u16>,
     /// Deliveries that are not settled, by tag.
     pub(super) holds: BTreeMap<u64, Hold>,
     pub(super) last_tag: u64,
@@ -46,9 +49,19 @@ pub(super) struct Unconfirmed {
 /// What waits for a commit.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Transaction {
-    /// Messages, and the names of the queues that they were routed to when they were published.
-    pub(super) publishes: Vec<(u32, Vec<Name>)>,
+    pub(super) publishes: Vec<Publication>,
     pub(super) settles: Vec<(u64, Hold, Verdict)>,
+}
+
+/// A message that is published, and where that leads.
+#[derive(Clone, Debug)]
+pub(super) struct Publication {
+    pub(super) message: MessageId,
+    pub(super) to: To,
+    /// The names of the queues that it was routed to.
+    pub(super) names: Vec<Name>,
+    /// It is a reply to this requester, who was there.
+    pub(super) requester: Option<usize>,
 }
 
 /// A delivery that is not settled.
@@ -99,6 +112,15 @@ pub(super) struct Consumer {
 }
 
 impl Channel {
+    /// Deliveries that are out, for the broker: what a transaction has settled is until its commit.
+    pub(super) fn out(&self) -> impl Iterator<Item = &Hold> {
+        let settled: &[_] = match &self.mode {
+            Mode::Tx(transaction) => &transaction.settles,
+            _ => &[],
+        };
+        self.holds.values().chain(settled.iter().map(|(_, hold, _)| hold))
+    }
+
     pub(super) fn gets_from(&self, from: QueueId) -> bool {
         matches!(self.asked, Some(Asked::Get { queue, .. }) if queue == from)
     }

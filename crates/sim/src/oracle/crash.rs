@@ -12,6 +12,8 @@ impl Oracle {
     /// None; for callers that rule.
     pub fn lost(&mut self, link: LinkId) -> Ruling {
         self.leave(link);
+        self.closes.retain(|(of, _), _| *of != link);
+        self.unrouted.retain(|(of, _), _| *of != link);
         Ok(())
     }
 
@@ -78,6 +80,9 @@ impl Oracle {
         copy.may_be_gone |= copy.may_be_dead && !outlives;
         copy.returns.survive(self.durable, copy.place == Place::Ready);
         copy.loose = copy.due > 0 || copy.returns.may_wait(self.now);
+        let was_taken_out = copy.purged || matches!(copy.place, Place::Gone { .. });
+        // It does not have to be there, even if the commit has happened that has published it.
+        copy.published_in.take_if(|_| was_taken_out);
         (copy.entry, copy.purged) = (Entry::Taken, false);
         if (self.queues[copy.queue].deleted && !copy.may_be_dead) || !copy.persistent {
             copy.place = Place::Absent;

@@ -20,6 +20,9 @@ impl Oracle {
                 return Err(format!("channel {at:?} has no confirm of {first:?}"));
             }
         }
+        self.all_are_back()?;
+        self.all_are_closed()?;
+        self.replies.have_come()?;
         self.none_is_late()
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: whether a queue was full is known from below and from above; only between the two the broker's word decides.
 
-use super::channel::{Mode, Unconfirmed};
+use super::channel::{Mode, Publication, Unconfirmed};
 use super::copy::{CopyId, Entry, Place, QueueId, Shown};
 use super::{Oracle, Ruling};
 use crate::content::Reason;
@@ -23,6 +23,7 @@ impl Oracle {
                 let alternate = self.topology.alternate.or_else(|| self.policies.alternate());
                 alternate.map(|exchange| self.exchanges[exchange].clone()).unwrap_or_default()
             }
+            To::Reply(_) => Vec::new(),
         };
         names.sort_unstable();
         names.dedup();
@@ -36,6 +37,23 @@ impl Oracle {
         while self.history.len() as u64 > length {
             self.history.pop_front();
         }
+    }
+
+    /// A message comes to where it was routed to, of which a part may have gone since then, or gone and come again. The channel has
+    /// published so many before, if it counts them.
+    pub(super) fn arrive(
+        &mut self,
+        at: (LinkId, Number),
+        publication: Publication,
+        number: u64,
+    ) -> Vec<CopyId> {
+        let Publication { message, to, names, requester } = publication;
+        let queues: Vec<QueueId> = names.into_iter().filter_map(|name| self.names[name]).collect();
+        let is_reply = requester.is_some_and(|requester| self.replies.owe(requester, message));
+        if queues.is_empty() && !is_reply {
+            self.comes_back(at, message, to, number);
+        }
+        queues.into_iter().map(|queue| self.enter(message, queue)).collect()
     }
 
     /// A message comes to a queue.
@@ -130,6 +148,7 @@ impl Oracle {
         multiple: bool,
         taken: bool,
     ) -> Ruling {
+        self.check_back(at, tag)?;
         let waiting = match self.channels.get_mut(&at).map(|channel| &mut channel.mode) {
             Some(Mode::Confirm { waiting, .. }) => Some(waiting),
             Some(_) => None,

@@ -31,8 +31,13 @@ impl Oracle {
                 self.delivered(at, *consumer, *tag, content, *redelivered)
             }
             Said::GetOk { tag, redelivered, content } => self.got(at, *tag, content, *redelivered),
+            Said::Return { why, route, content } => self.came_back(at, why, route, content),
             Said::Ack(tag, multiple) => self.confirmed(at, *tag, *multiple, true),
             Said::Nack(tag, multiple) => self.confirmed(at, *tag, *multiple, false),
+            Said::Close(_, text) if self.closes.get(&at) == Some(text) => {
+                self.closes.remove(&at);
+                self.check_back(at, u64::MAX)
+            }
             Said::Close(NOT_FOUND, _) if self.asked(at) == Some(Asked::Missing) => {
                 self.shut(at);
                 Ok(())
@@ -58,6 +63,9 @@ impl Oracle {
         content: &Content,
         redelivered: bool,
     ) -> Ruling {
+        if let Some(requester) = self.replies.of_consumer(consumer) {
+            return self.reply_came(at, requester, tag, content, redelivered);
+        }
         let is_large = content.body.len() >= LARGE_OCTETS;
         let cancelled = self.cancelled.get(&consumer).filter(|_| is_large);
         let known = self.consumers.get(&consumer).or(cancelled);
@@ -79,11 +87,21 @@ impl Oracle {
         }
         let left = self.has_left(copy, since);
         self.hand_over(at, Hold { copy, consumer: Some(consumer), left, timeout }, tag, no_ack)?;
-        let held = self.channel(at)?.holds.values().filter(|hold| hold.consumer == Some(consumer)).count();
-        if prefetch > 0 && !no_ack && held > usize::from(prefetch) {
+        if no_ack {
+            return Ok(());
+        }
+        let channel = self.channel(at)?;
+        let held = channel.holds.values().filter(|hold| hold.consumer == Some(consumer)).count();
+        if prefetch > 0 && held > usize::from(prefetch) {
             return Err(format!("consumer {consumer} has {held} messages with a prefetch of {prefetch}"));
         }
-        Ok(())
+        let all = channel.out().filter(|hold| hold.consumer.is_some()).count();
+        match channel.shared {
+            Some(shared) if all > usize::from(shared) => {
+                Err(format!("channel {at:?} has {all} messages with a shared prefetch of {shared}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn got(&mut self, at: (LinkId, Number), tag: u64, content: &Content, redelivered: bool) -> Ruling {
@@ -115,18 +133,21 @@ impl Oracle {
 
     fn hand_over(&mut self, at: (LinkId, Number), hold: Hold, tag: u64, no_ack: bool) -> Ruling {
         let copy = hold.copy;
-        let channel = self.channel(at)?;
-        if tag != channel.last_tag + 1 {
-            return Err(format!("delivery tag {tag} comes after {}", channel.last_tag));
-        }
-        channel.last_tag = tag;
+        self.count_delivery(at, tag)?;
         if no_ack {
             self.done(copy);
         } else {
-            channel.holds.insert(tag, hold);
+            self.channel(at)?.holds.insert(tag, hold);
             self.copies[copy].place = Place::Held(at.0, at.1);
         }
         Ok(())
+    }
+
+    /// Delivery tags of a channel follow each other.
+    pub(super) fn count_delivery(&mut self, at: (LinkId, Number), tag: u64) -> Ruling {
+        let channel = self.channel(at)?;
+        let last = std::mem::replace(&mut channel.last_tag, tag);
+        if tag == last + 1 { Ok(()) } else { Err(format!("delivery tag {tag} comes after {last}")) }
     }
 
     /// Finds the copy that a queue has given to somebody who asked then, and what may be said about that.
@@ -141,13 +162,10 @@ impl Oracle {
             return Err(format!("an invented message {content:?}"));
         };
         let died = content.death.is_some();
-        let is_itself = content.body == message.body()
-            && content.persistent == message.persistent
-            && content.expiration == message.expiration.filter(|_| !died)
-            && content.headers.starts_with(message.headers_delivered().octets());
-        if !is_itself || died != self.queues[queue].kind.takes_dead {
+        if !message.is_in(content) || died != self.queues[queue].kind.takes_dead {
             return Err(format!("message {} has changed: {content:?}", message.id));
         }
+        self.check_address(&message, content)?;
         let id = self.ready_copy(queue, message.id, content.death, redelivered)?;
         if !self.copies[id].shown.agrees(redelivered) {
             return Err(format!("redelivered is {redelivered} for {}", self.describe(id)));
@@ -239,7 +257,7 @@ impl Oracle {
         for id in self.groups[group].publishes.clone() {
             let copy = &mut self.copies[id];
             if copy.published_in.take().is_some() && copy.place == Place::Ready {
-                copy.sure |= happened;
+                copy.sure |= happened && !copy.purged;
                 if !happened {
                     copy.place = Place::Absent;
                 }
@@ -261,6 +279,7 @@ impl Oracle {
             // What was delivered before it in the same call has come back as well.
             self.recover(at)?;
         }
+        self.check_back(at, u64::MAX)?;
         let Some(channel) = self.channels.get_mut(&at) else { return Ok(()) };
         match channel.asked.take() {
             Some(Asked::Count { queue, low, high }) => {

@@ -28,6 +28,13 @@
 //! 11. **A clean stop** is a crash before which everything was on disk.
 //! 12. **Consumers** of a higher priority that have room get what others do not. Where one is active nobody else gets anything.
 //! 13. **What came back** and has to wait is not seen before its time, and counts among the messages that are ready when that has come.
+//! 14. **A mandatory message** that no queue gets comes back to its channel, whole, once, in order, before its confirm or commit-ok; nothing
+//!     else does.
+//! 15. **A refused message** (of another user, or a request whose channel gets no replies) is nowhere and closes its channel; so is all that
+//!     follows on that.
+//! 16. **Consumers that share a prefetch** never hold more than that together.
+//! 17. **A request** names one address for as long as its requester lives, and for nobody else ever. What is published to that while it lives
+//!     comes to it, once and in order; what comes later goes nowhere.
 
 mod carried;
 mod channel;
@@ -38,7 +45,10 @@ mod end;
 mod entry;
 mod heard;
 mod late;
+mod refused;
+mod replies;
 mod returns;
+mod routed_back;
 mod ruled;
 mod turns;
 
@@ -52,6 +62,8 @@ use crate::rules::Rules;
 use crate::topology::{Name, Topology};
 use channel::{Channel, Consumer, Unconfirmed};
 use copy::{Copy, CopyId, Group, Moment, Queue, QueueId};
+use replies::Replies;
+use routed_back::Unrouted;
 
 /// Whether everything is as it should be, and otherwise what is not.
 pub type Ruling = Result<(), String>;
@@ -96,6 +108,11 @@ pub struct Oracle {
     shut: BTreeSet<(LinkId, Number)>,
     /// Unconfirmed publishes of channels that were closed in this call.
     closing: BTreeMap<(LinkId, Number), VecDeque<Unconfirmed>>,
+    /// Channels that the broker has to close, and what it has to say.
+    closes: BTreeMap<(LinkId, Number), String>,
+    /// What has to come back to a channel.
+    unrouted: BTreeMap<(LinkId, Number), VecDeque<Unrouted>>,
+    replies: Replies,
     groups: Vec<Group>,
     /// Deaths of which one side at least must be there.
     deaths: Vec<(CopyId, CopyId)>,

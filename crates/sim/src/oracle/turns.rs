@@ -2,7 +2,7 @@
 //!
 //! Invariant: a consumer has room for certain only where it would have even if all that is ready and unseen were on its way to it.
 
-use super::channel::{Channel, Consumer, Mode};
+use super::channel::{Channel, Consumer};
 use super::copy::{CopyId, QueueId};
 use super::{Oracle, Ruling};
 use crate::topology::Name;
@@ -90,13 +90,15 @@ impl Oracle {
             let unseen: usize = possible.iter().map(octets).sum();
             let channels = &self.channels;
             if let Some(known) = consumers.get_mut(&consumer) {
-                let held =
-                    channels.get(&(known.link, known.channel)).map_or(0, |channel| channel.held_by(consumer));
+                let channel = channels.get(&(known.link, known.channel));
+                let held = channel.map_or(0, |channel| channel.held_by(consumer));
+                // What others take of a shared prefetch leaves no room for certain.
+                let has_own = channel.is_none_or(|channel| channel.shared.is_none());
                 // One of those that are ready is the one that it has room for. Half of the window may have been used before.
                 let may_be_held = held + possible.len().saturating_sub(1);
                 let has_prefetch =
                     known.no_ack || known.prefetch == 0 || may_be_held < usize::from(known.prefetch);
-                let has_room = has_prefetch && (unseen as u64) < self.window / 2;
+                let has_room = has_own && has_prefetch && (unseen as u64) < self.window / 2;
                 known.room = has_room.then(|| known.room.unwrap_or(self.call));
             }
         }
@@ -105,13 +107,8 @@ impl Oracle {
 }
 
 impl Channel {
-    /// How many deliveries of a consumer are out, for the broker: what a transaction has settled is until its commit.
+    /// How many deliveries of a consumer are out.
     fn held_by(&self, consumer: u32) -> usize {
-        let settled: &[_] = match &self.mode {
-            Mode::Tx(transaction) => &transaction.settles,
-            _ => &[],
-        };
-        let holds = self.holds.values().chain(settled.iter().map(|(_, hold, _)| hold));
-        holds.filter(|hold| hold.consumer == Some(consumer)).count()
+        self.out().filter(|hold| hold.consumer == Some(consumer)).count()
     }
 }
