@@ -76,8 +76,9 @@ impl Oracle {
         let copy = &mut self.copies[id];
         let is_kept = matches!(copy.place, Place::Kept(_));
         copy.may_be_dead |= dies || is_kept;
-        // A quorum queue keeps what its dead letter does not outlive.
-        copy.may_be_gone |= copy.may_be_dead && !outlives;
+        // A quorum queue keeps what its dead letter does not outlive. What had come back and was one too many is not the first to go when it
+        // is read again.
+        copy.may_be_gone |= (copy.may_be_dead && !outlives) || (has_left && !dies);
         copy.returns.survive(self.durable, copy.place == Place::Ready);
         copy.loose = copy.due > 0 || copy.returns.may_wait(self.now);
         let was_taken_out = copy.purged || matches!(copy.place, Place::Gone { .. });

@@ -151,8 +151,11 @@ impl Oracle {
         let is_refused = self.copies[id].entry == Entry::Open;
         match reason {
             Reason::Expired => self.expiry(id).is_some_and(|at| at <= self.now),
-            Reason::Maxlen if is_refused => self.queues[self.copies[id].queue].rules.buries_refused(),
-            Reason::Maxlen => self.may_be_too_much(id),
+            Reason::Maxlen => {
+                // What it has taken may go by rules that have changed since then.
+                let buries = is_refused && self.queues[self.copies[id].queue].rules.buries_refused();
+                buries || self.may_be_too_much(id)
+            }
             Reason::Rejected | Reason::DeliveryLimit => false,
         }
     }
