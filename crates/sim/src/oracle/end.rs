@@ -55,7 +55,8 @@ impl Oracle {
         for (died, letter) in &self.deaths {
             let is_missing = |id: CopyId| self.copies[id].place == Place::Ready;
             // A crash has undone the death, but not that its queue has no dead letters any more: it has died again, for good.
-            let is_over = self.queues[self.copies[*died].queue].rules.dead_letters.is_none() && self.may_go(*died);
+            let is_over =
+                self.queues[self.copies[*died].queue].rules.dead_letters.is_none() && self.may_go(*died);
             if is_missing(*died) && is_missing(*letter) && !is_over {
                 return Err(format!("{} is lost, and its dead letter too", self.describe(*died)));
             }
