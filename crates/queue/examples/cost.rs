@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use warrenmq_queue::{
     Consumer, Credit, Effects, PageRange, Picks, Place, Positions, Queue, Record, Run, RunBuilder, Settings,
+    Stored,
 };
 
 const TRIES: usize = 9;
@@ -61,7 +62,8 @@ fn report_memory(what: &str, count: u64, one_of: usize) {
     for first in (0..count).step_by(in_a_page) {
         let count = (count - first).min(in_a_page as u64) as u32;
         let range = PageRange { first, count, transient: false, arrived: 0 };
-        queue.restore_block(Place(first, 0), 0, &[range], u64::from(count) * 52, &gone);
+        let (place, octets) = (Place(first, 0), u64::from(count) * 52);
+        queue.restore_block(&Stored { place, level: 0, ranges: &[range], octets, messages: None }, &gone);
     }
     drop(gone);
     queue.restored(count, None);

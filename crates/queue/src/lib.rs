@@ -59,6 +59,7 @@ pub use positions::Positions;
 pub use queue::{ConsumeError, Get, Got, Queue};
 pub use rare::{Empty, Rare};
 pub use redelivered::Attempts;
+pub use restore::Stored;
 pub use run::{Layout, Record, Records, Run, RunBuilder};
 pub use settings::{Kind, Overflow, Retry, RetryWhen, Settings};
 

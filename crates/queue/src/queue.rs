@@ -409,6 +409,11 @@ impl Queue {
         !self.expirable && self.ledger.weight == Weight::Records
     }
 
+    /// Whether it is the octets of bodies that count, and not those of records.
+    pub fn counts_bodies(&self) -> bool {
+        self.ledger.weight == Weight::Bodies
+    }
+
     /// Whether a run would be refused.
     pub fn rejects(&self, run: &Run) -> bool {
         self.settings.may_reject() && self.is_above_limit(u64::from(run.count()), run.bodies(0, run.count()))

@@ -44,20 +44,32 @@ enum What {
         count: u32,
         octets: u64,
         live: Positions,
+        /// Octets of their bodies, if somebody has looked.
+        bodies: Option<u64>,
     },
+}
+
+/// A block that was found on disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    /// Where.
+    pub place: Place,
+    /// The priority of its messages.
+    pub level: u8,
+    /// Their positions.
+    pub ranges: &'a [PageRange],
+    /// Octets of the block.
+    pub octets: u64,
+    /// The messages themselves, for queues that [count](Queue::counts_bodies) the octets of bodies. Without them each counts for nothing
+    /// until it is read.
+    pub messages: Option<&'a Run>,
 }
 
 impl Queue {
     /// A stored block was found: its messages come back unless they are `gone`, transient, or known from elsewhere. Says whether any
     /// does; otherwise nothing needs the place.
-    pub fn restore_block(
-        &mut self,
-        place: Place,
-        level: u8,
-        ranges: &[PageRange],
-        octets: u64,
-        gone: &Positions,
-    ) -> bool {
+    pub fn restore_block(&mut self, block: &Stored<'_>, gone: &Positions) -> bool {
+        let Stored { place, level, ranges, octets, messages } = *block;
         let highest = self.settings.level(Some(u8::MAX));
         let restoring = self.restoring.get_or_insert_default();
         let mut live = Positions::new();
@@ -72,7 +84,8 @@ impl Queue {
         let (Some(first), Some(last)) = (live.first(), live.last()) else { return false };
         live.ranges().for_each(|(first, last)| restoring.seen.insert(first, last));
         let count = ranges.iter().map(|range| range.count).sum();
-        let what = What::Stored { place, count, octets, live };
+        let bodies = messages.and_then(|run| bodies_of(run, ranges, &live));
+        let what = What::Stored { place, count, octets, live, bodies };
         restoring.found.push(Found { priority: level.min(highest), first, last, what });
         true
     }
@@ -179,7 +192,7 @@ fn put(level: &mut Level, together: Vec<Found>, gather: bool, ledger: &mut Ledge
     for (first, last, which) in &parts {
         match &together[*which].what {
             What::Piece(piece) => level.push(piece.clone(), gather, ledger),
-            What::Stored { place, count, octets, live } => {
+            What::Stored { place, count, octets, live, bodies } => {
                 if blocks[*which] > 1 {
                     ledger.shared.insert(*place, blocks[*which]);
                 }
@@ -193,17 +206,43 @@ fn put(level: &mut Level, together: Vec<Found>, gather: bool, ledger: &mut Ledge
                 level.seal(ledger);
                 let mut block = Block::stored(PageId(*first), (*first, *last), *count, *octets);
                 (block.live, block.ready, block.persistent, block.place) = (own, own, true, Some(*place));
-                if ledger.weight == Weight::Bodies {
-                    // Not known yet: nothing may be dropped for what is only guessed.
-                    block.weight = u64::from(*count);
-                }
-                block.ready_size = block.measure(*first, *first, ledger.weight) * u64::from(own);
-                ledger.ready += u64::from(own);
+                let (all, own) = (live.count(), u64::from(own));
+                block.ready_size = match (ledger.weight, bodies) {
+                    (Weight::Records, _) => block.measure(*first, *first, ledger.weight) * own,
+                    (Weight::Bodies, Some(bodies)) => {
+                        block.weight = (bodies + all) * u64::from(*count) / all;
+                        bodies * own / all + own
+                    }
+                    (Weight::Bodies, None) => {
+                        // Not known yet: nothing may be dropped for what is only guessed.
+                        block.weight = u64::from(*count);
+                        own
+                    }
+                };
+                ledger.ready += own;
                 ledger.ready_size += block.ready_size;
                 level.blocks.push(block, ledger);
             }
         }
     }
+}
+
+/// Octets of the bodies of those messages of a block that are live. `None` when the run is not that of these ranges.
+fn bodies_of(run: &Run, ranges: &[PageRange], live: &Positions) -> Option<u64> {
+    let (mut offset, mut left, mut octets) = (0, run.count(), 0);
+    for range in ranges {
+        left = left.checked_sub(range.count)?;
+        let mut next = range.first;
+        while let Some((from, to)) = live.range_within(next, range.last()) {
+            offset = run.skip(offset, (from - next) as u32);
+            let count = (to - from + 1) as u32;
+            octets += run.bodies(offset, count);
+            offset = run.skip(offset, count);
+            next = to + 1;
+        }
+        offset = run.skip(offset, (range.first + u64::from(range.count)).saturating_sub(next) as u32);
+    }
+    Some(octets)
 }
 
 /// The messages in a row from one position that have the same priority and both outlive a restart, or both not.
@@ -255,26 +294,44 @@ mod tests {
             (Kind::Quorum, Overflow::RejectPublish, 3),
         ] {
             let settings = Settings { kind, overflow, max_length: Some(1), ..Settings::default() };
-            let mut builder = RunBuilder::new();
-            for body in [b"a", b"b", b"c"] {
-                let record = Record {
-                    route: &[0, 0],
-                    header: b"",
-                    body,
-                    persistent: true,
-                    priority: None,
-                    ttl: None,
-                    dead: false,
-                    due: None,
-                };
-                builder.push(record);
-            }
-            let run = builder.finish().expect("three messages");
+            let run = run(&[b"a", b"b", b"c"]);
             let mut queue = Queue::new(settings);
             queue.restore_run(&run, 0, 0, &Positions::new());
             queue.restored(3, None);
             queue.begin_again(&mut Effects::default());
             assert_eq!(queue.ready(), ready, "{kind:?} {overflow:?}");
         }
+    }
+
+    #[test]
+    fn octets_that_are_on_disk_alone_count_when_somebody_has_looked() {
+        let stored = run(&[&[0; 10], &[0; 500], &[0; 1], &[0; 20]]);
+        let range = |first, count| PageRange { first, count, transient: false, arrived: 0 };
+        let ranges = [range(4, 3), range(9, 1)];
+        let mut gone = Positions::new();
+        gone.insert(5, 5);
+        let (overflow, max_length_bytes) = (Overflow::RejectPublish, Some(40));
+        // 31 octets are there, or nobody knows; 9 more are enough.
+        for (messages, full) in [(Some(&stored), [false, true, true]), (None, [false, false, true])] {
+            let mut queue = Queue::new(Settings { overflow, max_length_bytes, ..Settings::default() });
+            let octets = stored.len() as u64;
+            let block = Stored { place: Place(7, 1), level: 0, ranges: &ranges, octets, messages };
+            assert!(queue.restore_block(&block, &gone));
+            queue.restored(10, None);
+            queue.check();
+            assert_eq!(queue.ready(), 3);
+            let rejects = [9, 10, 41].map(|more| queue.rejects(&run(&[&vec![0; more]])));
+            assert_eq!(rejects, full, "known: {}", messages.is_some());
+        }
+    }
+
+    fn run(bodies: &[&[u8]]) -> Run {
+        let mut builder = RunBuilder::new();
+        for body in bodies {
+            let (route, header) = (&[0, 0][..], &[][..]);
+            let (persistent, priority, ttl, dead, due) = (true, None, None, false, None);
+            builder.push(Record { route, header, body, persistent, priority, ttl, dead, due });
+        }
+        builder.finish().expect("it has messages")
     }
 }

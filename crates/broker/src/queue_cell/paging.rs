@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use warrenmq_protocol::Millis;
-use warrenmq_queue::{Attempted, Effects, Page, PageId, PageRange, Place, Position, Positions, Queue, Run};
+use warrenmq_queue::{
+    Attempted, Effects, Page, PageId, PageRange, Place, Position, Positions, Queue, Run, Stored,
+};
 use warrenmq_store::Entry;
 
 use super::{QueueCell, Scratch, State};
@@ -124,20 +126,17 @@ impl QueueCell {
     }
 
     /// Puts a block of a segment back, at the start.
-    pub(crate) fn restore_block(
-        &self,
-        place: Place,
-        level: u8,
-        ranges: &[PageRange],
-        octets: u64,
-        gone: &Positions,
-        scratch: &mut Scratch,
-    ) {
+    pub(crate) fn restore_block(&self, block: &Stored<'_>, gone: &Positions, scratch: &mut Scratch) {
         self.with(u64::MAX, scratch, |queue, effects| {
-            if !queue.restore_block(place, level, ranges, octets, gone) {
-                effects.freed.push(place);
+            if !queue.restore_block(block, gone) {
+                effects.freed.push(block.place);
             }
         });
+    }
+
+    /// Whether the octets of bodies count.
+    pub(crate) fn counts_bodies(&self) -> bool {
+        self.state.lock().queue.counts_bodies()
     }
 
     /// Puts messages of the journal back, at the start.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use warrenmq_protocol::Millis;
-use warrenmq_queue::{Position, Positions, Run};
+use warrenmq_queue::{Position, Positions, Run, Stored};
 use warrenmq_store::{Scan, StoreError};
 
 use super::attempts::attempted;
@@ -96,12 +96,15 @@ fn blocks(queue: &mut Returning, broker: &Broker, storage: &Storage, now: Millis
     for block in found {
         let last = block.ranges.iter().map(|range| range.first + u64::from(range.count)).max().unwrap_or(0);
         queue.next = queue.next.max(last);
-        let ranges = storage.to_queue_ranges(&block.ranges);
-        let gone = &queue.gone;
-        storage.batch(broker, now, |scratch| {
-            let place = to_queue(block.place);
-            queue.cell.restore_block(place, block.level, &ranges, u64::from(block.octets), gone, scratch);
-        });
+        let (place, ranges) = (to_queue(block.place), storage.to_queue_ranges(&block.ranges));
+        // How many octets are in a queue with a limit of them is known when its bodies are, and these are not more than it allows. Damage is
+        // told when somebody wants the messages.
+        let counts = queue.cell.counts_bodies();
+        let messages = counts.then(|| storage.read_block(&queue.cell, place).ok()).flatten();
+        let messages = messages.as_ref().map(|(run, _)| run);
+        let (level, octets) = (block.level, u64::from(block.octets));
+        let stored = Stored { place, level, ranges: &ranges, octets, messages };
+        storage.batch(broker, now, |scratch| queue.cell.restore_block(&stored, &queue.gone, scratch));
     }
     Ok(())
 }

@@ -70,6 +70,33 @@ fn what_was_confirmed_comes_back_once_and_in_order() {
     through_crashes(&small(), &parts);
 }
 
+/// How many octets are there is known though they are on disk alone.
+#[test]
+fn a_queue_that_was_full_of_octets_is_full_after_a_restart() {
+    let publish = format!("C basic.publish 1 routing-key=q | delivery-mode=2 | body={}\n", "x".repeat(50));
+    let fill = format!(
+        "C queue.declare 1 queue=q durable=true arguments={{x-max-length-bytes:int32:1000,x-overflow:str:reject-publish}}
+         S queue.declare-ok 1 queue=q
+         C confirm.select 1
+         S confirm.select-ok 1
+         {}S confirmed 1 1..20",
+        publish.repeat(20)
+    );
+    let full = format!(
+        "C confirm.select 1
+         S confirm.select-ok 1
+         C basic.publish 1 routing-key=q | delivery-mode=2 | body=y
+         S basic.nack 1 1 multiple=* requeue=*
+         C basic.get 1 queue=q no-ack=true
+         S basic.get-ok 1 1 redelivered=* message-count=19 routing-key=q | delivery-mode=2 | body=*
+         {publish}S basic.ack 1 2
+         C basic.publish 1 routing-key=q | delivery-mode=2 | body=y
+         S basic.nack 1 3 multiple=* requeue=*"
+    );
+    through_crashes(&Limits::default(), &[&fill, &full]);
+    through_crashes(&small(), &[&fill, &full]);
+}
+
 /// Bodies that lie in several frames, and are written to the disk from where they were read to.
 #[test]
 fn large_messages_come_back() {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use warrenmq_queue::{
-    Attempted, Dead, Effects, Page, PageId, Place, Position, Positions, Queue, Run, Settings,
+    Attempted, Dead, Effects, Page, PageId, Place, Position, Positions, Queue, Run, Settings, Stored,
 };
 
 use crate::model::START;
@@ -131,8 +131,11 @@ impl Disk {
         // The order is no matter.
         found.sort_by_key(|place| (place.0 * 7 + next) % 5);
         for place in found {
-            let Page { level, ranges, octets, .. } = &self.written[&place];
-            if queue.restore_block(place, *level, ranges, *octets, &gone) {
+            let Page { level, ranges, octets, pieces, .. } = &self.written[&place];
+            let run = Run::from_bytes(pieces.concat().into()).expect("it was a run");
+            let messages = queue.counts_bodies().then_some(&run);
+            let block = Stored { place, level: *level, ranges, octets: *octets, messages };
+            if queue.restore_block(&block, &gone) {
                 self.here.insert(place);
             } else {
                 self.here.remove(&place);
