@@ -540,6 +540,10 @@ impl Scheduler {
 
     fn end_transaction(&mut self, client: usize, channel: Number) {
         if self.world.clients[client].channels[&channel].mode == Mode::Tx {
+            if self.world.topology.is_late && self.latest.chance(1, 4) {
+                // What it was routed to may go before it is over, or go and come again.
+                self.delete(client, channel);
+            }
             let ask = if self.rng.chance(4, 5) { Ask::Commit } else { Ask::Rollback };
             self.world.plan(client, channel, ask);
         }
