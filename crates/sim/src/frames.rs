@@ -35,6 +35,8 @@ pub mod ids {
     pub const CHANNEL_CLOSE_OK: (u16, u16) = (20, 41);
     pub const EXCHANGE_DECLARE: (u16, u16) = (40, 10);
     pub const EXCHANGE_DECLARE_OK: (u16, u16) = (40, 11);
+    pub const EXCHANGE_BIND: (u16, u16) = (40, 30);
+    pub const EXCHANGE_UNBIND: (u16, u16) = (40, 40);
     pub const QUEUE_DECLARE: (u16, u16) = (50, 10);
     pub const QUEUE_DECLARE_OK: (u16, u16) = (50, 11);
     pub const QUEUE_BIND: (u16, u16) = (50, 20);
@@ -43,6 +45,7 @@ pub mod ids {
     pub const QUEUE_PURGE_OK: (u16, u16) = (50, 31);
     pub const QUEUE_DELETE: (u16, u16) = (50, 40);
     pub const QUEUE_DELETE_OK: (u16, u16) = (50, 41);
+    pub const QUEUE_UNBIND: (u16, u16) = (50, 50);
     pub const BASIC_QOS: (u16, u16) = (60, 10);
     pub const BASIC_QOS_OK: (u16, u16) = (60, 11);
     pub const BASIC_CONSUME: (u16, u16) = (60, 20);

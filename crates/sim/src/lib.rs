@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bounds;
+pub mod chooses;
 pub mod client;
 pub mod content;
 pub mod draft;
@@ -20,4 +21,5 @@ pub mod scheduler;
 pub mod seeds;
 pub mod topology;
 pub mod trace;
+pub mod way;
 pub mod world;

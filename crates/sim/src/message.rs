@@ -1,6 +1,7 @@
 //! Bodies that can be recognised. Invariant: a body is a function of its message's number and length, so that torn, mixed or
 //! invented content differs from it.
 
+use crate::chooses::HASHED;
 use crate::content::Content;
 use crate::frames::Table;
 use crate::rng::Rng;
@@ -36,6 +37,8 @@ pub struct Message {
     pub user: Option<User>,
     /// It is a request: its `reply-to` is the pseudo-queue of replies.
     pub asks: bool,
+    /// The header that an exchange may hash.
+    pub hashed: Option<u8>,
 }
 
 /// Who is said to have published a message.
@@ -88,7 +91,8 @@ impl Message {
 
     /// Whether it is published with headers.
     pub fn has_headers(&self) -> bool {
-        self.delay > 0 || self.cc.is_some() || self.bcc.is_some() || self.no_store
+        let has_names = self.cc.is_some() || self.bcc.is_some();
+        self.delay > 0 || has_names || self.no_store || self.hashed.is_some()
     }
 
     /// The headers that it is published with.
@@ -115,6 +119,9 @@ impl Message {
         }
         if self.no_store {
             table = table.flag("x-recent-history-no-store", true);
+        }
+        if let Some(hashed) = self.hashed {
+            table = table.text(HASHED, &hashed.to_string());
         }
         table
     }

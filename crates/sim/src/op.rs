@@ -1,12 +1,14 @@
 //! What a client asks for. Invariant: the oracle learns of an operation when the broker has used the last of its octets, and
 //! then it has been carried out.
 
+use crate::chooses::Chooses;
 use crate::content::REPLIES;
 use crate::frames::{Arguments, Table, ids, put_method, put_publish};
 use crate::message::Message;
 use crate::policy::DIRECT;
 use crate::rules::DYING;
 use crate::topology::{Name, Topology, exchange_name, queue_name};
+use crate::way::{Gate, Way};
 
 /// Number of a channel.
 pub type Number = u16;
@@ -51,6 +53,12 @@ pub enum Ask {
     Count(Name),
     /// queue.bind of the exchange to the queue.
     Bind(usize, Name),
+    /// queue.unbind of that exchange from the queue.
+    Unbind(Gate, Name),
+    /// exchange.bind.
+    Lead(Way),
+    /// exchange.unbind.
+    Unlead(Way),
     /// queue.purge.
     Purge(Name),
     /// queue.delete.
@@ -113,6 +121,10 @@ pub enum To {
     Direct(Name),
     /// The default exchange, to the so-manieth consumer of replies.
     Reply(usize),
+    /// The exchange that chooses a queue, with a key of this number.
+    Choosing(u8),
+    /// The exchange that leads to others, with such a key.
+    Leading(u8),
 }
 
 impl To {
@@ -124,6 +136,8 @@ impl To {
             To::Delaying(name) => (Special::Delaying.name().to_owned(), queue_name(name)),
             To::Remembering => (Special::Remembering.name().to_owned(), String::new()),
             To::Direct(name) => (Special::Direct.name().to_owned(), queue_name(name)),
+            To::Choosing(number) => (Special::Choosing.name().to_owned(), format!("k{number}")),
+            To::Leading(number) => (Special::Leading.name().to_owned(), format!("k{number}")),
             To::Reply(requester) => (String::new(), addresses.get(requester).cloned().unwrap_or_default()),
         }
     }
@@ -140,6 +154,10 @@ pub enum Special {
     Dying,
     /// `direct`, perhaps with an alternate exchange.
     Direct,
+    /// Gives each message to one of several queues.
+    Choosing,
+    /// `fanout`: leads to other exchanges.
+    Leading,
 }
 
 /// What becomes of deliveries.
@@ -179,12 +197,13 @@ impl Op {
                 (ids::EXCHANGE_DECLARE, arguments.octet(2).longstr(&[]))
             }
             Ask::Special(special) => {
-                let names = none().short(0).shortstr(special.name()).shortstr(special.exchange_type());
+                let names =
+                    none().short(0).shortstr(special.name()).shortstr(special.exchange_type(topology));
                 (ids::EXCHANGE_DECLARE, names.octet(2).longstr(special.arguments(topology).octets()))
             }
             Ask::BindSpecial(special, name) => {
                 let names = none().short(0).shortstr(&queue_name(*name)).shortstr(special.name());
-                (ids::QUEUE_BIND, names.shortstr(&queue_name(*name)).octet(0).longstr(&[]))
+                (ids::QUEUE_BIND, names.shortstr(&special.binding_key(topology, *name)).octet(0).longstr(&[]))
             }
             Ask::Declare(name) => {
                 let kind = &topology.queues[*name];
@@ -199,6 +218,12 @@ impl Op {
                 let names = none().short(0).shortstr(&queue_name(*name)).shortstr(&exchange_name(*exchange));
                 (ids::QUEUE_BIND, names.shortstr("").octet(0).longstr(&[]))
             }
+            Ask::Unbind(gate, name) => {
+                let names = none().short(0).shortstr(&queue_name(*name)).shortstr(&gate.name());
+                (ids::QUEUE_UNBIND, names.shortstr(&gate.binding_key(topology, *name)).longstr(&[]))
+            }
+            Ask::Lead(way) => (ids::EXCHANGE_BIND, way.arguments()),
+            Ask::Unlead(way) => (ids::EXCHANGE_UNBIND, way.arguments()),
             Ask::Purge(name) => (ids::QUEUE_PURGE, none().short(0).shortstr(&queue_name(*name)).octet(0)),
             Ask::Delete(name) => (ids::QUEUE_DELETE, none().short(0).shortstr(&queue_name(*name)).octet(0)),
             Ask::Prefetch(count) => (ids::BASIC_QOS, none().long(0).short(*count).octet(0)),
@@ -224,20 +249,32 @@ impl Op {
 }
 
 impl Special {
-    fn name(self) -> &'static str {
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
         match self {
             Special::Delaying => "delaying",
             Special::Remembering => "remembering",
             Special::Dying => DYING,
             Special::Direct => DIRECT,
+            Special::Choosing => "choosing",
+            Special::Leading => "leading",
         }
     }
 
-    fn exchange_type(self) -> &'static str {
+    /// The key with which a queue is bound to it.
+    pub fn binding_key(self, topology: &Topology, name: Name) -> String {
+        match topology.chooses {
+            Some(chooses) if self == Special::Choosing => chooses.binding_key(name),
+            _ => queue_name(name),
+        }
+    }
+
+    fn exchange_type(self, topology: &Topology) -> &'static str {
         match self {
             Special::Delaying => "x-delayed-message",
             Special::Remembering => "x-recent-history",
-            Special::Dying => "fanout",
+            Special::Dying | Special::Leading => "fanout",
+            Special::Choosing => topology.chooses.map_or("direct", Chooses::exchange_type),
             Special::Direct => "direct",
         }
     }
@@ -247,7 +284,8 @@ impl Special {
         match self {
             Special::Delaying => table.text("x-delayed-type", "direct"),
             Special::Remembering => table.number("x-recent-history-length", topology.history.unwrap_or(1)),
-            Special::Dying => table,
+            Special::Dying | Special::Leading => table,
+            Special::Choosing => topology.chooses.map_or(table, Chooses::arguments),
             Special::Direct => match topology.alternate {
                 Some(exchange) => table.text("alternate-exchange", &exchange_name(exchange)),
                 None => table,

@@ -7,6 +7,7 @@ use warrenmq_broker::Worker;
 use warrenmq_testkit::disk::Operation;
 
 use crate::bounds;
+use crate::chooses::Chooses;
 use crate::client::{Client, Mode};
 use crate::draft;
 use crate::message::{Message, User};
@@ -16,12 +17,15 @@ use crate::oracle::Ruling;
 use crate::rng::Rng;
 use crate::topology::{Kind, Name, Topology};
 use crate::trace::Trace;
+use crate::way::Gate;
 use crate::world::{ALL, KEPT_MS, World};
 
 /// Clients at the same time.
 const CLIENTS_MAX: usize = 4;
 /// Consumers of a channel.
 const CONSUMERS_MAX: usize = 3;
+/// Routing keys of the exchange that chooses.
+const KEYS: usize = 4;
 
 /// So many turns bring a client through its handshake, and a channel or two to it.
 const HELLO_TURNS: usize = 8;
@@ -283,9 +287,16 @@ impl Scheduler {
         };
         if self.world.topology.is_late && self.latest.chance(1, 10) {
             self.converse(client, channel);
-            while self.world.clients[client].has_todo() && self.world.send(client) {}
-            return Ok(());
+        } else if self.world.topology.leads && self.latest.chance(1, 10) {
+            self.reroute(client, channel);
+        } else {
+            self.ask_on(client, channel);
         }
+        while self.world.clients[client].has_todo() && self.world.send(client) {}
+        Ok(())
+    }
+
+    fn ask_on(&mut self, client: usize, channel: Number) {
         match self.rng.below(100) {
             0..41 => self.publish(client, channel),
             41 => self.bind(client, channel),
@@ -313,8 +324,6 @@ impl Scheduler {
                 }
             }
         }
-        while self.world.clients[client].has_todo() && self.world.send(client) {}
-        Ok(())
     }
 
     fn any_queue(&mut self) -> Option<Name> {
@@ -398,6 +407,9 @@ impl Scheduler {
         if self.world.topology.is_late && self.latest.chance(1, 10) {
             return To::Direct(1 + self.latest.below(self.world.topology.addressed() - 1));
         }
+        if let Some(to) = self.late_destination() {
+            return to;
+        }
         if let Some(focus) = self.focus.filter(|_| self.more.chance(1, 2)) {
             return To::Queue(focus);
         }
@@ -407,6 +419,21 @@ impl Scheduler {
             3 => To::Direct(name),
             4 | 5 if self.world.topology.history.is_some() => To::Remembering,
             _ => To::Queue(name),
+        }
+    }
+
+    /// The exchanges of late runs, and the queues that one of them chooses.
+    fn late_destination(&mut self) -> Option<To> {
+        let (chooses, leads) = (self.world.topology.chooses.is_some(), self.world.topology.leads);
+        if !(chooses || leads) || !self.latest.chance(3, 5) {
+            return None;
+        }
+        let key = self.latest.below(KEYS) as u8;
+        match self.latest.below(10) {
+            0 => self.latest.pick(&self.world.topology.chosen()).map(|name| To::Queue(*name)),
+            1..5 if chooses => Some(To::Choosing(key)),
+            _ if leads => Some(To::Leading(key)),
+            _ => Some(To::Choosing(key)),
         }
     }
 
@@ -420,6 +447,11 @@ impl Scheduler {
                 Message { cc, bcc, ..draft }
             }
             To::Remembering => Message { no_store: self.rng.chance(1, 4), ..draft },
+            To::Choosing(_) | To::Leading(_) => {
+                let by_header = self.world.topology.chooses == Some(Chooses::Header);
+                let hashed = (by_header && self.latest.chance(5, 6)).then(|| self.latest.below(KEYS) as u8);
+                Message { hashed, no_store: self.latest.chance(1, 4), ..draft }
+            }
             _ => draft,
         }
     }
@@ -443,7 +475,33 @@ impl Scheduler {
             Some(_) if self.rng.chance(2, 3) => Special::Remembering,
             _ => Special::Direct,
         };
-        self.world.plan(client, channel, Ask::BindSpecial(special, name));
+        // Nothing is to come to a queue twice.
+        if special != Special::Remembering || self.world.topology.may_remember(name) {
+            self.world.plan(client, channel, Ask::BindSpecial(special, name));
+        }
+    }
+
+    /// An exchange leads to another one, or to a queue, or does so no more.
+    fn reroute(&mut self, client: usize, channel: Number) {
+        let topology = &self.world.topology;
+        let way = self.latest.pick(&topology.ways()).copied();
+        let exchange = self.latest.below(topology.exchanges.len());
+        let name = self.latest.pick(&topology.exchanges[exchange]).copied();
+        let (Some(way), Some(name)) = (way, name) else { return };
+        let leading = Special::Leading;
+        let ask = match self.latest.below(12) {
+            0..4 => Ask::Lead(way),
+            4..7 => Ask::Unlead(way),
+            7 => Ask::Unbind(Gate::Exchange(exchange), name),
+            8 => Ask::Unbind(Gate::Special(leading), name),
+            9 => Ask::Unbind(Gate::Special(Special::Direct), name),
+            10 => Ask::BindSpecial(leading, name),
+            _ => Ask::Bind(exchange, name),
+        };
+        let binds = matches!(ask, Ask::Bind(..) | Ask::BindSpecial(..));
+        if !binds || self.world.oracle.rules(name).is_some() {
+            self.world.plan(client, channel, ask);
+        }
     }
 
     /// An operator changes a policy.

@@ -1,6 +1,7 @@
 //! Queues and exchanges of a run. Invariant: names are numbers, so that a queue that is deleted and declared again is another
 //! queue of the same name.
 
+use crate::chooses::Chooses;
 use crate::frames::Table;
 use crate::rng::Rng;
 use crate::rules::{Grave, Overflow, RetryWhen, Rules};
@@ -29,6 +30,8 @@ pub struct Kind {
     pub takes_dead: bool,
     /// The exchange that delays leads here. It stays as it is, and is never deleted.
     pub waits: bool,
+    /// The exchange that chooses leads here. It stays as it is, and is never deleted.
+    pub chosen: bool,
     /// `x-queue-type` is `quorum`.
     pub quorum: bool,
     /// What its other arguments say.
@@ -46,6 +49,10 @@ pub struct Topology {
     pub alternate: Option<usize>,
     /// How much the exchange keeps that keeps the last messages, if there is one.
     pub history: Option<u64>,
+    /// The exchange that chooses one of several queues, if there is one.
+    pub chooses: Option<Chooses>,
+    /// There is an exchange that leads to others.
+    pub leads: bool,
     /// The run has what was thought of last.
     pub is_late: bool,
 }
@@ -77,7 +84,9 @@ impl Topology {
         let alternate = rng.chance(1, 3).then_some(ALTERNATE);
         let history = rng.chance(1, 3).then(|| rng.between(1, 4));
         let is_late = latest.chance(1, 2);
-        Topology { queues, exchanges, alternate, history, is_late }
+        let chooses = (is_late && latest.chance(1, 2)).then(|| Chooses::draw(&mut queues, latest));
+        let leads = is_late && latest.chance(1, 2);
+        Topology { queues, exchanges, alternate, history, chooses, leads, is_late }
     }
 
     /// The queue that the exchange that delays leads to, if there is one.
@@ -87,13 +96,18 @@ impl Topology {
 
     /// Messages are published to the queues with numbers from 1 to below this.
     pub fn addressed(&self) -> usize {
-        let last = self.queues.last();
-        self.queues.len() - usize::from(last.is_some_and(|kind| kind.takes_dead))
+        let is_other = |name: &Name| self.queues[*name].takes_dead || self.queues[*name].chosen;
+        (1..self.queues.len()).find(is_other).unwrap_or(self.queues.len())
     }
 
     /// The small queue that takes dead letters, too, if there is one.
     pub fn small_grave(&self) -> Option<Name> {
         (1..self.queues.len()).find(|name| self.queues[*name].takes_dead)
+    }
+
+    /// The queues of which the exchange that chooses chooses one.
+    pub fn chosen(&self) -> Vec<Name> {
+        (0..self.queues.len()).filter(|name| self.queues[*name].chosen).collect()
     }
 
     /// Queues that may be bound to anything, and that policies may be for.
@@ -227,7 +241,7 @@ impl Kind {
 
     /// It does not have to stay as it is.
     pub fn is_free(&self) -> bool {
-        !self.takes_dead && !self.waits
+        !self.takes_dead && !self.waits && !self.chosen
     }
 }
 

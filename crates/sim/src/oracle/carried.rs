@@ -8,8 +8,8 @@ use super::{Oracle, Ruling};
 use crate::content::Reason;
 use crate::link::LinkId;
 use crate::message::Message;
-use crate::op::{Ask, Number, Op, Special, To, Verdict};
-use crate::topology::Name;
+use crate::op::{Ask, Number, Op, To, Verdict};
+use crate::way::Gate;
 
 /// Bodies from here on are written from where they lie, behind what is written before them.
 pub(super) const LARGE_OCTETS: usize = 32 * 1024;
@@ -72,15 +72,11 @@ impl Oracle {
             Ask::Share(count) => self.channel(at)?.shared = Some(count),
             Ask::ConsumeReplies(consumer) => self.replies.begin(at, consumer),
             Ask::Declare(name) => self.declare(name),
-            Ask::Bind(exchange, name) => {
-                if self.names[name].is_none() {
-                    return Ok(Asked::Missing);
-                }
-                if !self.exchanges[exchange].contains(&name) {
-                    self.exchanges[exchange].push(name);
-                }
-            }
-            Ask::BindSpecial(special, name) => return Ok(self.bind(special, name)),
+            Ask::Bind(exchange, name) => return Ok(self.bind(Gate::Exchange(exchange), name)),
+            Ask::BindSpecial(special, name) => return Ok(self.bind(Gate::Special(special), name)),
+            Ask::Unbind(gate, name) => self.unbind(gate, name),
+            Ask::Lead(way) => self.lead(way, true),
+            Ask::Unlead(way) => self.lead(way, false),
             Ask::Cancel(consumer) => self.cancel(consumer),
             Ask::Consume { name, consumer, no_ack, timeout, priority } => {
                 let Some(queue) = self.names[name] else { return Ok(Asked::Missing) };
@@ -142,21 +138,6 @@ impl Oracle {
         self.consumers.insert(consumer, known);
     }
 
-    fn bind(&mut self, special: Special, name: Name) -> Asked {
-        let Some(queue) = self.names[name] else { return Asked::Missing };
-        match special {
-            Special::Direct if !self.direct.contains(&name) => self.direct.push(name),
-            Special::Remembering if !self.remembering.contains(&name) => {
-                self.remembering.push(name);
-                for message in self.history.clone() {
-                    self.enter(message, queue);
-                }
-            }
-            _ => {}
-        }
-        Asked::Anything
-    }
-
     /// How many of the queue's messages may be ready.
     fn count(&self, queue: QueueId) -> Asked {
         self.count_of(queue, self.ready(queue))
@@ -196,16 +177,18 @@ impl Oracle {
             return Ok(());
         }
         self.replies.asks(at, message);
-        if to == To::Remembering {
+        let route = self.route(message, to);
+        if route.is_kept {
             // That happens at once, also in a transaction.
             self.remember(message);
         }
-        let targets = self.targets(message, to);
         if message.delay > 0 {
             self.dues[message.id as usize] = self.now + message.delay;
         }
-        let names = targets.iter().map(|queue| self.queues[*queue].name).collect();
-        let publication = Publication { message: message.id, to, names, requester: self.replies.asker(to) };
+        // Those that are chosen from are all alike.
+        let names = route.queues.iter().chain(&route.one_of);
+        let targets: Vec<QueueId> = names.filter_map(|name| self.names[*name]).collect();
+        let publication = Publication { message: message.id, to, route, requester: self.replies.asker(to) };
         if let Mode::Tx(transaction) = &mut self.channel(at)?.mode {
             transaction.publishes.push(publication);
             return Ok(());
@@ -312,7 +295,7 @@ impl Oracle {
         let mine: Vec<u32> =
             self.consumers.iter().filter(|(_, c)| (c.link, c.channel) == at).map(|(tag, _)| *tag).collect();
         for consumer in mine {
-            self.leave_queue(consumer);
+            self.cancel(consumer);
         }
         let Some(channel) = self.channels.remove(&at) else { return };
         if let Some(Asked::Get { queue, no_ack: false, .. }) = channel.asked {

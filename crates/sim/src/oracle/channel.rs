@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::copy::{CopyId, Moment, QueueId};
+use super::routes::Route;
 use crate::link::LinkId;
 use crate::message::MessageId;
 use crate::op::{Number, To, Verdict};
-use crate::topology::Name;
 
 /// An open channel.
 #[derive(Clone, Debug, Default)]
@@ -58,8 +58,8 @@ pub(super) struct Transaction {
 pub(super) struct Publication {
     pub(super) message: MessageId,
     pub(super) to: To,
-    /// The names of the queues that it was routed to.
-    pub(super) names: Vec<Name>,
+    /// Where it was routed to.
+    pub(super) route: Route,
     /// It is a reply to this requester, who was there.
     pub(super) requester: Option<usize>,
 }

@@ -57,6 +57,8 @@ pub(super) struct Copy {
     pub(super) incarnation: u32,
     /// An undecided commit has published it: it is certain if that has happened.
     pub(super) published_in: Option<usize>,
+    /// It is one of those of which one is there.
+    pub(super) choice: Option<usize>,
     /// An undecided commit has settled it: it is certain, if that says so, when that has not happened.
     pub(super) settled_in: Option<(usize, bool)>,
 }
@@ -184,6 +186,7 @@ impl Oracle {
             incarnation: self.incarnation,
             published_in: None,
             settled_in: None,
+            choice: None,
         });
         self.queues[queue].copies.push(id);
         self.copies_of[message as usize].push(id);

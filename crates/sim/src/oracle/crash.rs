@@ -2,7 +2,6 @@
 
 use super::copy::{CopyId, Entry, Fate, Place, Shown};
 use super::{Oracle, Ruling};
-use crate::content::Reason;
 use crate::link::LinkId;
 
 impl Oracle {
@@ -47,7 +46,7 @@ impl Oracle {
                 known.deleted = true;
                 let name = known.name;
                 self.names[name] = None;
-                self.unbind(name);
+                self.unbind_all(name);
             }
         }
         let sure_before: Vec<bool> =
@@ -96,8 +95,7 @@ impl Oracle {
             Place::Ready | Place::Held(..) | Place::Kept(_) => {
                 copy.sure &= written;
                 copy.durable |= written && copy.sure;
-                // What came back too often is not noted as delivered.
-                if copy.shown == Shown::Never || copy.place == Place::Kept(Reason::DeliveryLimit) {
+                if copy.shown == Shown::Never {
                     copy.shown = Shown::Maybe;
                 }
                 copy.place = Place::Ready;

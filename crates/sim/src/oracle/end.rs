@@ -41,14 +41,11 @@ impl Oracle {
     /// What is missing.
     pub fn drained(&mut self) -> Ruling {
         for id in 0..self.copies.len() {
-            let dies = self.queues[self.copies[id].queue].rules.dead_letters.is_some();
             let copy = &self.copies[id];
-            // What has died is a dead letter.
-            let is_excused = copy.may_be_gone || (!dies && self.may_go(id));
             if matches!(copy.place, Place::Kept(_)) && copy.sure && !copy.may_be_gone {
                 return Err(format!("{} has died, and others do not get it", self.describe(id)));
             }
-            if copy.place == Place::Ready && copy.sure && !is_excused {
+            if self.is_lost(id) && self.candidates(id).iter().all(|other| self.is_lost(*other)) {
                 return Err(format!("{} is lost", self.describe(id)));
             }
         }
@@ -63,8 +60,9 @@ impl Oracle {
         }
         for group in &self.groups {
             let is_missing = |id: &&CopyId| self.copies[**id].place == Place::Ready && !self.may_vanish(**id);
-            let published =
-                group.publishes.iter().find(|id| is_missing(id) && self.copies[**id].published_in.is_some());
+            let is_undone = |id: &&CopyId| is_missing(id) && self.copies[**id].published_in.is_some();
+            let others_are = |id: CopyId| self.candidates(id).iter().all(|other| is_undone(&other));
+            let published = group.publishes.iter().find(|id| is_undone(id) && others_are(**id));
             let settled = group
                 .settles
                 .iter()
@@ -88,5 +86,14 @@ impl Oracle {
             }
         }
         Ok(())
+    }
+
+    /// Whether a copy was not seen that is there for certain, if it is the one that is.
+    fn is_lost(&self, id: CopyId) -> bool {
+        let copy = &self.copies[id];
+        // What has died is a dead letter.
+        let dies = self.queues[copy.queue].rules.dead_letters.is_some();
+        let is_excused = copy.may_be_gone || (!dies && self.may_go(id));
+        copy.place == Place::Ready && copy.sure && !is_excused
     }
 }

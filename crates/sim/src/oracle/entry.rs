@@ -7,38 +7,10 @@ use super::copy::{CopyId, Entry, Place, QueueId, Shown};
 use super::{Oracle, Ruling};
 use crate::content::Reason;
 use crate::link::LinkId;
-use crate::message::{Message, MessageId};
-use crate::op::{Number, To};
+use crate::message::MessageId;
+use crate::op::Number;
 
 impl Oracle {
-    /// Where a message goes.
-    pub(super) fn targets(&self, message: &Message, to: To) -> Vec<QueueId> {
-        let mut names = match to {
-            To::Queue(name) => [Some(name), message.cc, message.bcc].into_iter().flatten().collect(),
-            To::Delaying(name) => vec![name],
-            To::Exchange(exchange) => self.exchanges[exchange].clone(),
-            To::Remembering => self.remembering.clone(),
-            To::Direct(name) if self.direct.contains(&name) => vec![name],
-            To::Direct(_) => {
-                let alternate = self.topology.alternate.or_else(|| self.policies.alternate());
-                alternate.map(|exchange| self.exchanges[exchange].clone()).unwrap_or_default()
-            }
-            To::Reply(_) => Vec::new(),
-        };
-        names.sort_unstable();
-        names.dedup();
-        names.into_iter().filter_map(|name| self.names[name]).collect()
-    }
-
-    /// The exchange that keeps the last messages keeps this one.
-    pub(super) fn remember(&mut self, message: &Message) {
-        let Some(length) = self.topology.history.filter(|_| !message.no_store) else { return };
-        self.history.push_back(message.id);
-        while self.history.len() as u64 > length {
-            self.history.pop_front();
-        }
-    }
-
     /// A message comes to where it was routed to, of which a part may have gone since then, or gone and come again. The channel has
     /// published so many before, if it counts them.
     pub(super) fn arrive(
@@ -47,13 +19,13 @@ impl Oracle {
         publication: Publication,
         number: u64,
     ) -> Vec<CopyId> {
-        let Publication { message, to, names, requester } = publication;
-        let queues: Vec<QueueId> = names.into_iter().filter_map(|name| self.names[name]).collect();
+        let Publication { message, to, route, requester } = publication;
         let is_reply = requester.is_some_and(|requester| self.replies.owe(requester, message));
-        if queues.is_empty() && !is_reply {
+        let copies = self.enter_all(message, &route);
+        if copies.is_empty() && !is_reply {
             self.comes_back(at, message, to, number);
         }
-        queues.into_iter().map(|queue| self.enter(message, queue)).collect()
+        copies
     }
 
     /// A message comes to a queue.
@@ -118,7 +90,8 @@ impl Oracle {
             // What one read settles and publishes reaches the queue in the order that suits the broker.
             let has_come = has_come && (copy.returned.call < self.call || copy.shown == Shown::Never);
             // When all that has waited has come is known when it has been read.
-            copy.sure && !copy.purged && has_come && copy.due == 0 && !self.may_vanish(*id)
+            let is_here = copy.sure && !copy.purged && !self.is_open(*id);
+            is_here && has_come && copy.due == 0 && !self.may_vanish(*id)
         };
         let certain = possible.iter().copied().filter(|id| !self.is_read(queue) && is_certain(id)).collect();
         (certain, possible)
@@ -131,6 +104,11 @@ impl Oracle {
         copy.entry = Entry::Refused;
         if copy.place != Place::Ready {
             // Its dead letter was seen before.
+            return;
+        }
+        if copy.may_be_dead && !rules.buries_refused() {
+            // By the rules of before it has died, if they counted still.
+            copy.sure = false;
             return;
         }
         copy.place = Place::Absent;

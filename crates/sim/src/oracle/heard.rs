@@ -71,8 +71,15 @@ impl Oracle {
         let known = self.consumers.get(&consumer).or(cancelled);
         let known = known.filter(|known| (known.link, known.channel) == at);
         let Some(known) = known else {
-            return Err(format!("a delivery for consumer {consumer}, which is not there"));
+            let (message, octets) = (content.stamp, content.body.len());
+            return Err(format!(
+                "message {message} ({octets} octets) for consumer {consumer}, which is not there"
+            ));
         };
+        if !self.channels.contains_key(&at) {
+            // Its channel was closed meanwhile: it is done with, or back, as it may be.
+            return Ok(());
+        }
         let (queue, no_ack, prefetch, since) = (known.queue, known.no_ack, known.prefetch, known.since);
         let timeout = known.timeout;
         self.check_active(queue, consumer)?;
@@ -180,6 +187,7 @@ impl Oracle {
             return Err(format!("{} had expired", self.describe(id)));
         }
         self.check_returns(id, content.returns)?;
+        self.was_chosen(id)?;
         self.is_there(id);
         self.copies[id].shown = Shown::Yes;
         Ok(id)
@@ -224,7 +232,7 @@ impl Oracle {
             return Ok(id);
         }
         let earlier = match copies.iter().find(mine) {
-            Some(id) => format!("{} is delivered", self.describe(*id)),
+            Some(id) => self.seen_twice(*id),
             None => {
                 let name = self.queues[queue].name;
                 format!("message {message} is in queue q{name}, where it never went ({death:?})")
@@ -288,7 +296,9 @@ impl Oracle {
                     return Err(format!("queue q{name} has {count} ready, not {low} to {high}"));
                 }
             }
-            Some(Asked::Get { queue, .. }) if id == ids::BASIC_GET_EMPTY => return self.found_empty(queue),
+            Some(Asked::Get { queue, since, .. }) if id == ids::BASIC_GET_EMPTY => {
+                return self.found_empty(queue, since);
+            }
             Some(Asked::Get { .. }) => return Err(format!("{id:?} in answer to a get")),
             Some(Asked::Missing) => return Err(format!("{id:?} of a queue that is not there")),
             Some(Asked::Commit(group)) => return self.committed(group),
@@ -338,13 +348,21 @@ impl Oracle {
         Ok(())
     }
 
-    /// Nothing is ready: what was not certain is not there, unless somebody else has it on its way.
-    fn found_empty(&mut self, queue: QueueId) -> Ruling {
+    /// Nothing was ready: what was not certain is not there, unless somebody else has it on its way. The answer may have stood behind large
+    /// messages: what has come since it was asked for says nothing.
+    fn found_empty(&mut self, queue: QueueId, since: Moment) -> Ruling {
         if self.is_read(queue) || self.queues[queue].kind.takes_dead {
             return Ok(());
         }
         for id in self.queues[queue].copies.clone() {
-            if self.copies[id].place != Place::Ready || self.may_vanish(id) || self.may_wait(id) {
+            let copy = &self.copies[id];
+            let has_come = copy.published.max(copy.returned.call) <= since.call;
+            let has_come = has_come && !copy.returns.may_wait(since.time);
+            if copy.place != Place::Ready || !has_come || self.may_vanish(id) || self.may_wait(id) {
+                continue;
+            }
+            if self.is_open(id) {
+                self.rule_out(id);
                 continue;
             }
             if self.copies[id].sure {

@@ -35,9 +35,13 @@
 //! 16. **Consumers that share a prefetch** never hold more than that together.
 //! 17. **A request** names one address for as long as its requester lives, and for nobody else ever. What is published to that while it lives
 //!     comes to it, once and in order; what comes later goes nowhere.
+//! 18. **One of several queues** has what an exchange gave to one of them, and no other; which one, is known when it is seen, or when all others were
+//!     found empty. Where a hash has decided, all that has the same hashed is in the same queue, also after a restart.
+//! 19. **Each exchange** on the way is passed once, and each queue behind them gets a message once.
 
 mod carried;
 mod channel;
+mod choice;
 mod copy;
 mod crash;
 mod dead;
@@ -49,6 +53,7 @@ mod refused;
 mod replies;
 mod returns;
 mod routed_back;
+mod routes;
 mod ruled;
 mod turns;
 
@@ -60,7 +65,9 @@ use crate::op::Number;
 use crate::policy::Policies;
 use crate::rules::Rules;
 use crate::topology::{Name, Topology};
+use crate::way::Way;
 use channel::{Channel, Consumer, Unconfirmed};
+use choice::Choice;
 use copy::{Copy, CopyId, Group, Moment, Queue, QueueId};
 use replies::Replies;
 use routed_back::Unrouted;
@@ -95,6 +102,13 @@ pub struct Oracle {
     remembering: Vec<Name>,
     /// What it has kept since the last start.
     history: VecDeque<MessageId>,
+    /// Bound to the exchange that leads to others.
+    leading: Vec<Name>,
+    /// Which exchange leads to which.
+    ways: Vec<Way>,
+    choices: Vec<Choice>,
+    /// The queues to which a hash leads, by what is hashed.
+    learned: BTreeMap<String, Name>,
     policies: Policies,
     channels: BTreeMap<(LinkId, Number), Channel>,
     consumers: BTreeMap<u32, Consumer>,

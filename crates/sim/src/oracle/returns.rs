@@ -78,6 +78,8 @@ impl Oracle {
             return;
         }
         if kind.quorum && copy.returns.most >= rules.delivery_limit.unwrap_or(DELIVERY_LIMIT) {
+            // What came back too often is not noted as delivered, if a crash brings it back.
+            copy.shown = Shown::Maybe;
             self.die(id, Reason::DeliveryLimit);
             return;
         }

@@ -107,12 +107,6 @@ impl Oracle {
         self.queues[queue].deleted = true;
         self.purge(queue);
         self.doubt_letters(queue);
-        self.unbind(name);
-    }
-
-    /// All bindings of a queue go.
-    pub(super) fn unbind(&mut self, name: Name) {
-        let bindings = self.exchanges.iter_mut().chain([&mut self.direct, &mut self.remembering]);
-        bindings.for_each(|bound| bound.retain(|other| *other != name));
+        self.unbind_all(name);
     }
 }
