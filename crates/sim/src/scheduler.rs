@@ -488,18 +488,25 @@ impl Scheduler {
         let exchange = self.latest.below(topology.exchanges.len());
         let name = self.latest.pick(&topology.exchanges[exchange]).copied();
         let (Some(way), Some(name)) = (way, name) else { return };
+        let apart: Vec<Name> =
+            topology.free().into_iter().filter(|name| topology.may_remember(*name)).collect();
+        let remembers = self.latest.pick(&apart).copied().filter(|_| topology.history.is_some());
         let leading = Special::Leading;
-        let ask = match self.latest.below(12) {
-            0..4 => Ask::Lead(way),
-            4..7 => Ask::Unlead(way),
-            7 => Ask::Unbind(Gate::Exchange(exchange), name),
-            8 => Ask::Unbind(Gate::Special(leading), name),
-            9 => Ask::Unbind(Gate::Special(Special::Direct), name),
-            10 => Ask::BindSpecial(leading, name),
+        let ask = match (self.latest.below(14), remembers) {
+            (0..4, _) => Ask::Lead(way),
+            (4..7, _) => Ask::Unlead(way),
+            (7, _) => Ask::Unbind(Gate::Exchange(exchange), name),
+            (8, _) => Ask::Unbind(Gate::Special(leading), name),
+            (9, _) => Ask::Unbind(Gate::Special(Special::Direct), name),
+            (10, _) => Ask::BindSpecial(leading, name),
+            (11 | 12, Some(name)) => Ask::BindSpecial(Special::Remembering, name),
             _ => Ask::Bind(exchange, name),
         };
-        let binds = matches!(ask, Ask::Bind(..) | Ask::BindSpecial(..));
-        if !binds || self.world.oracle.rules(name).is_some() {
+        let is_there = match ask {
+            Ask::Bind(_, name) | Ask::BindSpecial(_, name) => self.world.oracle.rules(name).is_some(),
+            _ => true,
+        };
+        if is_there {
             self.world.plan(client, channel, ask);
         }
     }
