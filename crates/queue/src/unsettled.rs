@@ -66,7 +66,7 @@ impl Queue {
 
     /// A full queue loses what came back first, as RabbitMQ's does, then its oldest messages of the lowest priority. What is on disk
     /// stays until it is loaded if it is to be a dead letter, or if its size, known as an average alone, is what has to go.
-    pub(crate) fn drop_overflow(&mut self, effects: &mut Effects) {
+    pub fn drop_overflow(&mut self, effects: &mut Effects) {
         if self.settings.overflow != Overflow::DropHead {
             return;
         }

@@ -84,6 +84,11 @@ impl Client {
         matches!(self.waiting, Some(Op { ask: Ask::Get { .. }, .. }))
     }
 
+    /// Whether it waits for a commit: until that is on disk it hears of nothing else.
+    pub fn waits_for_commit(&self) -> bool {
+        matches!(self.waiting, Some(Op { ask: Ask::Commit, .. }))
+    }
+
     /// Puts an operation behind the others.
     pub fn plan(&mut self, op: Op) {
         self.todo.push_back(op);

@@ -50,6 +50,8 @@ pub struct Scheduler {
     is_brisk: bool,
     /// Much comes back.
     is_undecided: bool,
+    /// Many requests and replies.
+    is_talkative: bool,
     /// The disk has a fault that the broker may not have met yet.
     has_trouble: bool,
 }
@@ -77,8 +79,19 @@ impl Scheduler {
         let retries = |name: &&Name| world.topology.queues[**name].own.retry.is_some();
         let focus = more.pick(&special).copied().filter(|_| more.chance(2, 3));
         let focus = special.iter().find(retries).copied().filter(|_| is_undecided).or(focus);
-        let has_trouble = false;
-        Ok(Scheduler { world, rng, more, latest, is_heavy, focus, is_brisk, is_undecided, has_trouble })
+        let is_talkative = world.topology.is_late && latest.chance(1, 3);
+        Ok(Scheduler {
+            world,
+            rng,
+            more,
+            latest,
+            is_heavy,
+            focus,
+            is_brisk,
+            is_undecided,
+            is_talkative,
+            has_trouble: false,
+        })
     }
 
     /// What has happened so far.
@@ -126,7 +139,7 @@ impl Scheduler {
             84..92 => self.steps(),
             92..94 => self.trouble(),
             94 => self.policy(),
-            95..99 if self.has_unseen_use() => self.steps(),
+            95..99 if self.has_unseen_use() || self.has_unseen_close() => self.steps(),
             95..99 => {
                 let longest = [3, 30, 400][self.rng.below(3)];
                 let mut milliseconds = self.rng.between(1, longest);
@@ -150,6 +163,12 @@ impl Scheduler {
         let oracle = &self.world.oracle;
         let expires = |name: &Name| oracle.rules(*name).is_some_and(|rules| rules.expires.is_some());
         self.world.clients.iter().any(Client::waits_for_get) && oracle.existing().iter().any(expires)
+    }
+
+    /// A close that stands behind a commit-ok is not heard in time, and what it gives back is.
+    fn has_unseen_close(&self) -> bool {
+        let World { topology, clients, oracle, .. } = &self.world;
+        topology.is_late && clients.iter().any(Client::waits_for_commit) && oracle.has_deadlines()
     }
 
     /// The storage works for a while.
@@ -241,6 +260,17 @@ impl Scheduler {
         Ok(())
     }
 
+    /// What is on its way to the broker and from it arrives.
+    fn hurry(&mut self) -> Ruling {
+        for client in 0..self.world.clients.len() {
+            self.world.send(client);
+            self.world.carry(client, usize::MAX);
+            self.world.turn(client, ALL)?;
+            while self.world.read(client) {}
+        }
+        Ok(())
+    }
+
     fn choose_mode(&mut self, client: usize, channel: Number) {
         match self.rng.below(10) {
             0..5 => self.world.plan(client, channel, Ask::Confirm),
@@ -285,7 +315,7 @@ impl Scheduler {
         let Some(channel) = self.rng.pick(&channels).copied().filter(|_| free) else {
             return self.network(client);
         };
-        if self.world.topology.is_late && self.latest.chance(1, 10) {
+        if self.world.topology.is_late && self.latest.chance(1, if self.is_talkative { 2 } else { 12 }) {
             self.converse(client, channel);
         } else if self.world.topology.leads && self.latest.chance(1, 10) {
             self.reroute(client, channel);
@@ -293,7 +323,7 @@ impl Scheduler {
             self.ask_on(client, channel);
         }
         while self.world.clients[client].has_todo() && self.world.send(client) {}
-        Ok(())
+        if self.is_talkative { self.hurry() } else { Ok(()) }
     }
 
     fn ask_on(&mut self, client: usize, channel: Number) {
@@ -378,28 +408,34 @@ impl Scheduler {
         self.world.plan(client, channel, Ask::Publish(message, to));
     }
 
-    /// A client begins to get replies, or replies to what somebody has asked.
+    /// A client begins to get replies, asks for some, or replies to what somebody has asked.
     fn converse(&mut self, client: usize, channel: Number) {
         let view = &self.world.clients[client].channels[&channel];
-        let may_begin = view.gets_replies.is_none() && view.consumers.len() < CONSUMERS_MAX;
+        let gets_replies = view.gets_replies.is_some();
+        let may_begin = !gets_replies && view.consumers.len() < CONSUMERS_MAX;
         let (here, gone) = self.world.oracle.requesters();
         let requester =
             if self.latest.chance(5, 6) { self.latest.pick(&here) } else { self.latest.pick(&gone) };
-        match requester.copied() {
-            Some(requester) if !may_begin || self.latest.chance(3, 4) => {
-                for _ in 0..=self.latest.below(4) {
-                    let longest = [0, 60, 600, 9000][self.latest.below(4)];
-                    let octets = self.latest.between(0, longest) as usize;
-                    let draft =
-                        Message { octets, persistent: self.latest.chance(1, 2), ..Message::default() };
-                    self.publish_one(client, channel, draft, To::Reply(requester));
-                }
-            }
-            _ if may_begin => {
+        let longest = [0, 60, 600, 9000][self.latest.below(4)];
+        let persistent = self.latest.chance(1, 2);
+        let to = match requester.copied() {
+            _ if may_begin && self.latest.chance(1, 3) => {
                 let consumer = self.world.new_consumer();
-                self.world.plan(client, channel, Ask::ConsumeReplies(consumer));
+                return self.world.plan(client, channel, Ask::ConsumeReplies(consumer));
             }
-            _ => {}
+            Some(requester) if !gets_replies || self.latest.chance(1, 2) => To::Reply(requester),
+            // Somebody is there who may reply.
+            _ => match self.latest.pick(&self.world.oracle.consumed()) {
+                Some(name) if !self.kind(*name).takes_dead => To::Queue(*name),
+                _ => self.destination(),
+            },
+        };
+        for _ in 0..=self.latest.below(4) {
+            let octets = self.latest.between(0, longest) as usize;
+            self.publish_one(client, channel, Message { octets, persistent, ..Message::default() }, to);
+        }
+        if self.latest.chance(2, 3) {
+            self.end_transaction(client, channel);
         }
     }
 

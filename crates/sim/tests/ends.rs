@@ -1,9 +1,11 @@
 //! What ends while something is under way, told step by step.
 
 use warrenmq_broker::Limits;
+use warrenmq_broker::policy::{ApplyTo, PolicyKind};
 use warrenmq_sim::bounds;
 use warrenmq_sim::message::Message;
 use warrenmq_sim::op::{Ask, To};
+use warrenmq_sim::policy::Policy;
 use warrenmq_sim::rules::Rules;
 use warrenmq_sim::topology::{Kind, Topology};
 use warrenmq_sim::trace::Trace;
@@ -75,4 +77,30 @@ fn a_get_that_waits_for_the_disk_takes_nothing_when_its_channel_is_closed() {
     count(&mut world);
     world.drain(0, None, &mut || false).expect("all messages are there");
     world.oracle.drained().expect("all messages are there");
+}
+
+#[test]
+fn what_was_on_its_way_is_too_much_for_a_quorum_queue_that_may_be_shorter_now() {
+    let plain = Kind { durable: true, ..Kind::default() };
+    let queues = vec![Kind { takes_dead: true, ..plain }, Kind { quorum: true, ..plain }];
+    let topology = Topology { queues, ..Topology::default() };
+    let memory = 1 << 20;
+    let limits = Limits { message_memory_octets: memory, queue_memory_octets: memory, ..bounds::small() };
+    let mut world = World::new(topology, limits, Trace::default()).expect("the world begins");
+    publish(&mut world, 4);
+    let reader = world.connect();
+    world.rest().expect("a channel");
+    let ask = Ask::Consume { name: QUEUE, consumer: 1, no_ack: true, timeout: None, priority: 0 };
+    world.plan(reader, 1, ask);
+    world.send(reader);
+    world.carry(reader, usize::MAX);
+    for _ in 0..2 {
+        // One message at a time: the others are on their way.
+        world.turn(reader, 1).expect("a consumer");
+    }
+    let rules = Rules { max_length: Some(0), ..Rules::default() };
+    let policy = Policy { priority: 0, queues: vec![QUEUE], applies: ApplyTo::All, rules, alternate: None };
+    world.set_policy((PolicyKind::User, 0), Some(policy)).expect("a policy");
+    world.cut(reader).expect("nothing else ends");
+    count(&mut world);
 }

@@ -184,6 +184,8 @@ impl Session {
                 }
             }
         });
+        // A quorum queue has given others their chance by now. Its limit may be smaller than when it handed these out.
+        queue.with(window, &mut self.scratch, |queue, effects| queue.drop_overflow(effects));
     }
 
     /// Takes the deliveries in; of the notices those that are to be kept stay in the inbox.

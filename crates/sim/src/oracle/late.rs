@@ -59,6 +59,12 @@ impl Oracle {
         Ok(())
     }
 
+    /// Whether deliveries are out that may not be for ever.
+    pub fn has_deadlines(&self) -> bool {
+        let mut holds = self.channels.values().flat_map(|channel| channel.holds.values());
+        holds.any(|hold| self.timeout(hold).is_some())
+    }
+
     /// How long a delivery may be out.
     fn timeout(&self, hold: &Hold) -> Option<u64> {
         hold.timeout.or(self.queues[self.copies[hold.copy].queue].rules.consumer_timeout)
