@@ -188,7 +188,7 @@ impl Oracle {
         }
         self.check_returns(id, content.returns)?;
         self.was_chosen(id)?;
-        self.is_there(id);
+        self.is_there(id, redelivered);
         self.copies[id].shown = Shown::Yes;
         Ok(id)
     }
@@ -242,11 +242,13 @@ impl Oracle {
     }
 
     /// A copy was seen: so it is there, and so is all that came with it.
-    fn is_there(&mut self, id: CopyId) {
+    fn is_there(&mut self, id: CopyId, redelivered: bool) {
         self.has_not_died(id);
         let copy = &mut self.copies[id];
         (copy.sure, copy.may_be_dead, copy.may_be_gone) = (true, false, false);
-        if copy.incarnation < self.incarnation {
+        // A letter that was never delivered may be one of a death that a crash had undone, and that has happened again.
+        let is_fresh = copy.death.is_some() && !redelivered;
+        if copy.incarnation < self.incarnation && !is_fresh {
             copy.durable = true;
         }
         if let Some(group) = copy.published_in.take() {
