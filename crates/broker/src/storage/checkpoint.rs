@@ -192,7 +192,7 @@ impl Checkpoint {
         // A journal whose files are full of copies would never become shorter.
         let mut room = storage.bounds.journal_file / 4;
         for Moved { queue, pages, rewrites, gone, attempts, whole } in self.queues {
-            let mut entries = Vec::new();
+            let (mut entries, mut copied) = (Vec::new(), Vec::new());
             let id = queue.info.store_id;
             // By now everything is released that had died with what the file knows, and everything is written that may be younger
             // than its settlement, pages that were under way too: only where nothing of that is left, a restart needs not be told.
@@ -202,6 +202,7 @@ impl Checkpoint {
             let is_little = octets <= storage.bounds.leftover && octets <= room;
             for page in pages {
                 if is_little {
+                    copied.extend(page.ranges.iter().map(|range| (range.first, range.last())));
                     copy::forward(queue.info.store_id, &page, storage.epoch_ms, &mut entries);
                     queue.unpaged(page.id);
                 } else {
@@ -230,11 +231,32 @@ impl Checkpoint {
             if !entries.is_empty() {
                 storage.journal.append(entries, true);
             }
+            let ranges = settled_meanwhile(&queue, &copied);
+            if !ranges.is_empty() {
+                storage.journal.append(vec![Entry::Settle { queue: id, ranges }], true);
+            }
         }
         let end = storage.journal.end();
         storage.journal.want(end);
         Ok((end, cost))
     }
+}
+
+/// What is gone by now of what was copied to the end of the journal. A slot of a delaying exchange is forgotten as soon as it is empty, and
+/// nobody says again what is gone of it: that has to stand behind the copy.
+fn settled_meanwhile(queue: &QueueCell, copied: &[(Position, Position)]) -> Vec<(Position, Position)> {
+    if queue.bucket().is_none() {
+        return Vec::new();
+    }
+    let gone = queue.gone();
+    if queue.is_deleted() {
+        return copied.to_vec();
+    }
+    let both = |&(first, last): &(Position, Position)| {
+        let within = gone.iter().map(move |(from, to)| (first.max(*from), last.min(*to)));
+        within.filter(|(first, last)| first <= last)
+    };
+    copied.iter().flat_map(both).collect()
 }
 
 /// Pages for the blocks of a queue that hold little but settled messages.
