@@ -4,6 +4,9 @@ use warrenmq_broker::Limits;
 
 use crate::rng::Rng;
 
+/// The largest message in runs that have too large ones, beyond all others.
+pub const MESSAGE_OCTETS_MAX: usize = 45_000;
+
 /// Limits of this seed.
 pub fn limits(rng: &mut Rng, more: &mut Rng) -> Limits {
     Limits {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: written apart from the broker's own codec, and strict, so it also judges what the broker sends.
 
+use crate::bounds::MESSAGE_OCTETS_MAX;
 use crate::content::{Content, Death, Reader, properties, put_properties};
 use crate::message::Message;
 
@@ -202,6 +203,10 @@ pub fn put_publish(out: &mut Vec<u8>, channel: u16, exchange: &str, key: &str, m
     let arguments = Arguments::new().short(0).shortstr(exchange).shortstr(key);
     put_method(out, channel, ids::BASIC_PUBLISH, &arguments.octet(message.mandatory.into()));
     put_frame(out, HEADER, channel, &put_properties(message));
+    if message.octets > MESSAGE_OCTETS_MAX {
+        // It is refused when it is announced.
+        return;
+    }
     for part in message.body().chunks(PAYLOAD_MAX) {
         put_frame(out, BODY, channel, part);
     }

@@ -19,6 +19,7 @@ pub mod rng;
 pub mod rules;
 pub mod scheduler;
 pub mod seeds;
+pub mod settings;
 pub mod topology;
 pub mod trace;
 pub mod way;

@@ -7,13 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
+use warrenmq_broker::definitions::{GlobalParameter, Parameter};
 use warrenmq_broker::policy::{Policy, PolicyKind};
 use warrenmq_broker::{Broker, Commits, Durability, Limits, Options, ParameterError, Session, Worker};
 use warrenmq_store::MemoryDefinitions;
 use warrenmq_testkit::disk::{Crash, SimDisk};
 
+use crate::settings::{Change, Settings, USER};
+
 /// Unix time at the start of a run, milliseconds.
 const EPOCH_MS: u64 = 1_700_000_000_000;
+/// Whose parameters are set: nobody here looks at them.
+const COMPONENT: &str = "shovel";
 /// What the first start is told to make names from.
 const FIRST_SEED: u8 = 7;
 
@@ -113,6 +118,57 @@ impl Node {
         let applied = self.broker.queue_policy("/", queue)?;
         let name = |policy: Option<Arc<Policy>>| policy.map(|policy| policy.name.clone());
         Some([name(applied.policy), name(applied.operator_policy)])
+    }
+
+    /// Sets what an operator sets, or clears it.
+    ///
+    /// # Errors
+    /// What the broker says.
+    pub fn set(&self, change: &Change) -> Result<(), ParameterError> {
+        let broker = &self.broker;
+        match change.clone() {
+            Change::Vhost(Some(limits)) => broker.set_vhost_limits("/", limits),
+            Change::Vhost(None) => broker.clear_vhost_limits("/"),
+            Change::User(Some(limits)) => broker.set_user_limits(USER, limits),
+            Change::User(None) => broker.clear_user_limits(USER, None),
+            Change::Parameter(name, Some(value)) => {
+                let (component, vhost) = (COMPONENT.to_owned(), "/".to_owned());
+                broker.set_parameter(Parameter { component, vhost, name, value }, self.now)
+            }
+            Change::Parameter(name, None) => broker.clear_parameter("/", COMPONENT, &name, self.now),
+            Change::Global(name, Some(value)) => broker.set_global_parameter(GlobalParameter { name, value }),
+            Change::Global(name, None) => broker.clear_global_parameter(&name),
+        }
+    }
+
+    /// All of that as it is.
+    ///
+    /// # Errors
+    /// What the broker says.
+    pub fn settings(&self) -> Result<Settings, ParameterError> {
+        let parameters = self.broker.parameters(Some("/")).into_iter();
+        let globals = self.broker.global_parameters().into_iter();
+        Ok(Settings {
+            vhost: self.broker.vhost_limits("/")?,
+            user: self.broker.user_limits(USER)?,
+            parameters: parameters
+                .filter(|parameter| parameter.component == COMPONENT)
+                .map(|parameter| (parameter.name, parameter.value))
+                .collect(),
+            // The broker has some of its own.
+            globals: globals
+                .filter(|parameter| parameter.name.starts_with('s'))
+                .map(|parameter| (parameter.name, parameter.value))
+                .collect(),
+        })
+    }
+
+    /// The type of queues that are declared without one.
+    ///
+    /// # Errors
+    /// What the broker says.
+    pub fn set_default_queue_type(&self, name: &str) -> Result<(), ParameterError> {
+        self.broker.set_default_queue_type("/", Some(name))
     }
 
     /// One step of the storage; says whether there may be more to do.

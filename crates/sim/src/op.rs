@@ -209,7 +209,7 @@ impl Op {
                 let kind = &topology.queues[*name];
                 let bits = u8::from(kind.durable) << 1;
                 let arguments = none().short(0).shortstr(&queue_name(*name)).octet(bits);
-                (ids::QUEUE_DECLARE, arguments.longstr(kind.arguments().octets()))
+                (ids::QUEUE_DECLARE, arguments.longstr(kind.arguments(topology.quorum_by_default).octets()))
             }
             Ask::Count(name) => {
                 (ids::QUEUE_DECLARE, none().short(0).shortstr(&queue_name(*name)).octet(1).longstr(&[]))

@@ -6,7 +6,7 @@
 use warrenmq_broker::Worker;
 use warrenmq_testkit::disk::Operation;
 
-use crate::bounds;
+use crate::bounds::{self, MESSAGE_OCTETS_MAX};
 use crate::chooses::Chooses;
 use crate::client::{Client, Mode};
 use crate::draft;
@@ -66,7 +66,10 @@ impl Scheduler {
         let mut more = Rng::new(seed.wrapping_mul(MORE));
         let mut latest = Rng::new(seed.wrapping_mul(LATEST));
         let mut topology = Topology::of(&mut rng, &mut more, &mut latest);
-        let limits = bounds::limits(&mut rng, &mut more);
+        let mut limits = bounds::limits(&mut rng, &mut more);
+        if topology.is_late {
+            limits.message_size_max = MESSAGE_OCTETS_MAX as u64;
+        }
         // What is read ahead is not small: now and then messages are large enough for a queue to go beyond it.
         let is_heavy = rng.chance(1, 6);
         if is_heavy {
@@ -403,6 +406,9 @@ impl Scheduler {
                 None => may_refuse && latest.chance(1, 600),
             };
             draft.mandatory = latest.chance(1, 3);
+            if may_refuse && latest.chance(1, 600) {
+                draft.octets = MESSAGE_OCTETS_MAX + 1 + latest.below(9);
+            }
         }
         let message = self.world.new_message(draft);
         self.world.plan(client, channel, Ask::Publish(message, to));
@@ -549,6 +555,10 @@ impl Scheduler {
 
     /// An operator changes a policy.
     fn policy(&mut self) -> Ruling {
+        if self.world.topology.is_late {
+            let change = self.world.settings.draw(&mut self.latest);
+            self.world.set(change)?;
+        }
         let Scheduler { world, rng, more, .. } = self;
         let (id, policy) = draft::policy(rng, more, &world.topology, &world.oracle.policies());
         let policy = policy.map(|mut policy| {

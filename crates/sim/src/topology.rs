@@ -55,6 +55,8 @@ pub struct Topology {
     pub leads: bool,
     /// The run has what was thought of last.
     pub is_late: bool,
+    /// What is declared without a type is a quorum queue.
+    pub quorum_by_default: bool,
 }
 
 impl Topology {
@@ -86,7 +88,8 @@ impl Topology {
         let is_late = latest.chance(1, 2);
         let chooses = (is_late && latest.chance(1, 2)).then(|| Chooses::draw(&mut queues, latest));
         let leads = is_late && latest.chance(1, 2);
-        Topology { queues, exchanges, alternate, history, chooses, leads, is_late }
+        let quorum_by_default = is_late && latest.chance(1, 4);
+        Topology { queues, exchanges, alternate, history, chooses, leads, is_late, quorum_by_default }
     }
 
     /// The queue that the exchange that delays leads to, if there is one.
@@ -216,11 +219,11 @@ pub fn retries(rules: Rules, more: &mut Rng) -> Rules {
 }
 
 impl Kind {
-    /// The arguments of its declare.
-    pub fn arguments(&self) -> Table {
+    /// The arguments of its declare, which leave out the type if it is the one by default.
+    pub fn arguments(&self, quorum_by_default: bool) -> Table {
         let mut table = Table::default();
-        if self.quorum {
-            table = table.text("x-queue-type", "quorum");
+        if self.quorum != quorum_by_default {
+            table = table.text("x-queue-type", if self.quorum { "quorum" } else { "classic" });
         }
         if self.max_priority > 0 {
             table = table.number("x-max-priority", self.max_priority.into());

@@ -12,6 +12,7 @@ use crate::node::{End, Node};
 use crate::op::{Ask, Number, Op, Special, Verdict};
 use crate::oracle::{Oracle, Ruling};
 use crate::policy::{self, Policy, PolicyId};
+use crate::settings::{Change, Settings};
 use crate::topology::{GRAVEYARD, Topology, queue_name};
 use crate::trace::Trace;
 use crate::way::Gate;
@@ -57,6 +58,8 @@ pub struct World {
     pub topology: Topology,
     /// What has happened.
     pub trace: Trace,
+    /// What is set beside policies.
+    pub settings: Settings,
     /// Power has failed.
     was_cut: bool,
     next_link: u32,
@@ -73,6 +76,9 @@ impl World {
         let mut oracle = Oracle::new(topology.clone());
         oracle.set_window(u64::from(limits.consumer_window_octets));
         let node = Node::start(limits)?;
+        if topology.quorum_by_default {
+            node.set_default_queue_type("quorum").map_err(|error| error.to_string())?;
+        }
         let (clients, spare) = (Vec::new(), Vec::new());
         let mut world = World {
             node,
@@ -80,6 +86,7 @@ impl World {
             oracle,
             topology,
             trace,
+            settings: Settings::default(),
             was_cut: false,
             next_link: 1,
             next_consumer: 1,
@@ -262,6 +269,7 @@ impl World {
     pub fn restart(&mut self) -> Ruling {
         self.trace.add(|| "the broker starts".to_owned());
         self.node.restart().map_err(|error| format!("the broker does not start: {error}"))?;
+        self.check_settings()?;
         self.check_policies()
     }
 
@@ -287,6 +295,26 @@ impl World {
         };
         self.oracle.policy(id, policy);
         done.map_err(|error| format!("policy {id:?}: {error}"))
+    }
+
+    /// An operator sets something else, or clears it.
+    ///
+    /// # Errors
+    /// What the broker says.
+    pub fn set(&mut self, change: Change) -> Ruling {
+        self.trace.add(|| format!("{change:?}"));
+        self.node.set(&change).map_err(|error| format!("{change:?}: {error}"))?;
+        self.settings.apply(change);
+        self.check_settings()
+    }
+
+    /// What was set is there.
+    fn check_settings(&self) -> Ruling {
+        let there = self.node.settings().map_err(|error| error.to_string())?;
+        if there != self.settings {
+            return Err(format!("set are {there:?}, not {:?}", self.settings));
+        }
+        Ok(())
     }
 
     /// All policies are there, and those count for each queue that should.

@@ -184,7 +184,7 @@ impl Oracle {
                 let all: Vec<String> = copies.iter().map(|id| self.describe(*id)).collect();
                 Err(format!("there was room, but a message was refused: {}", all.join(", ")))
             }
-            [id] if self.copies[*id].shown == Shown::Never => {
+            [id] if self.copies[*id].shown != Shown::Yes => {
                 self.refused(*id);
                 Ok(())
             }

@@ -3,6 +3,7 @@
 //! Invariant: from such a message on nothing on its channel is looked at, until the client has closed it, too.
 
 use super::{Oracle, Ruling};
+use crate::bounds::MESSAGE_OCTETS_MAX;
 use crate::link::LinkId;
 use crate::message::{Message, User};
 use crate::op::Number;
@@ -11,6 +12,10 @@ impl Oracle {
     /// What the broker has to say against a message.
     pub(super) fn refusal(&self, at: (LinkId, Number), message: &Message) -> Option<String> {
         let why = match message.user {
+            _ if message.octets > MESSAGE_OCTETS_MAX => format!(
+                "message size {} is larger than configured max size {MESSAGE_OCTETS_MAX}",
+                message.octets
+            ),
             Some(User::Other) => format!(
                 "user_id property set to '{}' but authenticated user was '{}'",
                 User::Other.name(),
