@@ -394,9 +394,11 @@ impl Scheduler {
     /// In some runs messages say who has published them, ask for replies, or have to come back where nobody gets them.
     fn publish_one(&mut self, client: usize, channel: Number, mut draft: Message, to: To) {
         if self.world.topology.is_late {
+            let impersonates = self.world.topology.impersonates;
             let (latest, may_refuse) = (&mut self.latest, !self.is_heavy);
             draft.user = match latest.below(300) {
                 0 if may_refuse => Some(User::Other),
+                0..20 if impersonates => Some(User::Other),
                 0..40 => Some(User::Own),
                 _ => None,
             };

@@ -57,6 +57,8 @@ pub struct Topology {
     pub is_late: bool,
     /// What is declared without a type is a quorum queue.
     pub quorum_by_default: bool,
+    /// The user may publish in the name of others.
+    pub impersonates: bool,
 }
 
 impl Topology {
@@ -89,7 +91,18 @@ impl Topology {
         let chooses = (is_late && latest.chance(1, 2)).then(|| Chooses::draw(&mut queues, latest));
         let leads = is_late && latest.chance(1, 2);
         let quorum_by_default = is_late && latest.chance(1, 4);
-        Topology { queues, exchanges, alternate, history, chooses, leads, is_late, quorum_by_default }
+        let impersonates = is_late && latest.chance(1, 4);
+        Topology {
+            queues,
+            exchanges,
+            alternate,
+            history,
+            chooses,
+            leads,
+            is_late,
+            quorum_by_default,
+            impersonates,
+        }
     }
 
     /// The queue that the exchange that delays leads to, if there is one.

@@ -79,6 +79,9 @@ impl World {
         if topology.quorum_by_default {
             node.set_default_queue_type("quorum").map_err(|error| error.to_string())?;
         }
+        if topology.impersonates {
+            node.let_impersonate()?;
+        }
         let (clients, spare) = (Vec::new(), Vec::new());
         let mut world = World {
             node,

@@ -16,7 +16,7 @@ impl Oracle {
                 "message size {} is larger than configured max size {MESSAGE_OCTETS_MAX}",
                 message.octets
             ),
-            Some(User::Other) => format!(
+            Some(User::Other) if !self.topology.impersonates => format!(
                 "user_id property set to '{}' but authenticated user was '{}'",
                 User::Other.name(),
                 User::Own.name()
