@@ -307,8 +307,7 @@ impl Queue {
             (at, Head::Here(slice)) => {
                 self.levels[at].piece(&slice).expires(slice.offset, self.settings.message_ttl)
             }
-            // Not known: it is to be looked for at once, unless that is under way.
-            (at, Head::Stored(block)) => (!self.levels[at].blocks.get(block).loading).then_some(0),
+            (_, Head::Stored(_)) => None,
         }
     }
 

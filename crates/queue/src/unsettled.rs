@@ -212,23 +212,4 @@ mod tests {
             "10 octets are not enough, 500 more are"
         );
     }
-
-    #[test]
-    fn what_came_back_and_is_on_disk_alone_is_looked_for_when_it_may_have_expired() {
-        let settings =
-            Settings { kind: Kind::Quorum, recorded: true, message_ttl: Some(5), ..Settings::default() };
-        let mut queue = Queue::new(settings);
-        let mut effects = Effects::new();
-        queue.publish(run(&[&[0; 10]]), &mut effects);
-        assert!(matches!(queue.get(true, &mut effects), Get::Message(_)));
-        for page in queue.page_out(0, usize::MAX) {
-            queue.paged(page.id, Place(page.id.0, 1), &mut effects);
-        }
-        assert!(queue.is_stored(0), "the body is on disk alone");
-        queue.requeue(0, 0, Back::Failed, &mut effects);
-        assert!(queue.deadline().is_some(), "nobody reads the queue, and nothing else happens");
-        queue.advance(6, &mut effects);
-        assert_eq!(effects.loads.len(), 1);
-        assert_eq!(queue.deadline(), None, "it is under way");
-    }
 }

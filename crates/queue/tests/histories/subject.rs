@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use warrenmq_queue::{
-    Back, Consumer, ConsumerSlot, Credit, Delivery, Effects, Get, Page, Pick, Picks, Position, Queue, Record,
-    Run, RunBuilder, Settings,
+    Back, Consumer, ConsumerSlot, Credit, Delivery, Effects, Get, Kind, Page, Pick, Picks, Position, Queue,
+    Record, Run, RunBuilder, Settings,
 };
 
 use crate::disk::{Disk, holds};
@@ -387,7 +387,9 @@ impl Subject {
         for (position, expires) in &deadlines {
             // A queue that looks everywhere reads one block after the other.
             let reads = self.settings.expire_anywhere && !self.disk.loads.is_empty();
-            let is_asked = || reads || self.disk.is_asked(&self.queue, *position);
+            // What came back to a quorum queue is looked for when the queue is next used: docs/quorum-queues.md says so.
+            let is_quorum = self.settings.kind == Kind::Quorum;
+            let is_asked = || reads || is_quorum || self.disk.is_asked(&self.queue, *position);
             assert!(found.is_some_and(|at| at <= *expires) || self.queue.is_stored(*position) && is_asked());
         }
         let mut ready = self.model.ready.iter();
