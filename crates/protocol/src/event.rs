@@ -86,7 +86,7 @@ pub struct Peer {
     /// Understands connection.blocked and unblocked.
     pub connection_blocked: bool,
     /// Is not ready for connection.close-ok while it still writes its connection.close, which takes several turns of its event loop:
-    /// aiormq (7.2 and before), and aio-pika with it. A close-ok that comes in the midst of them ends its connection as if nobody had closed
+    /// aiormq (seen with 7.2.4), and aio-pika with it. A close-ok that comes in the midst of them ends its connection as if nobody had closed
     /// it: the reason is lost, waiting publishes fail without it. RabbitMQ, which takes some tenths of a millisecond, meets that now and then.
     pub close_ok_later: bool,
 }

@@ -97,7 +97,7 @@ fn blocks(queue: &mut Returning, broker: &Broker, storage: &Storage, now: Millis
         let last = block.ranges.iter().map(|range| range.first + u64::from(range.count)).max().unwrap_or(0);
         queue.next = queue.next.max(last);
         let (place, ranges) = (to_queue(block.place), storage.to_queue_ranges(&block.ranges));
-        // How many octets are in a queue with a limit of them is known when its bodies are, and these are not more than it allows. Damage is
+        // How many octets are in a queue with a limit of them is known when its bodies are. Damage is
         // told when somebody wants the messages.
         let counts = queue.cell.counts_bodies();
         let messages = counts.then(|| storage.read_block(&queue.cell, place).ok()).flatten();
