@@ -232,6 +232,7 @@ impl Queue {
             }
         }
         if self.unsure {
+            self.want_first_returned(effects);
             for at in 0..self.levels.len() {
                 if let Some(Head::Stored(index)) = self.levels[at].head(&mut self.ledger)
                     && self.levels[at].blocks.get(index).soonest == 0
@@ -305,7 +306,9 @@ impl Queue {
         })
     }
 
+    /// The body leaves memory; when what stands first in it expires stays known.
     pub(crate) fn drop_body(&mut self, at: usize, index: usize) {
+        self.note_leaving(at, index);
         let (ttl, Queue { levels, ledger, expirable, .. }) = (self.settings.message_ttl, self);
         let level = &mut levels[at];
         let block = level.blocks.get_mut(index);

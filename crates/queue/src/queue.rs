@@ -120,6 +120,7 @@ impl Queue {
         }
         if settings.message_ttl != before.message_ttl {
             self.levels.iter_mut().for_each(|level| level.blocks.forget_soonest());
+            self.returns.held().into_iter().for_each(Returns::forget_soonest);
             self.unsure |= self.expirable && self.ledger.stored > 0;
             self.watch_all();
         }

@@ -32,6 +32,8 @@ pub(crate) struct Returns {
     pub(crate) reasons: Spans<Reason>,
     /// Doomed messages that were handed out and stay until they are buried.
     pub(crate) kept: Kept,
+    /// When a message expires that stood first in `order` when its body left memory; [`Millis::MAX`] for never.
+    left: Option<(Position, Millis)>,
 }
 
 impl Empty for Returns {
@@ -41,6 +43,7 @@ impl Empty for Returns {
         waiting_count: 0,
         reasons: Spans::new(),
         kept: Kept::new(),
+        left: None,
     };
 }
 
@@ -71,6 +74,17 @@ impl Returns {
     pub(crate) fn next_due(&self) -> Option<Millis> {
         let ready = self.waiting.first_key_value().map(|((at, _), _)| *at);
         ready.into_iter().chain(self.kept.next_due()).min()
+    }
+
+    /// When the first, which is on disk, expires; 0 if it has to be read to know that.
+    fn first_expires(&self) -> Millis {
+        let first = self.order.front().map(|(first, _)| *first);
+        self.left.filter(|(position, _)| Some(*position) == first).map_or(0, |(_, expires)| expires)
+    }
+
+    /// When messages on disk expire is not known any more.
+    pub(crate) fn forget_soonest(&mut self) {
+        self.left = None;
     }
 }
 
@@ -294,20 +308,46 @@ impl Queue {
                 {
                     self.drop_one(at, &slice, Reason::Expired, effects);
                 }
-                // When it expires is known only on disk.
-                Head::Stored(block) => return self.want(at, block, effects),
-                Head::Here(_) => return,
+                Head::Stored(block) if self.returns.first_expires() <= now => {
+                    return self.want(at, block, effects);
+                }
+                _ => return,
             }
         }
     }
 
-    /// When the first of those that came back expires, if it is in memory.
+    /// When the first of those that came back expires, or is to be read because that is not known.
     pub(crate) fn returned_expires(&mut self) -> Option<Millis> {
         match self.first_returned()? {
             (at, Head::Here(slice)) => {
                 self.levels[at].piece(&slice).expires(slice.offset, self.settings.message_ttl)
             }
-            (_, Head::Stored(_)) => None,
+            // Once it was asked for, its arrival is what to wait for.
+            (at, Head::Stored(block)) if self.levels[at].blocks.get(block).loading => None,
+            _ => Some(self.returns.first_expires()).filter(|expires| *expires < Millis::MAX),
+        }
+    }
+
+    /// The body of a block is about to leave memory: notes when its message expires that stands first of those that came back.
+    pub(crate) fn note_leaving(&mut self, at: usize, index: usize) {
+        let (ttl, expirable) = (self.settings.message_ttl, self.expirable);
+        let Queue { levels, returns, .. } = self;
+        let Some(returns) = returns.held() else { return };
+        let Some((first, _)) = returns.order.front() else { return };
+        let block = levels[at].blocks.get_mut(index);
+        if block.first <= *first && *first <= block.last && levels[at].returned.contains(*first) {
+            let block = levels[at].blocks.get_mut(index);
+            let expires = if expirable { block.expires(*first, ttl) } else { None };
+            returns.left = Some((*first, expires.unwrap_or(Millis::MAX)));
+        }
+    }
+
+    /// Asks for the first of those that came back if whether it expires is known on disk alone.
+    pub(crate) fn want_first_returned(&mut self, effects: &mut Effects) {
+        if let Some((at, Head::Stored(block))) = self.first_returned()
+            && self.returns.first_expires() == 0
+        {
+            self.want(at, block, effects);
         }
     }
 

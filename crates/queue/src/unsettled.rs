@@ -212,4 +212,37 @@ mod tests {
             "10 octets are not enough, 500 more are"
         );
     }
+
+    /// When it expires is noted as its body leaves: it is not read again and again where memory is small.
+    #[test]
+    fn what_came_back_and_is_on_disk_alone_is_read_when_it_may_have_expired() {
+        let settings =
+            Settings { kind: Kind::Quorum, recorded: true, message_ttl: Some(5), ..Settings::default() };
+        let mut queue = Queue::new(settings);
+        let mut effects = Effects::new();
+        queue.publish(run(&[&[0; 10]]), &mut effects);
+        assert!(matches!(queue.get(true, &mut effects), Get::Message(_)));
+        let mut pages = Vec::new();
+        for page in queue.page_out(0, usize::MAX) {
+            let place = Place(page.id.0, 1);
+            queue.paged(page.id, place, &mut effects);
+            pages.push((place, page));
+        }
+        assert!(queue.is_stored(0), "the body is on disk alone");
+        queue.requeue(0, 0, Back::Failed, &mut effects);
+        assert_eq!(queue.deadline(), Some(0), "it left before it came back");
+        queue.advance(1, &mut effects);
+        assert_eq!(queue.deadline(), None, "it is under way");
+        assert_eq!(load(&mut queue, &pages, &mut effects), 1);
+        assert_eq!(queue.deadline(), Some(5));
+        assert_eq!(queue.page_out(0, usize::MAX).len(), 0, "it has its place");
+        assert!(queue.is_stored(0), "there is no room for it");
+        queue.advance(4, &mut effects);
+        queue.hand_out(&mut effects);
+        assert_eq!((queue.deadline(), effects.loads.len()), (Some(5), 0), "it is known by now");
+        queue.advance(5, &mut effects);
+        assert_eq!(load(&mut queue, &pages, &mut effects), 1);
+        queue.check();
+        assert_eq!((queue.ready(), queue.deadline()), (0, None));
+    }
 }

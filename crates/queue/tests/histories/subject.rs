@@ -384,14 +384,10 @@ impl Subject {
     fn compare_deadlines(&mut self) {
         let found = self.queue.deadline();
         let deadlines = self.model.deadlines();
-        // What came back to a quorum queue is looked for when the queue is next used: docs/quorum-queues.md says so.
-        let is_quorum = self.settings.kind == Kind::Quorum;
-        let came_back = if is_quorum { each_attempt(&self.queue.attempts()) } else { Vec::new() };
         for (position, expires) in &deadlines {
             // A queue that looks everywhere reads one block after the other.
             let reads = self.settings.expire_anywhere && !self.disk.loads.is_empty();
-            let waits = || came_back.iter().any(|(other, ..)| other == position);
-            let is_asked = || reads || waits() || self.disk.is_asked(&self.queue, *position);
+            let is_asked = || reads || self.disk.is_asked(&self.queue, *position);
             assert!(found.is_some_and(|at| at <= *expires) || self.queue.is_stored(*position) && is_asked());
         }
         let mut ready = self.model.ready.iter();
