@@ -183,7 +183,7 @@ impl Queue {
 mod tests {
     use super::STALE_MIN;
     use crate::run::{Record, RunBuilder};
-    use crate::{Back, Effects, Get, Kind, Queue, Settings};
+    use crate::{Back, Effects, Get, Kind, Place, Positions, Queue, Settings, Stored};
 
     /// A queue that never is empty, through which messages pass long before they expire.
     #[test]
@@ -208,6 +208,41 @@ mod tests {
         // What is left still expires.
         queue.advance(86_400_000 + 10_000, &mut effects);
         assert_eq!(queue.ready(), 0);
+    }
+
+    /// After a restart nobody knows what of it may expire: it is looked for in one block after the other.
+    #[test]
+    fn what_is_on_disk_since_a_restart_expires_wherever_it_stands() {
+        let settings = Settings { expire_anywhere: true, recorded: true, ..Settings::default() };
+        let (mut queue, mut effects) = (Queue::new(settings), Effects::new());
+        let mut pages = Vec::new();
+        for ttl in [None, None, Some(100), None, Some(50)] {
+            let mut builder = RunBuilder::new();
+            let (route, header, body) = (&[0, 0][..], &[0; 14][..], &[0; 16][..]);
+            let (persistent, priority, dead, due) = (true, None, false, None);
+            builder.push(Record { route, header, body, persistent, priority, ttl, dead, due });
+            queue.publish(builder.finish().unwrap(), &mut effects);
+            pages.extend(queue.page_out(0, usize::MAX));
+        }
+        assert_eq!(pages.len(), 5);
+        let mut queue = Queue::new(settings);
+        for page in &pages {
+            let (place, level) = (Place(page.id.0, 1), page.level);
+            let block = Stored { place, level, ranges: &page.ranges, octets: page.octets, messages: None };
+            assert!(queue.restore_block(&block, &Positions::new()));
+        }
+        queue.restored(5, None);
+        for (now, left) in [(1, 5), (49, 5), (50, 4), (100, 3), (1000, 3)] {
+            queue.advance(now, &mut effects);
+            queue.hand_out(&mut effects);
+            while let Some((id, place)) = effects.loads.pop() {
+                let page = &pages[place.0 as usize];
+                assert!(queue.loaded(id, place, &page.ranges, page.pieces.concat().into(), &mut effects));
+                queue.advance(now, &mut effects);
+            }
+            queue.check();
+            assert_eq!(queue.ready(), left, "{now}");
+        }
     }
 
     /// What came back to a quorum queue stands before the rest, and expires there behind what does not.

@@ -9,6 +9,7 @@ use crate::block::{Block, Piece};
 use crate::blocks::{Blocks, Search};
 use crate::delivery::{Dead, Delivery, Effects, Picks, Reason};
 use crate::ledger::{Ledger, Weight};
+use crate::page::came_together;
 use crate::positions::Positions;
 use crate::rare::Rare;
 use crate::redelivered::Redelivered;
@@ -56,7 +57,7 @@ struct Part {
     count: u32,
     offset: u32,
     size: u32,
-    /// Of the first; the queue has no use for the others'.
+    /// Of the last.
     arrived: Millis,
 }
 
@@ -424,9 +425,14 @@ impl Level {
         let open = self.open.get_or_insert_default();
         let offset = open.builder.len() as u32;
         match open.parts.last_mut() {
-            Some(last) if last.first + u64::from(last.count) == first => {
+            // Nothing expires where messages are gathered.
+            Some(last)
+                if last.first + u64::from(last.count) == first
+                    && came_together(last.arrived, arrived, false) =>
+            {
                 last.count += count;
                 last.size += size;
+                last.arrived = last.arrived.max(arrived);
             }
             _ => open.parts.push(Part { first, count, offset, size, arrived }),
         }

@@ -23,8 +23,18 @@ pub struct PageRange {
     pub count: u32,
     /// They are not persistent: a restart forgets them.
     pub transient: bool,
-    /// When they came to the queue; for all of them only in a queue where messages may expire, else for the first.
+    /// When they came to the queue. Where nothing expires that is the last of them, and the others came less than a tenth of a second before.
     pub arrived: Millis,
+}
+
+/// Messages that came within so many milliseconds may count as having come with the last of them, as long as nothing in their queue
+/// expires: should that change, they expire by so much too late, and never too early.
+pub(crate) const TOGETHER_MS: Millis = 100;
+
+/// Whether what came at these times may be kept as one. With `timed` the times have to be the same; without, the stretches of time that they
+/// are in, so that one that is kept with others again and again moves no further.
+pub(crate) fn came_together(before: Millis, arrived: Millis, timed: bool) -> bool {
+    before == arrived || !timed && before / TOGETHER_MS == arrived / TOGETHER_MS
 }
 
 impl PageRange {
@@ -59,15 +69,16 @@ impl Page {
         self.ranges.iter().map(|range| range.count).sum()
     }
 
-    /// Appends a range, to the last one where they make one. With `timed` the times have to be the same for that.
+    /// Appends a range, to the last one where they make one.
     pub(crate) fn push(&mut self, range: PageRange, timed: bool) {
         match self.ranges.last_mut() {
             Some(last)
                 if last.last() + 1 == range.first
                     && last.transient == range.transient
-                    && (!timed || last.arrived == range.arrived) =>
+                    && came_together(last.arrived, range.arrived, timed) =>
             {
                 last.count += range.count;
+                last.arrived = last.arrived.max(range.arrived);
             }
             _ => self.ranges.push(range),
         }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::block::{Block, Body, Piece};
 use crate::delivery::Effects;
 use crate::level::{Head, Level};
-use crate::page::{Page, PageId, PageRange, Place};
+use crate::page::{Page, PageId, PageRange, Place, came_together};
 use crate::positions::Positions;
 use crate::queue::Queue;
 use crate::rare::Rare;
@@ -129,6 +129,7 @@ impl Queue {
         }
         let soonest = block.soonest;
         let body = self.body_of(at, index, ranges, octets)?;
+        self.note_ttl(&body);
         let Queue { levels, ledger, .. } = self;
         levels[at].blocks.set_body(index, body, ledger);
         let page = self.draft(at, index, index);
@@ -154,7 +155,7 @@ impl Queue {
             return true;
         }
         let Some(body) = self.body_of(at, index, ranges, octets) else { return false };
-        self.expirable |= body.pieces().iter().any(|piece| piece.run.has_ttl());
+        self.note_ttl(&body);
         let Queue { levels, ledger, .. } = self;
         let level = &mut levels[at];
         level.blocks.set_body(index, body, ledger);
@@ -317,6 +318,11 @@ impl Queue {
         level.blocks.set_body(index, Body::Stored, ledger);
     }
 
+    /// Since a restart it may not have been known that something here expires.
+    fn note_ttl(&mut self, body: &Body) {
+        self.expirable |= body.pieces().iter().any(|piece| piece.run.has_ttl());
+    }
+
     /// The body of a stored block, from the ranges and octets that were read. `None` when they are no such thing.
     fn body_of(&self, at: usize, index: usize, ranges: &[PageRange], octets: Bytes) -> Option<Body> {
         let run = Run::from_bytes(octets)?;
@@ -329,9 +335,13 @@ impl Queue {
             let size = end - offset;
             match pieces.last_mut() {
                 Some(last) if range.first <= last.last() => return None,
-                Some(last) if last.last() + 1 == range.first && !(timed && last.arrived != range.arrived) => {
+                Some(last)
+                    if last.last() + 1 == range.first
+                        && came_together(last.arrived, range.arrived, timed) =>
+                {
                     last.count += range.count;
                     last.size += size;
+                    last.arrived = last.arrived.max(range.arrived);
                 }
                 _ => {
                     let (run, first, arrived) = (run.clone(), range.first, range.arrived);

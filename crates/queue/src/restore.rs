@@ -156,6 +156,8 @@ impl Queue {
             level.seal(&mut self.ledger);
         }
         self.unsure = self.ledger.stored > 0;
+        // Where messages leave from anywhere, looking at the heads is not enough.
+        self.expirable |= self.unsure && self.settings.expire_anywhere;
         self.restore_attempts(&attempts);
         self.watch_all();
     }

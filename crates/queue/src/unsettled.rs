@@ -148,6 +148,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::TOGETHER_MS;
     use crate::settings::{Retry, RetryWhen};
     use crate::{Back, Get, Page, Place, Record, Run, RunBuilder, Settings};
 
@@ -211,6 +212,43 @@ mod tests {
             (2, 30 + 90 + 2),
             "10 octets are not enough, 500 more are"
         );
+    }
+
+    /// Small messages of a backlog are gathered, and written together; a policy gives them a time to live.
+    #[test]
+    fn nothing_expires_before_a_time_to_live_that_came_later() {
+        for (is_paged, again) in [(false, false), (true, false), (true, true)] {
+            let mut queue = Queue::new(Settings { recorded: true, ..Settings::default() });
+            let mut effects = Effects::new();
+            let mut arrivals = Vec::new();
+            for number in 0..100 {
+                arrivals.push(number * 7);
+                queue.advance(number * 7, &mut effects);
+                queue.publish(run(&[&[0; 10]]), &mut effects);
+            }
+            let mut pages = Vec::new();
+            for page in if is_paged { queue.page_out(0, usize::MAX) } else { Vec::new() } {
+                queue.paged(page.id, Place(page.id.0, 1), &mut effects);
+                pages.push((Place(page.id.0, 1), page));
+            }
+            if again {
+                // Everything is read once while nothing expires.
+                assert!(matches!(queue.get(false, &mut effects), Get::Stalled));
+                load(&mut queue, &pages, &mut effects);
+                assert!(matches!(queue.get(false, &mut effects), Get::Message(_)));
+                arrivals.remove(0);
+            }
+            queue.configure(Settings { message_ttl: Some(1000), ..queue.settings }, &mut effects);
+            for now in 1000..1800 {
+                queue.advance(now, &mut effects);
+                queue.hand_out(&mut effects);
+                load(&mut queue, &pages, &mut effects);
+                let younger = |ttl: u64| arrivals.iter().filter(|at| **at + ttl > now).count() as u64;
+                let fit = younger(1000)..=younger(1000 + TOGETHER_MS);
+                assert!(fit.contains(&queue.ready()), "{now}: {} of {fit:?}", queue.ready());
+            }
+            queue.check();
+        }
     }
 
     /// When it expires is noted as its body leaves: it is not read again and again where memory is small.

@@ -311,13 +311,13 @@ fn large_command(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> C
     }
 }
 
-/// Other settings, as a policy may make them. Times to live come only where there were some before: for other messages the queue
-/// does not know so exactly when they came.
 /// Where nothing is dropped for what is kept.
 fn keeps(dead_letters: bool, overflow: Overflow) -> bool {
     dead_letters && overflow == Overflow::RejectPublish
 }
 
+/// Other settings, as a policy may make them. Times to live come only where there were some before: for other messages the queue
+/// does not know so exactly when they came.
 fn changed(subject: &Subject, choose: &mut dyn FnMut(usize) -> usize) -> Settings {
     let settings = subject.model.settings;
     let overflow = [Overflow::DropHead, Overflow::RejectPublish, Overflow::RejectPublishDlx][choose(3)];

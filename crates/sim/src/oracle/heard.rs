@@ -12,6 +12,8 @@ use crate::op::Number;
 
 const NOT_FOUND: u16 = 404;
 const PRECONDITION_FAILED: u16 = 406;
+/// A time to live that came after a message may count for it so many milliseconds too late (docs/policies.md).
+const TOGETHER_MS: u64 = 100;
 
 impl Oracle {
     /// The broker has said something.
@@ -199,7 +201,9 @@ impl Oracle {
         let soonest = since.max(copy.returned);
         let same_rules = self.queues[copy.queue].ruled < soonest.call;
         let was_there = copy.published < soonest.call && copy.due == 0;
-        same_rules && was_there && self.expiry(id).is_some_and(|at| at <= soonest.time)
+        // It may be kept with others that have come since, if nothing expired there then.
+        let late = if copy.published < self.queues[copy.queue].ruled { TOGETHER_MS } else { 0 };
+        same_rules && was_there && self.expiry(id).is_some_and(|at| at + late <= soonest.time)
     }
 
     /// A queue that counts it says how often it came back.
