@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use warrenmq_queue::{
-    Back, Consumer, ConsumerSlot, Credit, Delivery, Effects, Get, Kind, Page, Pick, Picks, Position, Queue,
-    Record, Run, RunBuilder, Settings,
+    Back, Consumer, ConsumerSlot, Credit, Delivery, Effects, Get, Page, Pick, Picks, Position, Queue, Record,
+    Run, RunBuilder, Settings,
 };
 
 use crate::disk::{Disk, holds};
