@@ -3,7 +3,7 @@
 //! Invariant: whether a queue was full is known from below and from above; only between the two the broker's word decides.
 
 use super::channel::{Mode, Publication, Unconfirmed};
-use super::copy::{CopyId, Entry, Place, QueueId, Shown};
+use super::copy::{CopyId, Entry, Place, Queue, QueueId, Shown};
 use super::{Oracle, Ruling};
 use crate::content::Reason;
 use crate::link::LinkId;
@@ -99,16 +99,16 @@ impl Oracle {
 
     /// A queue has refused a copy, and buries it if it does that.
     fn refused(&mut self, id: CopyId) {
-        let rules = self.queues[self.copies[id].queue].rules;
+        let Queue { rules, ruled, .. } = self.queues[self.copies[id].queue];
         let copy = &mut self.copies[id];
         copy.entry = Entry::Refused;
         if copy.place != Place::Ready {
             // Its dead letter was seen before.
             return;
         }
-        if copy.may_be_dead && !rules.buries_refused() {
-            // By the rules of before it has died, if they counted still.
-            copy.sure = false;
+        if copy.published < ruled && (copy.may_be_dead || rules.buries_refused()) {
+            // By the rules of before or by those of now, and only one of them may have it die.
+            (copy.sure, copy.may_be_dead) = (false, true);
             return;
         }
         copy.place = Place::Absent;
