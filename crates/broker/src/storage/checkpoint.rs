@@ -78,7 +78,7 @@ impl Idle {
         }
         let appended = storage.appended.load(Ordering::Relaxed);
         // For little it is not worth the syncs, nor that the next message waits for a new file.
-        let is_much = appended - self.appended >= storage.bounds.journal_file / MUCH;
+        let is_much = self.is_much(appended, storage);
         let closed = storage.journal.closed_files().len();
         if end > self.retired && (is_much || self.again || closed > 0) {
             (self.retired, self.appended, self.again) = (end, appended, false);
@@ -106,12 +106,19 @@ impl Idle {
         (self.retired, self.again) = (Lsn::default(), true);
     }
 
-    pub(super) fn retired(&mut self, end: Lsn) {
-        if self.silent {
+    /// A file has gone.
+    pub(super) fn retired(&mut self, storage: &Storage) {
+        let (end, appended) = (storage.journal.end(), storage.appended.load(Ordering::Relaxed));
+        if self.silent && !self.is_much(appended, storage) {
             // Only what the checkpoint itself has appended came since, or little more: that waits for the next silence.
             (self.end, self.retired) = (end, end);
         }
         self.trimmed = Lsn::default();
+    }
+
+    /// Whether much has come since the last silence that was used, when so many octets were appended in all.
+    fn is_much(&self, appended: u64, storage: &Storage) -> bool {
+        appended - self.appended >= storage.bounds.journal_file / MUCH
     }
 }
 

@@ -125,7 +125,7 @@ impl Writer {
                 storage.segments.sync()?;
                 if let Some(file) = file {
                     storage.journal.retire(file)?;
-                    self.idle.retired(storage.journal.end());
+                    self.idle.retired(storage);
                 }
                 Phase::Resting
             }
