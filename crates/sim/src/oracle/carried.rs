@@ -350,11 +350,16 @@ impl Oracle {
         self.doubt_large(queue, no_ack);
     }
 
-    /// A large message is seen when the last of it may be written. It may be on its way to who leaves: it is done with then, or comes back.
+    /// A large message is seen when the last of it may be written. It may be on its way to who leaves, with what is behind it: that is
+    /// done with then, or comes back.
     fn doubt_large(&mut self, queue: QueueId, no_ack: bool) {
+        let mut is_behind = false;
         for id in self.queues[queue].copies.clone() {
-            let is_large = self.messages[self.copies[id].message as usize].octets >= LARGE_OCTETS;
-            if self.copies[id].place != Place::Ready || !is_large {
+            if self.copies[id].place != Place::Ready {
+                continue;
+            }
+            is_behind |= self.messages[self.copies[id].message as usize].octets >= LARGE_OCTETS;
+            if !is_behind {
                 continue;
             }
             if no_ack {

@@ -68,8 +68,11 @@ impl Oracle {
         if let Some(requester) = self.replies.of_consumer(consumer) {
             return self.reply_came(at, requester, tag, content, redelivered);
         }
-        let is_large = content.body.len() >= LARGE_OCTETS;
-        let cancelled = self.cancelled.get(&consumer).filter(|_| is_large);
+        if content.body.len() >= LARGE_OCTETS {
+            self.large.insert(at.0, self.call);
+        }
+        let is_behind = self.large.get(&at.0) == Some(&self.call);
+        let cancelled = self.cancelled.get(&consumer).filter(|_| is_behind);
         let known = self.consumers.get(&consumer).or(cancelled);
         let known = known.filter(|known| (known.link, known.channel) == at);
         let Some(known) = known else {

@@ -112,8 +112,10 @@ pub struct Oracle {
     policies: Policies,
     channels: BTreeMap<(LinkId, Number), Channel>,
     consumers: BTreeMap<u32, Consumer>,
-    /// Those that were cancelled: the rest of a large message may still come.
+    /// Those that were cancelled: the rest of a large message may still come, and what stands behind it.
     cancelled: BTreeMap<u32, Consumer>,
+    /// The last call that has brought a connection a large message.
+    large: BTreeMap<LinkId, u64>,
     /// Octets that may be on their way to each.
     window: u64,
     /// How many consumers there were.
