@@ -96,11 +96,12 @@ impl Oracle {
         Some(letter)
     }
 
-    /// Whether a letter of this copy was delivered from the queue of this name since the last start, as one of before.
+    /// Whether a letter of this copy is in the queue of this name for certain, or was delivered from it since the last start, as one of before.
     fn was_seen(&self, died: CopyId, from: Name) -> bool {
         self.copies_of[self.copies[died].message as usize].iter().any(|id| {
             let copy = &self.copies[*id];
             let is_seen = match copy.place {
+                Place::Ready => copy.sure,
                 Place::Held(..) => true,
                 Place::Gone { call, .. } => call >= self.started,
                 _ => false,
