@@ -12,6 +12,7 @@ impl Oracle {
     pub fn lost(&mut self, link: LinkId) -> Ruling {
         self.leave(link);
         self.closes.retain(|(of, _), _| *of != link);
+        self.overdue.retain(|(of, _), _| *of != link);
         self.unrouted.retain(|(of, _), _| *of != link);
         Ok(())
     }

@@ -225,12 +225,10 @@ impl Oracle {
         death: Option<Death>,
         redelivered: bool,
     ) -> Result<CopyId, String> {
-        let copies = &self.copies_of[message as usize];
-        let mine = |id: &&CopyId| self.copies[**id].queue == queue && self.copies[**id].death == death;
-        // Among dead letters there may be several: meant is rather one that fits, and one that is certain.
-        let is_ready = |id: &&CopyId| self.copies[**id].place == Place::Ready;
-        let likeness = |id: &&CopyId| (self.copies[**id].shown.agrees(redelivered), self.copies[**id].sure);
-        let best = copies.iter().filter(mine).filter(is_ready).max_by_key(likeness).copied();
+        let mut best = self.best_ready(queue, message, death, redelivered);
+        if best.is_none() && self.was_overdue(queue, message) {
+            best = self.best_ready(queue, message, death, redelivered);
+        }
         let fits = |id: &CopyId| {
             let copy = &self.copies[*id];
             copy.shown.agrees(redelivered) && (copy.sure || !self.is_kept(message, death))
@@ -238,14 +236,31 @@ impl Oracle {
         if let Some(id) = best.filter(fits) {
             return Ok(id);
         }
-        let earlier = match copies.iter().find(mine) {
-            Some(id) => self.seen_twice(*id),
+        let mine = |id: &CopyId| self.copies[*id].queue == queue && self.copies[*id].death == death;
+        let earlier = match self.copies_of[message as usize].iter().copied().find(mine) {
+            Some(id) => self.seen_twice(id),
             None => {
                 let name = self.queues[queue].name;
                 format!("message {message} is in queue q{name}, where it never went ({death:?})")
             }
         };
         self.died_unseen(queue, message, death).or(best).ok_or(earlier)
+    }
+
+    /// Among dead letters there may be several: meant is rather one that fits, and one that is certain.
+    fn best_ready(
+        &self,
+        queue: QueueId,
+        message: MessageId,
+        death: Option<Death>,
+        redelivered: bool,
+    ) -> Option<CopyId> {
+        let is_ready = |id: &CopyId| {
+            let copy = &self.copies[*id];
+            copy.queue == queue && copy.death == death && copy.place == Place::Ready
+        };
+        let likeness = |id: &CopyId| (self.copies[*id].shown.agrees(redelivered), self.copies[*id].sure);
+        self.copies_of[message as usize].iter().copied().filter(is_ready).max_by_key(likeness)
     }
 
     /// A copy was seen: so it is there, and so is all that came with it.

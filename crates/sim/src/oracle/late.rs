@@ -3,8 +3,10 @@
 //! Invariant: a channel is closed for its oldest delivery alone, never before that is late, and not much after.
 
 use super::channel::{Channel, Hold, Mode};
+use super::copy::{CopyId, Place, QueueId};
 use super::{Oracle, Ruling};
 use crate::link::LinkId;
+use crate::message::MessageId;
 use crate::op::Number;
 
 /// A session looks at what is late so often within the shortest timeout, and not more often than this.
@@ -16,22 +18,50 @@ const PAUSE_MAX: u64 = 60_000;
 impl Oracle {
     /// The broker closes a channel: a delivery was not acknowledged in time.
     pub(super) fn timed_out(&mut self, at: (LinkId, Number), text: &str) -> Ruling {
-        let channel = self.channel(at)?;
-        let Some(hold) = channel.holds.first_key_value().map(|(_, hold)| *hold) else {
+        let overdue = self.overdue.remove(&at);
+        let Some(hold) = overdue.or_else(|| self.oldest_of(at)) else {
             return Err(format!("channel {at:?} holds nothing, but: {text}"));
         };
         let timeout = self.timeout(&hold);
-        let is_late = timeout.is_some_and(|timeout| hold.left.0 + timeout < self.now);
         let names_it =
             timeout.is_some_and(|timeout| text.contains(&format!("Timeout value used: {timeout} ms. ")));
-        if !is_late || !names_it {
+        if !self.is_late(&hold) || !names_it {
             let copy = self.describe(hold.copy);
             return Err(format!(
                 "channel {at:?}: {copy} is out for {hold:?}, timeout {timeout:?}, but: {text}"
             ));
         }
-        self.shut(at);
+        if overdue.is_none() {
+            self.shut(at);
+        }
         Ok(())
+    }
+
+    /// A message comes from a queue while somebody holds it. If that is too long, all channels of his connection that are late were closed;
+    /// what says so may wait behind something that is to be on disk first.
+    pub(super) fn was_overdue(&mut self, queue: QueueId, message: MessageId) -> bool {
+        let holder = |id: &CopyId| match self.copies[*id].place {
+            Place::Held(link, number) if self.copies[*id].queue == queue => Some((link, number)),
+            _ => None,
+        };
+        let Some(holder) = self.copies_of[message as usize].iter().find_map(holder) else { return false };
+        let of_link = self.channels.keys().filter(|(link, _)| *link == holder.0);
+        let late =
+            of_link.filter_map(|at| Some((*at, self.oldest_of(*at).filter(|hold| self.is_late(hold))?)));
+        let late: Vec<_> = late.collect();
+        for (at, hold) in &late {
+            self.overdue.insert(*at, *hold);
+            self.shut(*at);
+        }
+        late.iter().any(|(at, _)| *at == holder)
+    }
+
+    fn oldest_of(&self, at: (LinkId, Number)) -> Option<Hold> {
+        self.channels.get(&at)?.holds.first_key_value().map(|(_, hold)| *hold)
+    }
+
+    fn is_late(&self, hold: &Hold) -> bool {
+        self.timeout(hold).is_some_and(|timeout| hold.left.0 + timeout < self.now)
     }
 
     /// The broker has closed a channel.

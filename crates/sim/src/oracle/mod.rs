@@ -66,7 +66,7 @@ use crate::policy::Policies;
 use crate::rules::Rules;
 use crate::topology::{Name, Topology};
 use crate::way::Way;
-use channel::{Channel, Consumer, Unconfirmed};
+use channel::{Channel, Consumer, Hold, Unconfirmed};
 use choice::Choice;
 use copy::{Copy, CopyId, Group, Moment, Queue, QueueId};
 use replies::Replies;
@@ -126,6 +126,8 @@ pub struct Oracle {
     closing: BTreeMap<(LinkId, Number), VecDeque<Unconfirmed>>,
     /// Channels that the broker has to close, and what it has to say.
     closes: BTreeMap<(LinkId, Number), String>,
+    /// Channels that were closed for a delivery that was late, and have not said so yet.
+    overdue: BTreeMap<(LinkId, Number), Hold>,
     /// What has to come back to a channel.
     unrouted: BTreeMap<(LinkId, Number), VecDeque<Unrouted>>,
     replies: Replies,
