@@ -122,6 +122,8 @@ pub(super) struct Queue {
     pub(super) rules: Rules,
     /// The call in which that changed last.
     pub(super) ruled: u64,
+    /// The call from which on its octets are limited, if they are.
+    pub(super) weighed: u64,
     /// When it was declared, read or left by a consumer last, in unix milliseconds.
     pub(super) used: u64,
     pub(super) deleted: bool,

@@ -54,15 +54,20 @@ impl Oracle {
         let smallest = sizes.min().unwrap_or(0);
         let smallest = if self.incarnation > 0 { smallest.min(1) } else { smallest };
         // What waits or is kept counts, but not its octets.
-        let fits = |present: &[CopyId], ready: &[CopyId], each: u64| {
+        let fits = |present: &[CopyId], ready: usize, each: u64| {
             let many = rules.max_length.is_none_or(|max| (present.len() as u64) < max);
-            many && rules.max_octets.is_none_or(|max| ready.len() as u64 * each + own <= max)
+            many && rules.max_octets.is_none_or(|max| ready as u64 * each + own <= max)
         };
-        let (certain, possible) = self.ready(queue);
+        let (mut certain, possible) = self.ready(queue);
+        // What was there before a policy brought a limit in octets counts as nothing while it is on disk alone.
+        certain.retain(|id| self.copies[*id].published >= self.queues[queue].weighed);
         let (certainly_present, mut possibly_present) = self.present(queue);
         let copies = self.queues[queue].copies.iter().copied();
         possibly_present.extend(copies.filter(|id| matches!(self.copies[*id].place, Place::Kept(_))));
-        match (fits(&certainly_present, &certain, smallest), fits(&possibly_present, &possible, largest)) {
+        match (
+            fits(&certainly_present, certain.len(), smallest),
+            fits(&possibly_present, possible.len(), largest),
+        ) {
             (_, true) => Entry::Taken,
             (false, _) => Entry::Refused,
             _ => Entry::Open,

@@ -26,6 +26,9 @@ impl Oracle {
             if known.rules.expires != rules.expires {
                 known.used = self.now;
             }
+            if known.rules.max_octets.is_none() {
+                known.weighed = self.call;
+            }
             known.keeps_dead &= rules.may_keep();
             (known.rules, known.ruled) = (rules, self.call);
         }
@@ -60,6 +63,7 @@ impl Oracle {
             kind,
             rules: self.policies.rules(name, &kind),
             ruled: self.call,
+            weighed: self.call,
             used: self.now,
             deleted: false,
             copies: Vec::new(),
