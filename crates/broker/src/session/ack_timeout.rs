@@ -53,6 +53,9 @@ impl Session {
         if waits {
             let due = now.saturating_add(self.pause());
             self.acks_due = Some(self.acks_due.map_or(due, |before| before.min(due)));
+        } else {
+            // What was settled since may have had a longer timeout: the next delivery says when to look.
+            self.acks_due = None;
         }
     }
 
