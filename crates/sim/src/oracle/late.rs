@@ -37,23 +37,31 @@ impl Oracle {
         Ok(())
     }
 
-    /// A message comes from a queue while somebody holds it. If that is too long, all channels of his connection that are late were closed;
-    /// what says so may wait behind something that is to be on disk first.
+    /// A message comes from a queue while somebody holds it: has his channel been closed?
     pub(super) fn was_overdue(&mut self, queue: QueueId, message: MessageId) -> bool {
         let holder = |id: &CopyId| match self.copies[*id].place {
             Place::Held(link, number) if self.copies[*id].queue == queue => Some((link, number)),
             _ => None,
         };
-        let Some(holder) = self.copies_of[message as usize].iter().find_map(holder) else { return false };
-        let of_link = self.channels.keys().filter(|(link, _)| *link == holder.0);
+        let holder = self.copies_of[message as usize].iter().find_map(holder);
+        holder.is_some_and(|holder| self.shut_overdue(holder))
+    }
+
+    /// What happens can only be if this channel is closed. If a delivery on it is late, all channels of its connection that are late were
+    /// closed; what says so may wait behind something that is to be on disk first.
+    pub(super) fn shut_overdue(&mut self, suspect: (LinkId, Number)) -> bool {
+        let of_link = self.channels.keys().filter(|(link, _)| *link == suspect.0);
         let late =
             of_link.filter_map(|at| Some((*at, self.oldest_of(*at).filter(|hold| self.is_late(hold))?)));
         let late: Vec<_> = late.collect();
-        for (at, hold) in &late {
-            self.overdue.insert(*at, *hold);
-            self.shut(*at);
+        if late.iter().all(|(at, _)| *at != suspect) {
+            return false;
         }
-        late.iter().any(|(at, _)| *at == holder)
+        for (at, hold) in late {
+            self.overdue.insert(at, hold);
+            self.shut(at);
+        }
+        true
     }
 
     fn oldest_of(&self, at: (LinkId, Number)) -> Option<Hold> {

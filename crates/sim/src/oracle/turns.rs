@@ -31,14 +31,21 @@ impl Oracle {
         self.window = octets;
     }
 
-    /// Where one consumer is active nobody else gets anything.
-    pub(super) fn check_active(&self, queue: QueueId, consumer: u32) -> Ruling {
-        match self.queues[queue].active.filter(|_| self.queues[queue].kind.single_active) {
-            Some(active) if active != consumer && self.consumers.contains_key(&consumer) => {
-                Err(format!("consumer {consumer} gets a message while {active} is active"))
+    /// Where one consumer is active nobody else gets anything, until its channel is closed.
+    pub(super) fn check_active(&mut self, queue: QueueId, consumer: u32) -> Ruling {
+        while let Some(active) = self.other_active(queue, consumer) {
+            let known = self.consumers.get(&active).map(|known| (known.link, known.channel));
+            if !known.is_some_and(|at| self.shut_overdue(at)) {
+                return Err(format!("consumer {consumer} gets a message while {active} is active"));
             }
-            _ => Ok(()),
         }
+        Ok(())
+    }
+
+    /// Who is active where that is not this consumer, who is there.
+    fn other_active(&self, queue: QueueId, consumer: u32) -> Option<u32> {
+        let active = self.queues[queue].active.filter(|_| self.queues[queue].kind.single_active);
+        active.filter(|active| *active != consumer && self.consumers.contains_key(&consumer))
     }
 
     /// A consumer has left: if it was active, of those of the highest priority the one that came first is.
