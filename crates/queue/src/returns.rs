@@ -333,12 +333,12 @@ impl Queue {
         let (ttl, expirable) = (self.settings.message_ttl, self.expirable);
         let Queue { levels, returns, .. } = self;
         let Some(returns) = returns.held() else { return };
-        let Some((first, _)) = returns.order.front() else { return };
+        let Some(first) = returns.order.front().map(|(first, _)| *first) else { return };
+        let is_here = levels[at].returned.contains(first);
         let block = levels[at].blocks.get_mut(index);
-        if block.first <= *first && *first <= block.last && levels[at].returned.contains(*first) {
-            let block = levels[at].blocks.get_mut(index);
-            let expires = if expirable { block.expires(*first, ttl) } else { None };
-            returns.left = Some((*first, expires.unwrap_or(Millis::MAX)));
+        if is_here && block.first <= first && first <= block.last {
+            let expires = if expirable { block.expires(first, ttl) } else { None };
+            returns.left = Some((first, expires.unwrap_or(Millis::MAX)));
         }
     }
 
