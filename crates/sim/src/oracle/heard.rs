@@ -270,8 +270,13 @@ impl Oracle {
         (copy.sure, copy.may_be_dead, copy.may_be_gone) = (true, false, false);
         // A letter that was never delivered may be one of a death that a crash had undone, and that has happened again.
         let is_fresh = copy.death.is_some() && !redelivered;
-        if copy.incarnation < self.incarnation && !is_fresh {
-            copy.durable = true;
+        if copy.incarnation < self.incarnation {
+            if !is_fresh {
+                copy.durable = true;
+            } else if !copy.durable {
+                // Then nobody has written it before.
+                (copy.incarnation, copy.published) = (self.incarnation, self.call);
+            }
         }
         if let Some(group) = copy.published_in.take() {
             self.decide(group, true);
