@@ -50,6 +50,7 @@ mod settings;
 mod single_active;
 mod spans;
 mod unsettled;
+mod weighing;
 
 pub use consumers::{Consumer, ConsumerSlot, Credit};
 pub use delivery::{Attempted, Back, Dead, Delivery, Effects, Pick, Picks, Reason};

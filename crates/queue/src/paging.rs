@@ -16,6 +16,7 @@ use crate::positions::Positions;
 use crate::queue::Queue;
 use crate::rare::Rare;
 use crate::run::Run;
+use crate::weighing::weigh;
 use crate::{Millis, Position};
 
 /// Octets that are kept, or loaded, ahead of consumers.
@@ -156,11 +157,14 @@ impl Queue {
         }
         let Some(body) = self.body_of(at, index, ranges, octets) else { return false };
         self.note_ttl(&body);
-        let Queue { levels, ledger, .. } = self;
+        let Queue { levels, ledger, unweighed, .. } = self;
         let level = &mut levels[at];
         level.blocks.set_body(index, body, ledger);
         let block = level.blocks.get_mut(index);
         block.loading = false;
+        if !unweighed.is_none() {
+            weigh(block, ledger.weight, unweighed);
+        }
         let (first, last) = (block.first, block.last);
         let (mut size, mut next) = (0, first);
         while let Some((from, to)) = level.ready_within(next, last) {
@@ -232,6 +236,9 @@ impl Queue {
                 self.want(at, index, effects);
             }
         }
+        if !self.unweighed.is_none() {
+            self.weigh_next(effects);
+        }
         if self.unsure {
             self.want_first_returned(effects);
             for at in 0..self.levels.len() {
@@ -299,7 +306,7 @@ impl Queue {
         Some((at, first, mine.last().unwrap_or(first)))
     }
 
-    fn find(&self, id: PageId) -> Option<(usize, usize)> {
+    pub(crate) fn find(&self, id: PageId) -> Option<(usize, usize)> {
         self.levels.iter().enumerate().find_map(|(at, level)| {
             let mut rest = level.blocks.first_from(id.0)..level.blocks.len();
             let index = rest.find(|index| !level.blocks.get(*index).is_dead())?;

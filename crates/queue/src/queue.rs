@@ -17,6 +17,7 @@ use crate::restore::Restoring;
 use crate::returns::Returns;
 use crate::run::Run;
 use crate::settings::{Kind, Overflow, Settings};
+use crate::weighing::Unweighed;
 use crate::{Millis, Position};
 
 /// Why a consumer was refused.
@@ -76,6 +77,8 @@ pub struct Queue {
     pub(crate) fetched: bool,
     /// Pages on their way to the disk.
     pub(crate) writing: Writing,
+    /// What is to be read because octets are limited now.
+    pub(crate) unweighed: Unweighed,
     /// Until everything of before a restart is here.
     pub(crate) restoring: Option<Box<Restoring>>,
 }
@@ -100,6 +103,7 @@ impl Queue {
             expiries: Rare::default(),
             fetched: false,
             writing: Writing::default(),
+            unweighed: Unweighed::default(),
             restoring: None,
         }
     }
@@ -117,6 +121,7 @@ impl Queue {
             levels.iter_mut().for_each(|level| level.seal(ledger));
             ledger.weight = weight;
             levels.iter_mut().for_each(|level| level.reweigh(ledger));
+            self.weigh_all();
         }
         if settings.message_ttl != before.message_ttl {
             self.levels.iter_mut().for_each(|level| level.blocks.forget_soonest());
@@ -388,6 +393,7 @@ impl Queue {
         self.consumers = Rare::default();
         self.writing = Writing::default();
         self.expiries = Rare::default();
+        self.unweighed = Rare::default();
     }
 
     fn publish_by_priority(&mut self, mut rest: Piece) {

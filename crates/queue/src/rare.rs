@@ -2,7 +2,7 @@
 //!
 //! Invariant: reading never allocates; an empty one reads like the empty value of its type.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -84,6 +84,10 @@ impl<T: Empty + fmt::Debug> fmt::Debug for Rare<T> {
 
 impl<T: 'static> Empty for Vec<T> {
     const EMPTY: &'static Vec<T> = &Vec::new();
+}
+
+impl<T: 'static> Empty for VecDeque<T> {
+    const EMPTY: &'static VecDeque<T> = &VecDeque::new();
 }
 
 impl<K: 'static, V: 'static> Empty for BTreeMap<K, V> {
