@@ -195,16 +195,19 @@ impl Checkpoint {
     ) -> Result<(Lsn, u64), StoreError> {
         let mut cost = 0;
         // Asked once: the answer waits for a sync that is under way.
-        let after = self.file.map(|file| storage.journal.published_after(file)).unwrap_or_default();
+        let mut still_there = self.file.map(|file| storage.journal.published_after(file)).unwrap_or_default();
+        // A page of this round in which nothing lived any more when it was written is released in the next one.
+        still_there.extend(storage.to_be_released());
         // A journal whose files are full of copies would never become shorter.
         let mut room = storage.bounds.journal_file / 4;
         for Moved { queue, pages, rewrites, gone, attempts, whole } in self.queues {
             let (mut entries, mut copied) = (Vec::new(), Vec::new());
             let id = queue.info.store_id;
-            // By now everything is released that had died with what the file knows, and everything is written that may be younger
-            // than its settlement, pages that were under way too: only where nothing of that is left, a restart needs not be told.
+            // By now everything is released that had died with what the file knows, but for what this round has written, and everything
+            // is written that may be younger than its settlement, pages that were under way too: only where nothing of that is left, a
+            // restart needs not be told.
             let whole = whole && queue.is_whole();
-            let needs_telling = !whole || after.contains(&id) || storage.segments.holds_released(id);
+            let needs_telling = !whole || still_there.contains(&id) || storage.segments.holds_released(id);
             let octets: u64 = pages.iter().map(|page| page.octets).sum();
             let is_little = octets <= storage.bounds.leftover && octets <= room;
             for page in pages {

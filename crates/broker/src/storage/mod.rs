@@ -268,6 +268,15 @@ impl Storage {
         Ok(progress)
     }
 
+    /// The queues of which a block is there that is to be released.
+    fn to_be_released(&self) -> Vec<u64> {
+        let of = |write: &Write| match write {
+            Write::Free { queue, .. } => Some(*queue),
+            Write::Pages { .. } | Write::Delete { .. } => None,
+        };
+        self.writes.lock().iter().filter_map(of).collect()
+    }
+
     /// Reads one block that a queue waits for.
     pub(crate) fn read(&self, broker: &Broker, now: Millis) -> Result<Progress, StoreError> {
         let Some(Load { queue, id, place }) = self.loads.lock().pop_front() else {

@@ -1,6 +1,6 @@
 //! Messages that outlive the broker, on a disk that crashes.
 
-use warrenmq_broker::Limits;
+use warrenmq_broker::{Limits, Worker};
 use warrenmq_store::MemoryDefinitions;
 use warrenmq_testkit::disk::SimDisk;
 use warrenmq_testkit::transcript::{Options, Peer, run_transcript};
@@ -235,6 +235,57 @@ fn a_fanout_writes_its_message_once() {
     ));
     let written = disk.octets_written("journal") - before;
     assert!((1024..=1536 + 40 * QUEUES).contains(&written), "{written} octets");
+}
+
+/// A page is written when all in it is gone. Until its place is given back a restart finds it, also when the file has left that told
+/// what is gone.
+#[test]
+fn what_has_gone_before_it_was_written_stays_away() {
+    let limits = Limits { queue_memory_octets: 0, ..small() };
+    let (disk, definitions) = (SimDisk::new(), MemoryDefinitions::new());
+    let node = Node::open_on(&disk, Box::new(definitions.clone()), limits.clone());
+    let broker = node.broker();
+    // Nobody writes meanwhile.
+    let aside = Node::beside(&broker);
+    let mut connect = |_| -> Box<dyn Peer> { Box::new(aside.connect()) };
+    let body = "x".repeat(500);
+    let publish = format!("C basic.publish 1 routing-key=p | delivery-mode=2 | body={body}\n");
+    let text = format!(
+        "{CHANNEL}C queue.declare 1 queue=p durable=true
+         S queue.declare-ok 1 queue=p
+         C queue.declare 1 queue=q durable=true
+         S queue.declare-ok 1 queue=q
+         C confirm.select 1
+         S confirm.select-ok 1
+         C basic.publish 1 routing-key=q | delivery-mode=2 | body={body}
+         S basic.ack 1 1
+         C basic.get 1 queue=q no-ack=true
+         S basic.get-ok 1 1 routing-key=q | delivery-mode=2 | body={body}
+         {}S confirmed 1 2..13",
+        publish.repeat(12)
+    );
+    if let Err(mismatch) = run_transcript(&text, Options::default(), &mut connect) {
+        panic!("{mismatch}");
+    }
+    let first_file = |disk: &SimDisk| disk.files().iter().any(|(name, _)| name.ends_with("0000000001.log"));
+    assert!(first_file(&disk));
+    let text = format!(
+        "{CHANNEL}C queue.declare 1 queue=q passive=true\nS queue.declare-ok 1 queue=q message-count=0\n"
+    );
+    let mut step = 0;
+    while broker.step(Worker::Write, 1_000) {
+        while broker.step(Worker::Commit, 1_000) {}
+        step += 1;
+        for seed in 0..4 {
+            let left = if seed == 0 { disk.crash_process() } else { disk.crash(seed) };
+            let node = Node::open_on(&left, Box::new(definitions.clone()), limits.clone());
+            let mut connect = |_| -> Box<dyn Peer> { Box::new(node.connect()) };
+            if let Err(mismatch) = run_transcript(&text, Options::default(), &mut connect) {
+                panic!("step {step}, seed {seed}: {mismatch}");
+            }
+        }
+    }
+    assert!(!first_file(&disk));
 }
 
 /// Nothing happens for a while: what is left on disk is what lives.
