@@ -17,6 +17,7 @@ use warrenmq_wire::content;
 use crate::broker::Broker;
 use crate::chance::Chance;
 use crate::delayed;
+use crate::properties::each_hidden;
 use crate::queue_cell::{QueueCell, Scratch};
 use crate::vhost::{Picture, keep};
 use death::Death;
@@ -115,7 +116,9 @@ fn publish_one(
     let extra = header.headers().map(|headers| death::sender_selected(&headers)).unwrap_or_default();
     let keys: Vec<&[u8]> = match &from.routing_key {
         Some(key) => vec![key.as_bytes()],
-        None => std::iter::once(own_key).chain(extra.iter().copied()).collect(),
+        None => {
+            std::iter::once(own_key).chain(extra.iter().copied()).chain(each_hidden(record.hidden)).collect()
+        }
     };
     let time = (broker.epoch_ms() + scratch.now) / 1000;
     let cc: Vec<&[u8]> = std::iter::once(own_key).chain(extra.iter().copied()).collect();
@@ -131,7 +134,9 @@ fn publish_one(
     let Ok(parsed) = content::parse_header(&new_header) else { return false };
     let mut route = Vec::new();
     basic::put_route(&mut route, from.exchange.as_bytes(), keys.first().copied().unwrap_or_default());
-    let record = Record { route: &route, header: &new_header, ttl: None, dead: true, ..record };
+    // Another key stands for all of them.
+    let hidden = if from.routing_key.is_none() { record.hidden } else { b"" };
+    let record = Record { route: &route, hidden, header: &new_header, ttl: None, dead: true, ..record };
     let headers = parsed.headers();
     let delay = delayed::delay(headers.as_ref()).ok().flatten();
     let mut message =

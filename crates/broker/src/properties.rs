@@ -2,6 +2,7 @@
 //!
 //! Invariant: everything that is not changed passes through byte for byte. The header has been checked before.
 
+use warrenmq_queue::HIDDEN_MAX;
 use warrenmq_wire::content::{ContentHeader, FIXED, flag};
 use warrenmq_wire::table::RawTable;
 
@@ -51,6 +52,31 @@ pub(crate) fn expires_after(expiration: &[u8]) -> Option<u64> {
 pub(crate) fn selected<'a>(headers: &RawTable<'a>, name: &[u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
     let list = headers.get(name).and_then(|value| value.as_array());
     list.into_iter().flatten().filter_map(|item| item.as_longstr())
+}
+
+/// The keys of the header BCC as records hide them. What no queue can be bound with, for it is longer than 255 octets, and what is beyond
+/// [`HIDDEN_MAX`] is left out.
+pub(crate) fn hidden_keys(headers: &RawTable<'_>) -> Vec<u8> {
+    let mut keys = Vec::new();
+    for key in selected(headers, b"BCC") {
+        if let Ok(len) = u8::try_from(key.len())
+            && keys.len() + 1 + key.len() <= HIDDEN_MAX
+        {
+            keys.push(len);
+            keys.extend_from_slice(key);
+        }
+    }
+    keys
+}
+
+/// Each of such keys.
+pub(crate) fn each_hidden(mut keys: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (len, rest) = keys.split_first()?;
+        let (key, rest) = rest.split_at_checked(usize::from(*len))?;
+        keys = rest;
+        Some(key)
+    })
 }
 
 /// The header with another `reply-to`; `name` is at most 255 octets.

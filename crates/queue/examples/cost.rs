@@ -195,6 +195,7 @@ fn run_with(count: u32, priority: impl Fn(u32) -> u8) -> Run {
     for at in 0..count {
         builder.push(Record {
             route: b"\x00\x05queue",
+            hidden: b"",
             header: &[0; 14],
             body: &[0; 16],
             persistent: false,

@@ -290,7 +290,17 @@ mod tests {
         for body in bodies {
             let (route, header) = (&[0, 0][..], &[0; 14][..]);
             let (persistent, priority, ttl, dead) = (true, None, None, false);
-            builder.push(Record { route, header, body, persistent, priority, ttl, dead, due: None });
+            builder.push(Record {
+                route,
+                hidden: b"",
+                header,
+                body,
+                persistent,
+                priority,
+                ttl,
+                dead,
+                due: None,
+            });
         }
         Piece::of_run(builder.finish().expect("it has records"), first, 0)
     }

@@ -175,6 +175,7 @@ mod tests {
         let mut builder = RunBuilder::new();
         builder.push(Record {
             route: b"\x00\x01q",
+            hidden: b"",
             header: b"header",
             body: &body,
             persistent: true,

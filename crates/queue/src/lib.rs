@@ -61,7 +61,7 @@ pub use queue::{ConsumeError, Get, Got, Queue};
 pub use rare::{Empty, Rare};
 pub use redelivered::Attempts;
 pub use restore::Stored;
-pub use run::{Layout, Record, Records, Run, RunBuilder};
+pub use run::{HIDDEN_MAX, Layout, Record, Records, Run, RunBuilder};
 pub use settings::{Kind, Overflow, Retry, RetryWhen, Settings};
 
 /// Where a message stands in its queue: the number of its publish, counted from 0. Never used twice.

@@ -407,3 +407,30 @@ impl Retry {
         waits.then(|| delay.min(self.max.unwrap_or(self.min)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_grows_with_failures_up_to_its_bound() {
+        let (all, failed, returned) = (RetryWhen::All, RetryWhen::Failed, RetryWhen::Returned);
+        for (when, max, back, failures, delay) in [
+            (all, Some(250), Back::Failed, 1, Some(100)),
+            (all, Some(250), Back::Failed, 2, Some(200)),
+            (all, Some(250), Back::Failed, 3, Some(250)),
+            (all, Some(250), Back::Returned, 0, Some(100)),
+            (all, Some(250), Back::Returned, 2, Some(200)),
+            (all, None, Back::Failed, 3, Some(100)),
+            (all, Some(u64::MAX), Back::Failed, u32::MAX, Some(100 * u64::from(u32::MAX))),
+            (failed, Some(250), Back::Failed, 2, Some(200)),
+            (failed, Some(250), Back::Returned, 2, None),
+            (returned, Some(250), Back::Failed, 2, None),
+            (returned, Some(250), Back::Returned, 2, Some(200)),
+        ] {
+            let retry = Retry { when, min: 100, max };
+            let attempts = Attempts { returned: failures, failed: failures };
+            assert_eq!(retry.delay(back, attempts), delay, "{when:?} {max:?} {back:?} {failures}");
+        }
+    }
+}

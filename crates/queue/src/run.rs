@@ -7,7 +7,8 @@
 //! 0        4      8       9          10          12
 //! ├ header ├ body ├ flags ├ priority ├ route len ├ (ttl, 8) ├ (due, 8) ├ route (len, exchange, len, key) ├ content header ├ body ┤
 //! ```
-//! The ttl and the due number are there only with their flags; a priority without its flag is 0 and means that there is none.
+//! The ttl and the due number are there only with their flags; a priority without its flag is 0 and means that there is none. With its flag
+//! the route is followed by hidden keys (len, key) and the route len counts them, too.
 
 use bytes::{Buf, Bytes};
 use warrenmq_wire::same;
@@ -19,19 +20,24 @@ const EXPIRES: u8 = 2;
 const DEAD: u8 = 4;
 const DUE: u8 = 8;
 const PRIORITIZED: u8 = 16;
-const FLAGS: u8 = PERSISTENT | EXPIRES | DEAD | DUE | PRIORITIZED;
+const HIDING: u8 = 32;
+const FLAGS: u8 = PERSISTENT | EXPIRES | DEAD | DUE | PRIORITIZED | HIDING;
 /// Octets of the ttl.
 const TTL: usize = 8;
 /// Octets of the due number.
 const DUE_OCTETS: usize = 8;
 /// Two short strings with their lengths.
 const ROUTE_MAX: usize = 512;
+/// Octets of hidden keys with their lengths that a record has at most.
+pub const HIDDEN_MAX: usize = 16 * 1024;
 
 /// One message inside a run, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Exchange and routing key in wire form: length, exchange, length, key.
     pub route: &'a [u8],
+    /// Further routing keys that nobody is to see (`BCC`), each in wire form; at most [`HIDDEN_MAX`] octets. Dead letters are routed by them.
+    pub hidden: &'a [u8],
     /// The payload of the content header frame, as the publisher sent it.
     pub header: &'a [u8],
     /// The message body.
@@ -52,6 +58,7 @@ pub struct Record<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     route_len: usize,
+    hidden_len: usize,
     header_len: usize,
     body_len: usize,
     persistent: bool,
@@ -64,9 +71,10 @@ impl Record<'_> {
     /// All but the octets.
     #[inline]
     pub fn layout(&self) -> Layout {
-        let Record { route, header, body, persistent, priority, ttl, dead, due: _ } = *self;
-        let (route_len, header_len, body_len) = (route.len(), header.len(), body.len());
-        Layout { route_len, header_len, body_len, persistent, priority, ttl, dead }
+        let Record { route, hidden, header, body, persistent, priority, ttl, dead, due: _ } = *self;
+        let (route_len, hidden_len) = (route.len(), hidden.len());
+        let (header_len, body_len) = (header.len(), body.len());
+        Layout { route_len, hidden_len, header_len, body_len, persistent, priority, ttl, dead }
     }
 }
 
@@ -79,9 +87,10 @@ impl Layout {
         head[8] = if self.persistent { PERSISTENT } else { 0 }
             | if self.ttl.is_some() { EXPIRES } else { 0 }
             | if self.dead { DEAD } else { 0 }
-            | if self.priority.is_some() { PRIORITIZED } else { 0 };
+            | if self.priority.is_some() { PRIORITIZED } else { 0 }
+            | if self.hidden_len > 0 { HIDING } else { 0 };
         head[9] = self.priority.unwrap_or(0);
-        head[10..12].copy_from_slice(&(self.route_len as u16).to_le_bytes());
+        head[10..12].copy_from_slice(&((self.route_len + self.hidden_len) as u16).to_le_bytes());
         head
     }
 }
@@ -102,11 +111,11 @@ impl Run {
 
     /// The run of one message whose parts lie in `octets` already: [`Run::HEAD_ROOM`] octets of anything, the route, the content
     /// header, the body. `like` says how long the parts are, and everything else. `None` when they are not so long, or more
-    /// than a run can hold.
+    /// than a run can hold, or there are hidden keys.
     pub fn adopt(mut octets: Vec<u8>, like: &Layout) -> Option<Run> {
-        let Layout { route_len, header_len, body_len, persistent, priority, ttl, .. } = *like;
+        let Layout { route_len, hidden_len, header_len, body_len, persistent, priority, ttl, .. } = *like;
         let end = Run::HEAD_ROOM.checked_add(route_len)?.checked_add(header_len)?.checked_add(body_len)?;
-        if end != octets.len() || u32::try_from(end).is_err() || route_len > ROUTE_MAX {
+        if end != octets.len() || u32::try_from(end).is_err() || route_len > ROUTE_MAX || hidden_len > 0 {
             return None;
         }
         let at = if ttl.is_some() { 0 } else { TTL };
@@ -134,7 +143,7 @@ impl Run {
             at = header_at.checked_add(head.header_len)?.checked_add(head.body_len)?;
             if at > run.bytes.len()
                 || head.flags & !FLAGS != 0
-                || !is_route(run.bytes.get(route_at..header_at)?)
+                || !is_route(run.bytes.get(route_at..header_at)?, head.flags & HIDING != 0)
             {
                 return None;
             }
@@ -180,8 +189,12 @@ impl Run {
         let header_at = route_at + head.route_len;
         let body_at = header_at + head.header_len;
         let end = body_at + head.body_len;
+        let route = &self.bytes[route_at..header_at];
+        let (route, hidden) =
+            if head.flags & HIDING == 0 { (route, &[][..]) } else { route.split_at(route_len(route)) };
         let record = Record {
-            route: &self.bytes[route_at..header_at],
+            route,
+            hidden,
             header: &self.bytes[header_at..body_at],
             body: &self.bytes[body_at..end],
             persistent: head.flags & PERSISTENT != 0,
@@ -406,14 +419,16 @@ impl RunBuilder {
 
     /// Whether a record of these parts still fits: offsets in a run are 32 bits wide.
     pub fn has_room(&self, octets: usize) -> bool {
-        self.bytes.len() + HEAD + DUE_OCTETS + ROUTE_MAX + octets < u32::MAX as usize
+        self.bytes.len() + HEAD + DUE_OCTETS + ROUTE_MAX + HIDDEN_MAX + octets < u32::MAX as usize
     }
 
-    /// Appends one message. `record.route` is at most 512 octets by construction of short strings.
+    /// Appends one message. `record.route` is at most 512 octets by construction of short strings, `record.hidden` at most [`HIDDEN_MAX`].
     #[inline]
     pub fn push(&mut self, record: Record<'_>) {
-        let Record { route, header, body, persistent, ttl, due, .. } = record;
-        debug_assert!(route.len() <= ROUTE_MAX && body.len() <= u32::MAX as usize);
+        let Record { route, hidden, header, body, persistent, ttl, due, .. } = record;
+        debug_assert!(
+            route.len() <= ROUTE_MAX && hidden.len() <= HIDDEN_MAX && body.len() <= u32::MAX as usize
+        );
         if self.bytes.capacity() == 0 {
             self.bytes.reserve_exact(self.expected.max(HEAD + route.len() + header.len() + body.len()));
         }
@@ -430,6 +445,9 @@ impl RunBuilder {
             self.bytes.extend_from_slice(&due.to_le_bytes());
         }
         self.bytes.extend_from_slice(route);
+        if !hidden.is_empty() {
+            self.bytes.extend_from_slice(hidden);
+        }
         self.bytes.extend_from_slice(header);
         self.last_body = self.bytes.len() as u32;
         self.bytes.extend_from_slice(body);
@@ -516,11 +534,21 @@ impl Head {
     }
 }
 
-/// Whether these are two short strings and nothing else.
-fn is_route(route: &[u8]) -> bool {
-    let Some((exchange_len, rest)) = route.split_first() else { return false };
-    let key = rest.get(usize::from(*exchange_len)..).and_then(<[u8]>::split_first);
-    key.is_some_and(|(key_len, key)| key.len() == usize::from(*key_len))
+/// Whether these are two short strings and nothing else, or others behind them, at least one, if there are to be `hidden` keys.
+fn is_route(octets: &[u8], hidden: bool) -> bool {
+    let (mut rest, mut count) = (octets, 0);
+    while let Some((len, after)) = rest.split_first() {
+        let Some(next) = after.get(usize::from(*len)..) else { return false };
+        (rest, count) = (next, count + 1);
+    }
+    if hidden { count > 2 } else { count == 2 }
+}
+
+/// Octets of the two short strings in front of others.
+fn route_len(octets: &[u8]) -> usize {
+    let len = |at: usize| octets.get(at).map_or(0, |len| 1 + usize::from(*len));
+    let exchange = len(0);
+    (exchange + len(exchange)).min(octets.len())
 }
 
 #[cfg(test)]
@@ -531,6 +559,7 @@ mod tests {
         [
             Record {
                 route: b"\x00\x01q",
+                hidden: b"",
                 header: b"",
                 body: b"",
                 persistent: false,
@@ -541,6 +570,7 @@ mod tests {
             },
             Record {
                 route: b"\x01x\x02rk",
+                hidden: b"",
                 header: b"header",
                 body: b"body",
                 persistent: true,
@@ -551,6 +581,7 @@ mod tests {
             },
             Record {
                 route: b"\x00\x00",
+                hidden: b"\x03bcc\x00",
                 header: b"h",
                 body: &[9; 70_000],
                 persistent: false,
@@ -651,7 +682,9 @@ mod tests {
             let mut builder = RunBuilder::new();
             builder.push(message);
             let octets = [&[0xAA; Run::HEAD_ROOM], message.route, message.header, message.body].concat();
-            assert_eq!(Run::adopt(octets.clone(), &message.layout()), builder.finish());
+            // One with hidden keys does not lie as it was sent.
+            let expected = builder.finish().filter(|_| message.hidden.is_empty());
+            assert_eq!(Run::adopt(octets.clone(), &message.layout()), expected);
             assert_eq!(Run::adopt(octets[1..].to_vec(), &message.layout()), None);
         }
     }

@@ -16,7 +16,7 @@ use super::header;
 use super::wheel::{Budget, Done, TURN_MESSAGES, TURN_OCTETS, Wheel};
 use crate::broker::Broker;
 use crate::chance::Chance;
-use crate::properties::{expires_after, selected};
+use crate::properties::{each_hidden, expires_after, hidden_keys, selected};
 use crate::queue_cell::{QueueCell, Scratch};
 use crate::vhost::{Picture, keep};
 
@@ -101,7 +101,9 @@ impl<'a> Leaving<'a> {
         let header = header::waited(&before, b"BCC");
         let Ok(after) = content::parse_header(&header) else { return };
         let (persistent, ttl) = (after.is_persistent(), after.expiration().and_then(expires_after));
-        let record = Record { header: &header, persistent, ttl, due: None, ..record };
+        let hidden = before.headers().map_or_else(Vec::new, |headers| hidden_keys(&headers));
+        let hidden = if hidden.is_empty() { record.hidden } else { &hidden };
+        let record = Record { hidden, header: &header, persistent, ttl, due: None, ..record };
         let (headers, properties, exchange) = (after.headers(), Some(&after), &self.delayed.exchange);
         let mut message = Message { keys: &keys, headers, properties, chance: 0, waits: false };
         if self.dependence == Dependence::Message {
@@ -141,12 +143,12 @@ impl<'a> Leaving<'a> {
     }
 }
 
-/// The routing key and those of the headers CC and BCC.
+/// The routing key, those of the headers CC and BCC, and those that the message hides since before.
 fn keys<'a>(record: &Record<'a>, header: &ContentHeader<'a>) -> Vec<&'a [u8]> {
     let (_, own) = basic::split_route(record.route);
     let headers = header.headers();
     let more = headers
         .iter()
         .flat_map(|headers| [&b"CC"[..], b"BCC"].into_iter().flat_map(|name| selected(headers, name)));
-    std::iter::once(own).chain(more).collect()
+    std::iter::once(own).chain(more).chain(each_hidden(record.hidden)).collect()
 }

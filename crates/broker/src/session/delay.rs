@@ -8,13 +8,12 @@ use std::sync::Arc;
 use warrenmq_protocol::{Exception, Publish};
 use warrenmq_queue::Record;
 use warrenmq_routing::Message;
-use warrenmq_wire::content::ContentHeader;
 use warrenmq_wire::table::RawTable;
 
 use super::Session;
 use super::channel::Mode;
 use super::lanes::LaneId;
-use super::publish::{exchange_of, record_of};
+use super::publish::exchange_of;
 use crate::delayed::{self, NoNumber};
 use crate::refusal;
 
@@ -34,8 +33,8 @@ impl Session {
     /// if no exchange on its way does.
     pub(super) fn publish_delayed(
         &mut self,
-        (came, goes): (&Publish<'_>, &Publish<'_>),
-        header: &ContentHeader<'_>,
+        publish: &Publish<'_>,
+        (came, goes): (Record<'_>, Record<'_>),
         message: &Message<'_>,
         delay: u64,
     ) -> Result<bool, Exception> {
@@ -55,23 +54,22 @@ impl Session {
         self.make_room();
         let Some(home) = self.home.as_mut() else { return Ok(false) };
         let publisher = home.publisher.get_or_insert_default();
-        let record = record_of(came, header);
         let mut parts = Vec::with_capacity(held.len() + 1);
         for delayed in held.into_iter().filter_map(|id| picture.delayed(id)) {
             let stamp = delayed.stamp(self.now, delay);
             // `None`: the exchange was deleted a moment ago.
             let Some(bucket) = delayed.bucket(stamp, self.now) else { continue };
             let lane = publisher.lane_of(&[bucket.info.id], || Arc::new([Arc::clone(&bucket)]));
-            parts.push((lane, delayed.waiting(record, stamp)));
+            parts.push((lane, delayed.waiting(came, stamp)));
         }
         // What does not pass the exchange is not held back.
         queues.retain(|id| picture.cell(*id).is_some());
         if !queues.is_empty() {
             let targets = || queues.iter().filter_map(|id| picture.cell(*id)).map(Arc::clone).collect();
             let lane = publisher.lane_of(&queues, targets);
-            parts.push((lane, record_of(goes, header)));
+            parts.push((lane, goes));
         }
-        self.enqueue_parts(came, &parts)?;
+        self.enqueue_parts(publish, &parts)?;
         Ok(true)
     }
 

@@ -82,7 +82,7 @@ impl Front {
     pub(super) fn record<'a>(&self, shape: Shape<'a>, body: &'a [u8]) -> Option<Record<'a>> {
         let (route, header) = shape.parts(usize::from(self.route), usize::from(self.header))?;
         let Front { persistent, priority, ttl, .. } = *self;
-        Some(Record { route, header, body, persistent, priority, ttl, dead: false, due: None })
+        Some(Record { route, hidden: b"", header, body, persistent, priority, ttl, dead: false, due: None })
     }
 }
 
@@ -110,6 +110,7 @@ mod tests {
         let (route, header) = shape.parts(message.len() - 49, 14).unwrap();
         let record = Record {
             route,
+            hidden: b"",
             header,
             body: b"body",
             persistent: true,

@@ -343,6 +343,7 @@ mod tests {
                 let (route, header) = (&b"\x00\x00"[..], &b""[..]);
                 let record = Record {
                     route,
+                    hidden: b"",
                     header,
                     body: &body,
                     persistent,
@@ -383,6 +384,7 @@ mod tests {
             let (route, header, body) = (&b"\x00\x00"[..], &b""[..], &b""[..]);
             let record = Record {
                 route,
+                hidden: b"",
                 header,
                 body,
                 persistent: false,
@@ -418,6 +420,7 @@ mod tests {
         for number in 0..100 {
             let record = Record {
                 route: b"\x00\x00",
+                hidden: b"",
                 header: b"",
                 body: b"",
                 persistent: false,

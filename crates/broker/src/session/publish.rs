@@ -21,7 +21,7 @@ use super::promises::Promise;
 use super::publisher::Known;
 use crate::access::{Access, Resource};
 use crate::delayed;
-use crate::properties::expires_after;
+use crate::properties::{expires_after, hidden_keys};
 use crate::queue_cell::Published;
 use crate::refusal;
 use crate::storage::Point;
@@ -59,7 +59,10 @@ impl Session {
             None => self.resolve(publish.route)?,
         };
         match known {
-            Known::Lane(lane) if header.flags & LOOKED_AT == 0 => self.enqueue(lane, publish, &header),
+            Known::Lane(lane) if header.flags & LOOKED_AT == 0 => {
+                let record = record_of(publish, &header);
+                self.enqueue(lane, publish, record)
+            }
             known => self.publish_with_care(known, publish, &header),
         }
     }
@@ -70,9 +73,8 @@ impl Session {
         &mut self,
         lane: LaneId,
         publish: &Publish<'_>,
-        header: &ContentHeader<'_>,
+        record: Record<'_>,
     ) -> Result<Option<LaneId>, Exception> {
-        let record = record_of(publish, header);
         let Some(channel) = self.channels.get_mut(publish.channel) else { return Ok(None) };
         if matches!(channel.mode, Mode::Transaction(_)) {
             return self.publish_in_transaction(lane, publish, record).map(|()| None);
@@ -202,7 +204,7 @@ impl Session {
         let Some(lane) = lane else {
             return self.publish_selected(known, publish, header, &selected).map(|()| None);
         };
-        let open = self.enqueue(lane, publish, header)?;
+        let open = self.enqueue(lane, publish, record_of(publish, header))?;
         Ok(open.filter(|_| header.flags & LOOKED_AT & !CHECKED == 0))
     }
 
@@ -238,15 +240,18 @@ impl Session {
         let original = publish;
         let stripped = selected.hidden.then(|| content::without_header_key(publish.header, BCC));
         let publish = &Publish { header: stripped.as_deref().unwrap_or(publish.header), ..*publish };
+        let hidden =
+            headers.filter(|_| selected.hidden).map_or_else(Vec::new, |headers| hidden_keys(&headers));
+        let record = Record { hidden: &hidden, ..record_of(publish, header) };
         let mut message = Message { keys: &keys, headers, properties: Some(header), chance: 0, waits: false };
         let delay = self.delay(headers)?;
         message.waits = delay.is_some();
         if known == Known::Each {
             message.chance = self.draw_chance();
-            self.keep(publish, header, &message)?;
+            self.keep(record, &message)?;
         }
         if let Some(ms) = delay
-            && self.publish_delayed((original, publish), header, &message, ms)?
+            && self.publish_delayed(original, (record_of(original, header), record), &message, ms)?
         {
             return Ok(());
         }
@@ -257,22 +262,17 @@ impl Session {
         {
             publisher.remember_with_headers(publish.route, headers, lane);
         }
-        self.enqueue(lane, publish, header).map(|_| ())
+        self.enqueue(lane, publish, record).map(|_| ())
     }
 
     /// The message is kept by the exchanges on its way that keep what they get.
-    fn keep(
-        &mut self,
-        publish: &Publish<'_>,
-        header: &ContentHeader<'_>,
-        message: &Message<'_>,
-    ) -> Result<(), Exception> {
+    fn keep(&mut self, record: Record<'_>, message: &Message<'_>) -> Result<(), Exception> {
         let Some(home) = self.home.as_ref().filter(|home| home.picture.keeps_histories()) else {
             return Ok(());
         };
-        let exchange = exchange_of(publish.route)?;
+        let exchange = exchange_of(record.route)?;
         let octets_max = self.limits().recent_history_octets;
-        keep(&home.picture, exchange, message, record_of(publish, header), octets_max);
+        keep(&home.picture, exchange, message, record, octets_max);
         // Who was bound meanwhile may have looked before this.
         self.refresh();
         Ok(())
@@ -455,6 +455,7 @@ pub(super) fn exchange_of(route: &[u8]) -> Result<&str, Exception> {
 pub(super) fn record_of<'a>(publish: &Publish<'a>, header: &ContentHeader<'_>) -> Record<'a> {
     Record {
         route: publish.route,
+        hidden: b"",
         header: publish.header,
         body: publish.body,
         persistent: header.is_persistent(),

@@ -97,6 +97,7 @@ mod tests {
         let (route, header) = (&b"\x00\x00"[..], &b""[..]);
         builder.push(Record {
             route,
+            hidden: b"",
             header,
             body,
             persistent: false,

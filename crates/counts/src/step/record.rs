@@ -63,6 +63,7 @@ impl Message {
     fn record(&self) -> Record<'_> {
         Record {
             route: &self.route,
+            hidden: b"",
             header: &self.header,
             body: &self.body,
             persistent: self.persistent,

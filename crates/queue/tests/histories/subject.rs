@@ -302,7 +302,17 @@ impl Subject {
             let (route, header, body) = (ROUTE, HEADER, body.as_slice());
             let own = Some(priority).filter(|_| !self.next_number.is_multiple_of(3) || priority > 0);
             let (dead, due) = (false, None);
-            builder.push(Record { route, header, body, persistent, priority: own, ttl, dead, due });
+            builder.push(Record {
+                route,
+                hidden: b"",
+                header,
+                body,
+                persistent,
+                priority: own,
+                ttl,
+                dead,
+                due,
+            });
             let size = RECORD_OCTETS + padding as u64 + if ttl.is_some() { 8 } else { 0 };
             let (number, body) = (self.next_number, body.len() as u64);
             expected.push(Published { number, priority: own, ttl, size, body });
@@ -473,6 +483,7 @@ pub(crate) fn run_of(numbers: std::ops::Range<u64>, padding: usize) -> Run {
         body.resize(8 + padding, 0);
         builder.push(Record {
             route: ROUTE,
+            hidden: b"",
             header: HEADER,
             body: &body,
             persistent: false,

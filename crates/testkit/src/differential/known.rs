@@ -125,18 +125,11 @@ struct KnownOfQueues {
     may_be: fn(&Script) -> bool,
 }
 
-const PARTINGS_OF_QUEUES: [KnownOfQueues; 8] = [
+const PARTINGS_OF_QUEUES: [KnownOfQueues; 7] = [
     KnownOfQueues {
         name: "what expires in a queue with priorities: all releases keep it behind more urgent messages, with WarrenMQ each priority has a head (on purpose)",
         may_be: |script| {
             script.says("x-max-priority:") && (script.says(" expiration=") || script.says("x-message-ttl:"))
-        },
-    },
-    KnownOfQueues {
-        name: "a dead letter that keeps its keys: all releases route it by those of BCC too, WarrenMQ has forgotten them",
-        may_be: |script| {
-            // Some policies have a dead-letter exchange.
-            script.says("BCC:") && (script.says("x-dead-letter-exchange:") || script.says("queue=\"@p"))
         },
     },
     KnownOfQueues {
