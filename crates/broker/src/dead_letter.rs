@@ -146,7 +146,7 @@ fn publish_one(
         message.chance = Chance::new(&broker.names).next();
     }
     let mut builder = RunBuilder::new();
-    builder.push(record);
+    builder.push(&record);
     let Some(run) = builder.finish() else { return false };
     let enters = |cell: &QueueCell| reason == Reason::Rejected || !is_cycle(cell, &parsed);
     if kept && !all_take(&picture, &from.exchange, &message, &run, enters) {

@@ -18,7 +18,7 @@ pub(crate) fn with_header(delivery: Delivery) -> (Delivery, u32) {
         let start = builder.len() as u32;
         let header = content::parse_header(record.header)
             .map(|header| with_number(&header, X_DELIVERY_COUNT, i64::from(delivery.attempts)));
-        builder.push(Record { header: header.as_deref().unwrap_or(record.header), ..record });
+        builder.push(&Record { header: header.as_deref().unwrap_or(record.header), ..record });
         octets += next - offset;
         (start, next)
     };

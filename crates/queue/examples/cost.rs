@@ -193,7 +193,7 @@ fn run_of(count: u32) -> Run {
 fn run_with(count: u32, priority: impl Fn(u32) -> u8) -> Run {
     let mut builder = RunBuilder::new();
     for at in 0..count {
-        builder.push(Record {
+        builder.push(&Record {
             route: b"\x00\x05queue",
             hidden: b"",
             header: &[0; 14],

@@ -290,7 +290,7 @@ mod tests {
         for body in bodies {
             let (route, header) = (&[0, 0][..], &[0; 14][..]);
             let (persistent, priority, ttl, dead) = (true, None, None, false);
-            builder.push(Record {
+            builder.push(&Record {
                 route,
                 hidden: b"",
                 header,

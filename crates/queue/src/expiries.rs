@@ -195,7 +195,7 @@ mod tests {
             let mut builder = RunBuilder::new();
             let (route, header, body) = (&[0, 0][..], &[0; 14][..], &[0; 16][..]);
             let (persistent, priority, ttl, dead, due) = (false, None, None, false, None);
-            builder.push(Record { route, hidden: b"", header, body, persistent, priority, ttl, dead, due });
+            builder.push(&Record { route, hidden: b"", header, body, persistent, priority, ttl, dead, due });
             queue.publish(builder.finish().unwrap(), effects);
         };
         publish(&mut queue, &mut effects);
@@ -220,7 +220,7 @@ mod tests {
             let mut builder = RunBuilder::new();
             let (route, header, body) = (&[0, 0][..], &[0; 14][..], &[0; 16][..]);
             let (persistent, priority, dead, due) = (true, None, false, None);
-            builder.push(Record { route, hidden: b"", header, body, persistent, priority, ttl, dead, due });
+            builder.push(&Record { route, hidden: b"", header, body, persistent, priority, ttl, dead, due });
             queue.publish(builder.finish().unwrap(), &mut effects);
             pages.extend(queue.page_out(0, usize::MAX));
         }
@@ -254,7 +254,7 @@ mod tests {
             let mut builder = RunBuilder::new();
             let (route, header, body) = (&[0, 0][..], &[0; 14][..], &[0; 16][..]);
             let (persistent, priority, dead, due) = (true, None, false, None);
-            builder.push(Record { route, hidden: b"", header, body, persistent, priority, ttl, dead, due });
+            builder.push(&Record { route, hidden: b"", header, body, persistent, priority, ttl, dead, due });
             queue.publish(builder.finish().unwrap(), &mut effects);
         }
         (0..4).for_each(|_| assert!(matches!(queue.get(true, &mut effects), Get::Message(_))));

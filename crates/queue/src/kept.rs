@@ -173,7 +173,7 @@ mod tests {
     fn publish(queue: &mut Queue, number: u8) -> Option<Position> {
         let body = [number; 100];
         let mut builder = RunBuilder::new();
-        builder.push(Record {
+        builder.push(&Record {
             route: b"\x00\x01q",
             hidden: b"",
             header: b"header",

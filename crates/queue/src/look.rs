@@ -114,7 +114,7 @@ mod tests {
         for body in bodies {
             let (route, header) = (&[0, 0][..], &[0; 14][..]);
             let (persistent, priority, ttl, dead, due) = (true, None, None, false, Some(5));
-            builder.push(Record { route, hidden: b"", header, body, persistent, priority, ttl, dead, due });
+            builder.push(&Record { route, hidden: b"", header, body, persistent, priority, ttl, dead, due });
         }
         queue.publish(builder.finish().unwrap(), &mut Effects::new());
     }

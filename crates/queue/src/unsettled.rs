@@ -157,7 +157,7 @@ mod tests {
         for body in bodies {
             let (route, header) = (&[0, 0][..], &[0; 14][..]);
             let (persistent, priority, ttl, dead, due) = (true, None, None, false, None);
-            builder.push(Record { route, hidden: b"", header, body, persistent, priority, ttl, dead, due });
+            builder.push(&Record { route, hidden: b"", header, body, persistent, priority, ttl, dead, due });
         }
         builder.finish().unwrap()
     }

@@ -60,7 +60,7 @@ mod tests {
         let mut builder = RunBuilder::new();
         let (route, header, body) = (&[0, 0][..], &[0; 14][..], &vec![0; octets][..]);
         let (persistent, priority, ttl, dead, due) = (true, None, None, false, None);
-        builder.push(Record { route, hidden: b"", header, body, persistent, priority, ttl, dead, due });
+        builder.push(&Record { route, hidden: b"", header, body, persistent, priority, ttl, dead, due });
         queue.publish(builder.finish().unwrap(), &mut Effects::new());
     }
 

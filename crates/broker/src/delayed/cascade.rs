@@ -35,7 +35,7 @@ impl Delayed {
             let due = message.stamp.due();
             let class = Class::of(due.saturating_sub(unix)).min(finest_next);
             let (record, _) = message.run.record(message.offset);
-            runs.entry(Slot::at(class, due)).or_default().push(record);
+            runs.entry(Slot::at(class, due)).or_default().push(&record);
             positions.push(message.position);
             budget.spend(message.octets());
         }

@@ -113,7 +113,7 @@ impl Delayed {
         let unix = self.node.epoch_ms() + scratch.now;
         let class = Class::of(stamp.due().saturating_sub(unix)).min(class);
         let mut builder = RunBuilder::new();
-        builder.push(record);
+        builder.push(&record);
         let Some(run) = builder.finish() else { return };
         // A bucket that goes is seen to be gone by those who look for one before it is deleted, so this ends.
         while let Some(cell) = self.bucket_of(stamp, class, scratch.now) {

@@ -122,7 +122,7 @@ impl<'a> Leaving<'a> {
             self.targets = targets;
         }
         if !self.targets.is_empty() {
-            self.builder.push(record);
+            self.builder.push(&record);
         }
     }
 

@@ -150,7 +150,7 @@ impl Lanes {
     pub(super) fn push(&mut self, id: LaneId, record: &Record<'_>) -> Pushed {
         match self.lanes.get_mut(id as usize) {
             Some(lane) if lane.is_open && lane.builder.has_room(record.header.len() + record.body.len()) => {
-                lane.builder.push(*record);
+                lane.builder.push(record);
                 Pushed::Done
             }
             _ => self.push_elsewhere(id, record),
@@ -164,7 +164,7 @@ impl Lanes {
         let Some(lane) = self.lanes.get_mut(id as usize) else { return false };
         let fits = lane.is_open && !lane.may_reject && lane.builder.has_room(octets);
         if fits {
-            lane.builder.push(*record);
+            lane.builder.push(record);
         }
         fits
     }
@@ -189,11 +189,11 @@ impl Lanes {
                 let slot = self.lanes[id as usize].slots[at];
                 let alone = self.alone(slot);
                 self.open(alone);
-                self.lanes[alone as usize].builder.push(*record);
+                self.lanes[alone as usize].builder.push(record);
             }
         } else {
             self.open(id);
-            self.lanes[id as usize].builder.push(*record);
+            self.lanes[id as usize].builder.push(record);
         }
         Pushed::Done
     }

@@ -223,7 +223,17 @@ mod tests {
         let mut builder = RunBuilder::new();
         let (route, header) = (&b"\0\x01q"[..], &b"header"[..]);
         let (persistent, priority, ttl, dead) = (false, None, None, false);
-        builder.push(Record { route, hidden: b"", header, body, persistent, priority, ttl, dead, due: None });
+        builder.push(&Record {
+            route,
+            hidden: b"",
+            header,
+            body,
+            persistent,
+            priority,
+            ttl,
+            dead,
+            due: None,
+        });
         builder.finish().expect("a record")
     }
 

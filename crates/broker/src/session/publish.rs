@@ -61,7 +61,7 @@ impl Session {
         match known {
             Known::Lane(lane) if header.flags & LOOKED_AT == 0 => {
                 let record = record_of(publish, &header);
-                self.enqueue(lane, publish, record)
+                self.enqueue(lane, publish, &record)
             }
             known => self.publish_with_care(known, publish, &header),
         }
@@ -73,21 +73,21 @@ impl Session {
         &mut self,
         lane: LaneId,
         publish: &Publish<'_>,
-        record: Record<'_>,
+        record: &Record<'_>,
     ) -> Result<Option<LaneId>, Exception> {
         let Some(channel) = self.channels.get_mut(publish.channel) else { return Ok(None) };
         if matches!(channel.mode, Mode::Transaction(_)) {
-            return self.publish_in_transaction(lane, publish, record).map(|()| None);
+            return self.publish_in_transaction(lane, publish, *record).map(|()| None);
         }
         let publisher = self.home.as_ref().and_then(|home| home.publisher.as_ref());
         self.unconfirmed |= channel.note_publish(|| {
             publisher.is_some_and(|publisher| publisher.is_recorded(lane, record.persistent))
         });
         if self.publisher().is_some_and(|publisher| publisher.may_reject(lane)) {
-            self.publish_alone(lane, &record, publish.channel);
+            self.publish_alone(lane, record, publish.channel);
             return Ok(None);
         }
-        self.push(lane, &record, publish.mandatory.then_some(publish.channel));
+        self.push(lane, record, publish.mandatory.then_some(publish.channel));
         Ok(Some(lane))
     }
 
@@ -204,7 +204,7 @@ impl Session {
         let Some(lane) = lane else {
             return self.publish_selected(known, publish, header, &selected).map(|()| None);
         };
-        let open = self.enqueue(lane, publish, record_of(publish, header))?;
+        let open = self.enqueue(lane, publish, &record_of(publish, header))?;
         Ok(open.filter(|_| header.flags & LOOKED_AT & !CHECKED == 0))
     }
 
@@ -262,7 +262,7 @@ impl Session {
         {
             publisher.remember_with_headers(publish.route, headers, lane);
         }
-        self.enqueue(lane, publish, record).map(|_| ())
+        self.enqueue(lane, publish, &record).map(|_| ())
     }
 
     /// The message is kept by the exchanges on its way that keep what they get.

@@ -97,7 +97,7 @@ impl Session {
                 let text = format!("transaction is larger than transaction_octets_max ({max})");
                 return Err(Exception::new(ReplyCode::ResourceError, text));
             }
-            transaction.messages.push(record);
+            transaction.messages.push(&record);
             transaction.routes.push((targets, publish.mandatory));
         }
         Ok(())

@@ -77,7 +77,7 @@ pub(crate) fn keep(
     picture.topology.histories(exchange, message, |name| {
         if run.is_none() && fits {
             let mut builder = RunBuilder::new();
-            builder.push(record);
+            builder.push(&record);
             run = builder.finish();
         }
         match (picture.history(name), &run) {
@@ -95,7 +95,7 @@ mod tests {
     fn run(body: &[u8]) -> Run {
         let mut builder = RunBuilder::new();
         let (route, header) = (&b"\x00\x00"[..], &b""[..]);
-        builder.push(Record {
+        builder.push(&Record {
             route,
             hidden: b"",
             header,

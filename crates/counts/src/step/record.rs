@@ -30,7 +30,7 @@ impl Work for Records {
         let Records { builder, message } = self;
         in_the_count(|| {
             for _ in 0..IN_A_READ {
-                builder.push(black_box(message.record()));
+                builder.push(black_box(&message.record()));
             }
             black_box(builder.finish());
         });
@@ -42,7 +42,7 @@ impl Work for Records {
 pub(super) fn run(count: usize, octets: usize, persistent: bool) -> Run {
     let message = Message::new(octets, persistent);
     let mut builder = RunBuilder::new();
-    (0..count).for_each(|_| builder.push(message.record()));
+    (0..count).for_each(|_| builder.push(&message.record()));
     builder.finish().expect("a run has messages")
 }
 

@@ -302,7 +302,7 @@ impl Subject {
             let (route, header, body) = (ROUTE, HEADER, body.as_slice());
             let own = Some(priority).filter(|_| !self.next_number.is_multiple_of(3) || priority > 0);
             let (dead, due) = (false, None);
-            builder.push(Record {
+            builder.push(&Record {
                 route,
                 hidden: b"",
                 header,
@@ -481,7 +481,7 @@ pub(crate) fn run_of(numbers: std::ops::Range<u64>, padding: usize) -> Run {
     for number in numbers {
         let mut body = number.to_be_bytes().to_vec();
         body.resize(8 + padding, 0);
-        builder.push(Record {
+        builder.push(&Record {
             route: ROUTE,
             hidden: b"",
             header: HEADER,
