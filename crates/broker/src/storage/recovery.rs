@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use warrenmq_protocol::Millis;
 use warrenmq_queue::{Position, Positions, Run, Stored};
-use warrenmq_store::{Scan, StoreError};
+use warrenmq_store::{Entry, Scan, StoreError};
 
 use super::attempts::attempted;
 use super::{Storage, to_queue};
@@ -60,6 +60,7 @@ pub(crate) fn recover(
         }
     }
     journal(&mut queues, broker, storage, scan, now)?;
+    settle_copies(&queues, storage, scan);
     for (id, notes) in &scan.notes {
         let Some(queue) = queues.get_mut(id) else { continue };
         // A transient message that came back is nowhere else: its place goes to no other, which would take the note for its own.
@@ -86,6 +87,23 @@ pub(crate) fn recover(
         storage.batch(broker, now, |scratch| queue.cell.begin_again(scratch));
     }
     Ok(recovered)
+}
+
+/// A slot of a delaying exchange is forgotten as soon as it is empty, and what is gone of it with the files of the journal that say so.
+/// A crash may have come between the copy of a message at the end of the journal and what settles it there: that is said again.
+fn settle_copies(queues: &BTreeMap<u64, Returning>, storage: &Storage, scan: &Scan) {
+    for (id, first, last) in &scan.copies {
+        let Some(gone) = queues.get(id).map(|queue| &queue.gone) else { continue };
+        let mut ranges = Vec::new();
+        let mut next = Some(*first);
+        while let Some((from, to)) = next.and_then(|from| gone.range_within(from, *last)) {
+            ranges.push((from, to));
+            next = to.checked_add(1);
+        }
+        if !ranges.is_empty() {
+            storage.journal.append(vec![Entry::Settle { queue: *id, ranges }], false);
+        }
+    }
 }
 
 /// What the queue's segments hold. A block that was written again without its settled messages stands before the older one.

@@ -1,7 +1,9 @@
 //! Messages that wait at an exchange: when they come, in which order, over restarts, and what operators see of them.
 
-use warrenmq_broker::{Limits, PendingMessage};
-use warrenmq_store::MemoryDefinitions;
+use std::sync::Arc;
+
+use warrenmq_broker::{Limits, PendingMessage, Worker};
+use warrenmq_store::{Entry, Journal, JournalOptions, MemoryDefinitions, scan};
 use warrenmq_testkit::disk::SimDisk;
 use warrenmq_testkit::transcript::{Conversation, Options, Peer};
 
@@ -305,6 +307,59 @@ fn they_survive_crashes_at_any_time() {
         stage.pass(DAY);
         stage.expect_all(&expected.bodies());
     }
+}
+
+/// A checkpoint may copy a message to the end of the journal that leaves its slot meanwhile, and a crash may come before that is said
+/// again behind the copy.
+#[test]
+fn a_copy_that_is_younger_than_its_settlement_is_no_second_message() {
+    let mut stage = Stage::new(Limits::default());
+    stage.publish("once", 50);
+    stage.pass(10);
+    let found = scan(&stage.disk).expect("the journal is whole");
+    let waits = found.publishes.iter().find(|publish| publish.queues[0].0 >= 1 << 63).expect("it waits");
+    let (queues, count, arrived) = (Box::from(&*waits.queues), waits.count, waits.arrived);
+    let copy = Entry::Publish { queues, count, arrived, records: found.read(waits).expect("it is there") };
+    stage = stage.crash(None, 1);
+    stage.expect_ready(1);
+    let oldest = |disk: &SimDisk| {
+        let files = disk.files().into_iter().map(|(path, _)| path);
+        files.filter(|path| path.starts_with("journal/") && path.ends_with(".log")).min()
+    };
+    let settled_in = oldest(&stage.disk).expect("there is a journal");
+
+    let restart = |stage: Stage, copies: &[Entry]| {
+        let Stage { disk, definitions, limits, node, client, .. } = stage;
+        let (disk, now) = (disk.crash_process(), node.now() + 1);
+        drop((client, node));
+        if !copies.is_empty() {
+            let found = scan(&disk).expect("the journal is whole");
+            let options = JournalOptions::default();
+            let journal = Journal::begin(Arc::new(disk.clone()), options, &found).expect("it goes on");
+            let end = journal.append(copies.to_vec(), true);
+            while journal.durable() < end {
+                journal.step(0).expect("the disk works");
+            }
+        }
+        let node = Node::open_later(&disk, Box::new(definitions.clone()), limits.clone(), now);
+        let client = client_of(&node);
+        Stage { disk, definitions, limits, node, client, tag: 0 }
+    };
+    stage = restart(stage, &[copy]);
+    stage.expect_ready(1);
+    // The file with the settlement goes, and that with the copy is still there.
+    let (broker, mut now) = (stage.node.broker(), stage.node.now());
+    while oldest(&stage.disk).as_ref() == Some(&settled_in) {
+        now += 100;
+        assert!(now < MINUTE, "the file stays");
+        for worker in [Worker::Commit, Worker::Write] {
+            broker.step(worker, now);
+        }
+    }
+    drop(broker);
+    stage = restart(stage, &[]);
+    stage.pass(SECOND);
+    stage.expect_ready(1);
 }
 
 #[test]

@@ -28,6 +28,9 @@ pub struct Scan {
     pub publishes: Vec<Published>,
     /// Ranges of positions that are done with, for each queue in the order of the log; neighbours are one.
     pub settles: HashMap<u64, Vec<(u64, u64)>>,
+    /// Messages of queues from 2^63 on whose publish stands behind the settle of a later one, or of themselves: queue, first and last
+    /// position. They are copies, which their settles may not stand behind.
+    pub copies: Vec<(u64, u64, u64)>,
     /// What is noted of messages, for each queue in the order of the log. What a message was once said may be said again after it was
     /// said more: see [`Note`].
     pub notes: HashMap<u64, Vec<Note>>,
@@ -39,6 +42,8 @@ pub struct Scan {
     pub torn: Option<TornTail>,
     /// The last record.
     pub last: Lsn,
+    /// In each queue from 2^63 on, what is behind all that is done with.
+    settled_ends: HashMap<u64, u64>,
     files: Vec<ScannedFile>,
     ahead: Mutex<Ahead>,
 }
@@ -204,6 +209,13 @@ impl Scan {
                     only_delivered = false;
                     for (queue, first) in into.iter() {
                         self.saw(queue);
+                        if self.settled_ends.get(&queue).is_some_and(|end| first < *end) {
+                            self.copies.push((
+                                queue,
+                                first,
+                                first.saturating_add(u64::from(count).saturating_sub(1)),
+                            ));
+                        }
                         queues.published(queue, first, count);
                     }
                     let into = PublishedQueues::new(into.iter());
@@ -223,6 +235,10 @@ impl Scan {
                     queues.settled(queue);
                     let settled = self.settles.entry(queue).or_default();
                     ranges.iter().for_each(|range| join(settled, range));
+                    if queue >= COUNTED_END {
+                        let end = self.settled_ends.entry(queue).or_default();
+                        *end = ranges.iter().fold(*end, |end, (_, last)| end.max(last.saturating_add(1)));
+                    }
                 }
                 Head::Note { queue, notes } => {
                     only_delivered = false;
