@@ -226,7 +226,7 @@ impl Oracle {
         redelivered: bool,
     ) -> Result<CopyId, String> {
         let mut best = self.best_ready(queue, message, death, redelivered);
-        if best.is_none() && self.was_overdue(queue, message) {
+        if best.is_none() && self.was_overdue(queue, message, death) {
             best = self.best_ready(queue, message, death, redelivered);
         }
         let fits = |id: &CopyId| {

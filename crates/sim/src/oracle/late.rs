@@ -5,6 +5,7 @@
 use super::channel::{Channel, Hold, Mode};
 use super::copy::{CopyId, Place, QueueId};
 use super::{Oracle, Ruling};
+use crate::content::Death;
 use crate::link::LinkId;
 use crate::message::MessageId;
 use crate::op::Number;
@@ -37,11 +38,16 @@ impl Oracle {
         Ok(())
     }
 
-    /// A message comes from a queue while somebody holds it: has his channel been closed?
-    pub(super) fn was_overdue(&mut self, queue: QueueId, message: MessageId) -> bool {
-        let holder = |id: &CopyId| match self.copies[*id].place {
-            Place::Held(link, number) if self.copies[*id].queue == queue => Some((link, number)),
-            _ => None,
+    /// A message comes from a queue while somebody holds it, and not a dead letter of another death: has his channel been closed?
+    pub(super) fn was_overdue(&mut self, queue: QueueId, message: MessageId, death: Option<Death>) -> bool {
+        let holder = |id: &CopyId| {
+            let copy = &self.copies[*id];
+            match copy.place {
+                Place::Held(link, number) if copy.queue == queue && copy.death == death => {
+                    Some((link, number))
+                }
+                _ => None,
+            }
         };
         let holder = self.copies_of[message as usize].iter().find_map(holder);
         holder.is_some_and(|holder| self.shut_overdue(holder))
