@@ -157,6 +157,10 @@ impl Oracle {
     /// What is ready goes. What is on its way to a consumer stays, and which that is cannot be known.
     pub(super) fn purge(&mut self, queue: QueueId) {
         let is_read = self.is_read(queue);
+        let copies = &self.copies;
+        let is_here = |id: CopyId| copies[id].queue == queue && copies[id].place == Place::Ready;
+        // If this side is the one that is there, none is from now on.
+        self.deaths.retain(|(died, letter)| !is_here(*died) && !is_here(*letter));
         for id in self.queues[queue].copies.clone() {
             if self.copies[id].place == Place::Ready {
                 let may_be_dead = self.copies[id].may_be_dead
