@@ -307,6 +307,7 @@ impl Oracle {
         }
         if let Some(Asked::Get { queue, no_ack: true, .. }) = channel.asked {
             // A large message may be on its way to who has got it, and is done with.
+            self.may_slip(queue);
             for id in &self.queues[queue].copies {
                 let copy = &mut self.copies[*id];
                 copy.sure &= copy.place != Place::Ready;
@@ -357,6 +358,9 @@ impl Oracle {
     /// A large message is seen when the last of it may be written. It may be on its way to who leaves, with what is behind it: that is
     /// done with then, or comes back.
     fn doubt_large(&mut self, queue: QueueId, no_ack: bool) {
+        if no_ack {
+            self.may_slip(queue);
+        }
         let mut is_behind = false;
         for id in self.queues[queue].copies.clone() {
             if self.copies[id].place != Place::Ready {
@@ -371,6 +375,13 @@ impl Oracle {
             } else {
                 self.may_come_back(id);
             }
+        }
+    }
+
+    /// Dead letters that have come unseen may be among what is on its way to who leaves, and is done with.
+    fn may_slip(&mut self, queue: QueueId) {
+        if self.messages.iter().any(|message| message.octets >= LARGE_OCTETS) {
+            self.queues[queue].slipped = self.call;
         }
     }
 

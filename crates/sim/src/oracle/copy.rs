@@ -132,6 +132,8 @@ pub(super) struct Queue {
     pub(super) was_read: bool,
     /// Dead letters have stayed here until all others had them, ever since it was declared.
     pub(super) keeps_dead: bool,
+    /// The call in which something large may have gone unseen last, with somebody who does not acknowledge.
+    pub(super) slipped: u64,
     /// The consumer that came first, or was next when the one before left: who is served where one is.
     pub(super) active: Option<u32>,
 }

@@ -86,7 +86,7 @@ impl Oracle {
             if self.was_seen(died, other) {
                 continue;
             }
-            let is_certain = all_take || !self.may_refuse(other);
+            let is_certain = (all_take || !self.may_refuse(other)) && !self.may_have_slipped(died, other);
             if let Some(letter) = self.bury(died, death.reason, other, is_certain) {
                 self.doubt_shown(letter);
             }
@@ -94,6 +94,11 @@ impl Oracle {
         let letter = self.bury(died, death.reason, to, true)?;
         self.doubt_shown(letter);
         Some(letter)
+    }
+
+    /// Whether a letter of this copy may have gone from the queue of this name, as unseen as it came.
+    fn may_have_slipped(&self, died: CopyId, from: Name) -> bool {
+        self.names[from].is_some_and(|queue| self.queues[queue].slipped >= self.copies[died].published)
     }
 
     /// Whether a letter of this copy is in the queue of this name for certain, or was delivered from it since the last start, as one of before.

@@ -69,6 +69,7 @@ impl Oracle {
             copies: Vec::new(),
             was_read: false,
             keeps_dead: self.policies.rules(name, &kind).may_keep(),
+            slipped: 0,
             active: None,
         });
     }
