@@ -33,7 +33,7 @@ pub(crate) struct Returns {
     /// Doomed messages that were handed out and stay until they are buried.
     pub(crate) kept: Kept,
     /// When a message expires that stood first in `order` when its body left memory; [`Millis::MAX`] for never.
-    left: Option<(Position, Millis)>,
+    soonest: Option<(Position, Millis)>,
 }
 
 impl Empty for Returns {
@@ -43,7 +43,7 @@ impl Empty for Returns {
         waiting_count: 0,
         reasons: Spans::new(),
         kept: Kept::new(),
-        left: None,
+        soonest: None,
     };
 }
 
@@ -79,12 +79,12 @@ impl Returns {
     /// When the first, which is on disk, expires; 0 if it has to be read to know that.
     fn first_expires(&self) -> Millis {
         let first = self.order.front().map(|(first, _)| *first);
-        self.left.filter(|(position, _)| Some(*position) == first).map_or(0, |(_, expires)| expires)
+        self.soonest.filter(|(position, _)| Some(*position) == first).map_or(0, |(_, expires)| expires)
     }
 
     /// When messages on disk expire is not known any more.
     pub(crate) fn forget_soonest(&mut self) {
-        self.left = None;
+        self.soonest = None;
     }
 }
 
@@ -338,7 +338,7 @@ impl Queue {
         let block = levels[at].blocks.get_mut(index);
         if is_here && block.first <= first && first <= block.last {
             let expires = if expirable { block.expires(first, ttl) } else { None };
-            returns.left = Some((first, expires.unwrap_or(Millis::MAX)));
+            returns.soonest = Some((first, expires.unwrap_or(Millis::MAX)));
         }
     }
 

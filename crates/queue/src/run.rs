@@ -7,8 +7,8 @@
 //! 0        4      8       9          10          12
 //! ├ header ├ body ├ flags ├ priority ├ route len ├ (ttl, 8) ├ (due, 8) ├ route (len, exchange, len, key) ├ content header ├ body ┤
 //! ```
-//! The ttl and the due number are there only with their flags; a priority without its flag is 0 and means that there is none. With its flag
-//! the route is followed by hidden keys (len, key) and the route len counts them, too.
+//! The ttl and the due number are there only with their flags; a priority without its flag is 0 and means that there is none. With the
+//! flag for hidden keys these follow the route (len, key), and the route len counts them, too.
 
 use bytes::{Buf, Bytes};
 use warrenmq_wire::same;
@@ -707,7 +707,8 @@ mod tests {
     #[test]
     fn damage_is_seen_or_harmless() {
         let mut builder = RunBuilder::new();
-        sample()[..2].iter().for_each(|message| builder.push(message));
+        let [first, second, _] = sample();
+        [first, Record { hidden: b"\x03bcc\x00", ..second }].iter().for_each(|message| builder.push(message));
         let octets = builder.finish().unwrap().bytes().to_vec();
         let first = octets.len() - octets.len() / 2;
         for at in 0..octets.len() {

@@ -162,6 +162,14 @@ mod tests {
         builder.finish().unwrap()
     }
 
+    /// Everything goes to the disk.
+    fn page_out(queue: &mut Queue, effects: &mut Effects) -> Vec<(Place, Page)> {
+        let pages = queue.page_out(0, usize::MAX).into_iter().map(|page| (Place(page.id.0, 1), page));
+        let pages: Vec<(Place, Page)> = pages.collect();
+        pages.iter().for_each(|(place, page)| queue.paged(page.id, *place, effects));
+        pages
+    }
+
     /// Answers each load from the pages that were written.
     fn load(queue: &mut Queue, pages: &[(Place, Page)], effects: &mut Effects) -> usize {
         let mut count = 0;
@@ -197,12 +205,7 @@ mod tests {
         let mut queue = Queue::new(settings);
         let mut effects = Effects::new();
         queue.publish(run(&[&[0; 10], &[0; 500], &[0; 30]]), &mut effects);
-        let mut pages = Vec::new();
-        for page in queue.page_out(0, usize::MAX) {
-            let place = Place(page.id.0, 1);
-            queue.paged(page.id, place, &mut effects);
-            pages.push((place, page));
-        }
+        let pages = page_out(&mut queue, &mut effects);
         assert!(queue.is_stored(0), "the body is on disk alone");
         queue.publish(run(&[&[0; 90]]), &mut effects);
         assert_eq!(queue.ready(), 4, "nothing leaves before its size is known");
@@ -226,11 +229,7 @@ mod tests {
                 queue.advance(number * 7, &mut effects);
                 queue.publish(run(&[&[0; 10]]), &mut effects);
             }
-            let mut pages = Vec::new();
-            for page in if is_paged { queue.page_out(0, usize::MAX) } else { Vec::new() } {
-                queue.paged(page.id, Place(page.id.0, 1), &mut effects);
-                pages.push((Place(page.id.0, 1), page));
-            }
+            let pages = if is_paged { page_out(&mut queue, &mut effects) } else { Vec::new() };
             if again {
                 // Everything is read once while nothing expires.
                 assert!(matches!(queue.get(false, &mut effects), Get::Stalled));
@@ -260,12 +259,7 @@ mod tests {
         let mut effects = Effects::new();
         queue.publish(run(&[&[0; 10]]), &mut effects);
         assert!(matches!(queue.get(true, &mut effects), Get::Message(_)));
-        let mut pages = Vec::new();
-        for page in queue.page_out(0, usize::MAX) {
-            let place = Place(page.id.0, 1);
-            queue.paged(page.id, place, &mut effects);
-            pages.push((place, page));
-        }
+        let pages = page_out(&mut queue, &mut effects);
         assert!(queue.is_stored(0), "the body is on disk alone");
         queue.requeue(0, 0, Back::Failed, &mut effects);
         assert_eq!(queue.deadline(), Some(0), "it left before it came back");

@@ -1,6 +1,6 @@
 //! Messages on disk whose bodies begin to count: a policy has given the queue its first limit in octets.
 //!
-//! Invariants: each block that was on disk then is read once, the oldest of the lowest priority first, one at a time; until then its
+//! Invariants: each block that was on disk then is read, the oldest of the lowest priority first, one at a time; until then its
 //! messages count as nothing, so that none is dropped for what is only guessed.
 
 use std::collections::VecDeque;
